@@ -1,0 +1,54 @@
+# Everything a developer or CI runs. `make help` lists the targets.
+#
+# One environment, .venv, and one folder of servers, .servers; both are made on first use. Stamp files
+# say what has been done, so that a second run costs a fraction of a second.
+
+VENV := .venv
+PYTHON_BIN := $(VENV)/bin/python
+PYTEST_ARGS ?=
+
+# An environment that was moved with its checkout, or whose interpreter has gone, is made again.
+ifneq ($(shell cat $(VENV)/.made 2>/dev/null && $(PYTHON_BIN) -c "" 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/.made
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help venv dlio servers setup test lint format demo clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+venv: $(VENV)/.package ## make .venv with s3dlio (editable), test and lint tools
+
+dlio: $(VENV)/.dlio ## add DLIO 2.0.0, PyTorch and MPI to .venv
+
+$(VENV)/.made: tools/setup.sh
+	@tools/setup.sh venv
+	@echo "$(CURDIR)" > $@
+
+$(VENV)/.package: pyproject.toml $(VENV)/.made
+	@tools/setup.sh package
+	@touch $@
+
+$(VENV)/.dlio: $(VENV)/.package
+	@tools/setup.sh dlio
+	@touch $@
+
+test: dlio lint ## lint, then every test
+	$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
+
+lint: venv ## ruff and mypy
+	$(PYTHON_BIN) -m ruff check
+	$(PYTHON_BIN) -m ruff format --check
+	$(PYTHON_BIN) -m mypy
+
+format: venv ## repair what ruff can
+	$(PYTHON_BIN) -m ruff check --fix
+	$(PYTHON_BIN) -m ruff format
+
+demo: dlio ## set up, then generate, train and checkpoint a small workload with DLIO
+	@$(PYTHON_BIN) -m s3dlio.integrations.dlio.demo
+
+clean: ## remove .venv, .servers and all caches
+	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

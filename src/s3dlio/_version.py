@@ -1,0 +1,3 @@
+"""The version, in one place: the build reads it from here and `s3dlio.version()` returns it."""
+
+__version__ = "1.0.0.dev0"
