@@ -1,0 +1,164 @@
+"""The async twins: the same verbs, the same results, for a program with an event loop.
+
+File I/O blocks, so it runs in threads of an executor of ours, which lives as long as calls of that loop are under
+way: nothing outlives them. When a task is cancelled its operation is stopped at its next pause, a write removes
+its temporary, and only then does the cancellation go on; so nothing of a cancelled call happens later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from s3dlio import api
+from s3dlio.stores import store_for
+from s3dlio.stores.base import ObjectInfo
+from s3dlio.transfer import batch, listing, tree
+from s3dlio.transfer.data import BytesLike, as_view
+from s3dlio.transfer.drive import run
+from s3dlio.uri import parse
+
+T = TypeVar("T")
+
+
+async def get_async(uri: str) -> memoryview:
+    """`get` for an event loop."""
+    target = parse(uri)
+    return await _run(store_for(target.scheme).get(target))
+
+
+async def get_range_async(uri: str, offset: int, length: int | None = None) -> memoryview:
+    """`get_range` for an event loop."""
+    api.check_range(offset, length)
+    target = parse(uri)
+    return await _run(store_for(target.scheme).get_range(target, offset, length))
+
+
+async def put_bytes_async(uri: str, data: BytesLike) -> None:
+    """`put_bytes` for an event loop. `data` must not be changed before it returns."""
+    view = as_view(data)
+    target = parse(uri)
+    await _run(store_for(target.scheme).put(target, view))
+
+
+async def stat_async(uri: str) -> ObjectInfo:
+    """`stat` for an event loop."""
+    target = parse(uri)
+    return await _run(store_for(target.scheme).stat(target))
+
+
+async def exists_async(uri: str) -> bool:
+    """`exists` for an event loop."""
+    target = parse(uri)
+    return await _run(store_for(target.scheme).exists(target))
+
+
+async def mkdir_async(uri: str) -> None:
+    """`mkdir` for an event loop."""
+    target = parse(uri)
+    await _run(store_for(target.scheme).mkdir(target))
+
+
+async def delete_async(uri: str, recursive: bool = False) -> None:
+    """`delete` for an event loop."""
+    target = parse(uri)
+    store = store_for(target.scheme)
+    await _run(store.delete_prefix(target) if recursive else store.delete(target))
+
+
+async def list_async(uri: str, recursive: bool = False, pattern: str | None = None) -> list[str]:
+    """`list` for an event loop."""
+    matching = listing.compiled(pattern)
+    folder = parse(uri)
+    return await _run(listing.everything(store_for(folder.scheme), folder, recursive, matching))
+
+
+async def get_many_async(
+    uris: Iterable[str], max_in_flight: int = 64, *, return_errors: bool = False
+) -> list[tuple[str, memoryview | Exception]]:
+    """`get_many` for an event loop."""
+    names = api.check_uris(uris)
+    return await _in_thread(lambda stopped: api.get_many_until(names, max_in_flight, return_errors, stopped))
+
+
+async def put_many_async(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64) -> None:
+    """`put_many` for an event loop. `pairs` is consumed in another thread."""
+    await _in_thread(lambda stopped: api.put_many_until(pairs, max_in_flight, stopped))
+
+
+async def upload_async(
+    path: api.Path, uri: str, *, recursive: bool = False, progress: api.ProgressCallback | None = None
+) -> None:
+    """`upload` for an event loop. `progress` is called in other threads."""
+    await copy_async(api.local(path), uri, recursive=recursive, progress=progress)
+
+
+async def download_async(
+    uri: str, path: api.Path, *, recursive: bool = False, progress: api.ProgressCallback | None = None
+) -> None:
+    """`download` for an event loop. `progress` is called in other threads."""
+    await copy_async(uri, api.local(path), recursive=recursive, progress=progress)
+
+
+async def copy_async(
+    source: str, target: str, *, recursive: bool = False, progress: api.ProgressCallback | None = None
+) -> None:
+    """`copy` for an event loop. `progress` is called in other threads."""
+    places = parse(source), parse(target)
+    await _in_thread(lambda stopped: tree.copy(*places, recursive, progress, stopped))
+
+
+# How they run...
+
+
+async def _run(operation: Coroutine[Any, Any, T]) -> T:
+    return await _in_thread(lambda stopped: run(operation, stopped))
+
+
+async def _in_thread(work: Callable[[threading.Event], T]) -> T:
+    """Run blocking work in a thread; when the task is cancelled, stop it and wait for its end."""
+    stopped = threading.Event()
+    loop = asyncio.get_running_loop()
+    with _executor(loop) as executor:
+        future = loop.run_in_executor(executor, work, stopped)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            stopped.set()
+            while not future.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
+            future.exception()  # seen, so that the loop does not report it
+            raise
+
+
+class _Shared:
+    """The executor of a loop, and how many calls use it."""
+
+    def __init__(self) -> None:
+        self.executor = ThreadPoolExecutor(batch.THREADS, thread_name_prefix="s3dlio-async")
+        self.users = 0
+
+
+_shared: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = weakref.WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def _executor(loop: asyncio.AbstractEventLoop) -> Iterator[ThreadPoolExecutor]:
+    """The executor for calls of this loop; it ends with the last of them."""
+    shared = _shared.get(loop)
+    if shared is None:
+        shared = _shared[loop] = _Shared()
+    shared.users += 1
+    try:
+        yield shared.executor
+    finally:
+        shared.users -= 1
+        if not shared.users:
+            del _shared[loop]
+            shared.executor.shutdown(wait=False)

@@ -1,0 +1,323 @@
+"""The verbs. Each one parses its URI, picks the store, and calls it; what takes more than that is in `transfer`.
+
+Every call does its I/O in the calling thread and leaves no thread behind. Results come in pooled buffers: a view,
+and anything made from it, stays valid as long as it lives (see `buffers`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, overload
+
+from s3dlio import settings
+from s3dlio.errors import S3dlioError
+from s3dlio.stores import store_for
+from s3dlio.stores.base import ObjectInfo
+from s3dlio.transfer import batch, listing, tree
+from s3dlio.transfer.ahead import ReadAhead
+from s3dlio.transfer.data import BytesLike, as_view
+from s3dlio.transfer.drive import iterate, run
+from s3dlio.uri import URI, parse
+
+Path = str | os.PathLike[str]
+ProgressCallback = Callable[[tree.Progress], None]
+
+_UNFILLED = memoryview(b"")
+
+
+# One object...
+
+
+def get(uri: str) -> memoryview:
+    """Read a whole object.
+
+    Args:
+        uri: the object.
+
+    Returns:
+        A writable view of exactly its bytes (format "B", one dimension).
+
+    Raises:
+        ObjectNotFoundError: no such object, or the URI names a folder.
+        InvalidURIError, PermissionDeniedError, StoreTimeoutError, StoreUnavailableError, IntegrityError
+    """
+    target = parse(uri)
+    return run(store_for(target.scheme).get(target))
+
+
+def get_range(uri: str, offset: int, length: int | None = None) -> memoryview:
+    """Read a part of an object.
+
+    Args:
+        uri: the object.
+        offset: first byte, from 0.
+        length: number of bytes; None for all that follow.
+
+    Returns:
+        A writable view; shorter than `length` where the object ends before, empty past its end.
+
+    Raises:
+        ValueError: a negative offset or length.
+        ObjectNotFoundError and the others of `get`.
+    """
+    check_range(offset, length)
+    target = parse(uri)
+    return run(store_for(target.scheme).get_range(target, offset, length))
+
+
+def put_bytes(uri: str, data: BytesLike) -> None:
+    """Write an object. Readers see the old one or the new one, whole; a failure leaves the old one.
+
+    Args:
+        uri: the object. On file:// and direct:// missing folders are made.
+        data: any contiguous buffer, sent from where it lies.
+
+    Raises:
+        TypeError: not a buffer.
+        InvalidURIError, PermissionDeniedError, StoreTimeoutError, StoreUnavailableError, IntegrityError
+    """
+    view = as_view(data)
+    target = parse(uri)
+    run(store_for(target.scheme).put(target, view))
+
+
+def stat(uri: str) -> ObjectInfo:
+    """Facts about an object: `size`, `last_modified`, `etag`, `content_type`, `metadata` and more (`ObjectInfo`).
+
+    Raises:
+        ObjectNotFoundError: no such object, or the URI names a folder.
+    """
+    target = parse(uri)
+    return run(store_for(target.scheme).stat(target))
+
+
+def exists(uri: str) -> bool:
+    """Whether there is such an object; a folder is none (see `is_prefix`).
+
+    Raises:
+        PermissionDeniedError, StoreUnavailableError, …: the question could not be answered.
+    """
+    target = parse(uri)
+    return run(store_for(target.scheme).exists(target))
+
+
+def delete(uri: str, recursive: bool = False) -> None:
+    """Remove an object; none there is fine.
+
+    Args:
+        uri: the object, or with `recursive` a folder.
+        recursive: remove everything below that folder, and nothing beside it.
+    """
+    target = parse(uri)
+    store = store_for(target.scheme)
+    run(store.delete_prefix(target) if recursive else store.delete(target))
+
+
+# Folders...
+
+
+def list_objects(uri: str, recursive: bool = False, pattern: str | None = None) -> list[str]:
+    """List a folder (`s3dlio.list`).
+
+    Args:
+        uri: a folder, with or without its last "/".
+        recursive: every object below it; otherwise its children, folders with a final "/".
+        pattern: a regular expression; kept are the URIs in whose part below the folder it is found.
+
+    Returns:
+        Full URIs, sorted. A folder that is not there has none.
+
+    Raises:
+        ValueError: the pattern is no regular expression.
+        ObjectNotFoundError: no such bucket or container.
+        PermissionDeniedError, StoreUnavailableError, …: a failed listing is never an empty one.
+    """
+    matching = listing.compiled(pattern)
+    folder = parse(uri)
+    return run(listing.everything(store_for(folder.scheme), folder, recursive, matching))
+
+
+def list_iter(uri: str, recursive: bool = False, pattern: str | None = None) -> Iterator[str]:
+    """The same as `list`, streamed in the store's own order: memory stays the same however many there are."""
+    matching = listing.compiled(pattern)
+    folder = parse(uri)
+    pages = iterate(listing.pages(store_for(folder.scheme), folder, recursive, matching))
+    return (found for page in pages for found in page)
+
+
+def is_prefix(uri: str) -> bool:
+    """Whether there is such a folder: on an object store, whether any key begins with this one and a "/"."""
+    target = parse(uri)
+    return run(store_for(target.scheme).is_prefix(target))
+
+
+def mkdir(uri: str) -> None:
+    """Make a folder, with its parents, where the store has folders; on an object store there is nothing to do."""
+    target = parse(uri)
+    run(store_for(target.scheme).mkdir(target))
+
+
+# Many objects...
+
+
+@overload
+def get_many(
+    uris: Iterable[str], max_in_flight: int = 64, *, return_errors: Literal[False] = False
+) -> list[tuple[str, memoryview]]: ...
+@overload
+def get_many(
+    uris: Iterable[str], max_in_flight: int = 64, *, return_errors: Literal[True]
+) -> list[tuple[str, memoryview | Exception]]: ...
+def get_many(
+    uris: Iterable[str], max_in_flight: int = 64, *, return_errors: bool = False
+) -> list[tuple[str, memoryview]] | list[tuple[str, memoryview | Exception]]:
+    """Read many objects, of any mix of schemes.
+
+    Args:
+        uris: the objects; one may stand there twice.
+        max_in_flight: objects read at a time, at most.
+        return_errors: give an object's exception in the place of its bytes; otherwise the first is raised once what
+            was under way has ended, and names its URI.
+
+    Returns:
+        (URI, bytes) in the order of `uris`.
+    """
+    return get_many_until(uris, max_in_flight, return_errors, None)
+
+
+def get_many_iter(uris: Iterable[str], max_in_flight: int = 64, ordered: bool = True) -> ReadAhead:
+    """Read many objects one after the other, ahead of the caller.
+
+    A thread that lives as long as the iterator keeps transfers going while the caller computes, inside a window of
+    `max_in_flight` objects and S3DLIO_WINDOW_MB bytes.
+
+    Args:
+        uris: the objects; any iterable, consumed as the reading goes on.
+        max_in_flight: objects under way or waiting, at most.
+        ordered: in the order of `uris`; otherwise as they come.
+
+    Returns:
+        An iterator of (URI, bytes). An object's error is raised in its place and ends the iteration. `close()`, or
+        dropping the iterator, ends the reading.
+    """
+    if isinstance(uris, str | bytes):
+        check_uris(uris)
+    check_in_flight(max_in_flight)
+    return ReadAhead(uris, max_in_flight, int(settings.current().window_mb * settings.MIB), ordered)
+
+
+def put_many(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64) -> None:
+    """Write many objects, of any mix of schemes; each as `put_bytes` would.
+
+    Args:
+        pairs: (URI, data); any iterable, consumed as the writing goes on.
+        max_in_flight: objects written at a time, at most.
+
+    Raises:
+        The first error, naming its URI, once what was under way has ended. Objects written before it stay.
+    """
+    put_many_until(pairs, max_in_flight, None)
+
+
+# Copies...
+
+
+def upload(path: Path, uri: str, *, recursive: bool = False, progress: ProgressCallback | None = None) -> None:
+    """Copy a local file, or a tree of files, to a store; see `copy`.
+
+    Args:
+        path: a local path.
+        uri: the object to write; the folder, if it ends in "/" or with `recursive`.
+    """
+    copy(local(path), uri, recursive=recursive, progress=progress)
+
+
+def download(uri: str, path: Path, *, recursive: bool = False, progress: ProgressCallback | None = None) -> None:
+    """Copy an object, or a tree, to local files; see `copy`.
+
+    Args:
+        uri: the object; the folder with `recursive`.
+        path: a local path: of the file to write, or of a folder. The file appears when it is whole.
+    """
+    copy(uri, local(path), recursive=recursive, progress=progress)
+
+
+def copy(source: str, target: str, *, recursive: bool = False, progress: ProgressCallback | None = None) -> None:
+    """Copy an object, or a tree, from any store to any.
+
+    Args:
+        source: an object; with `recursive` a folder, or an object after all.
+        target: the object to write. If it ends in "/" or is an existing folder of files, the object goes into it
+            under its own name. With `recursive`: the folder below which the tree goes.
+        recursive: copy everything below the folder.
+        progress: called with a `Progress` for every piece written, by one thread at a time.
+
+    Raises:
+        ObjectNotFoundError: no such source.
+        S3dlioError: the first error, once what was under way has ended. What was copied before stays, each object
+            whole.
+    """
+    tree.copy(parse(source), parse(target), recursive, progress)
+
+
+# Shared with the async twins...
+
+
+def get_many_until(
+    uris: Iterable[str], max_in_flight: int, return_errors: bool, stopped: threading.Event | None
+) -> list[tuple[str, memoryview | Exception]]:
+    """`get_many`, which ends early with `Stopped` once `stopped` is set."""
+    names = check_uris(uris)
+    check_in_flight(max_in_flight)
+    results: list[memoryview | Exception] = [_UNFILLED] * len(names)
+    targets: list[URI] = []
+    places: list[int] = []
+    for place, name in enumerate(names):
+        try:
+            targets.append(parse(name))
+            places.append(place)
+        except (S3dlioError, TypeError) as error:
+            if not return_errors:
+                raise
+            results[place] = error
+
+    def deliver(number: int, result: memoryview | Exception) -> None:
+        if isinstance(result, Exception) and not return_errors:
+            raise result
+        results[places[number]] = result
+
+    batch.get_each(targets, max_in_flight, deliver, stopped)
+    return list(zip(names, results, strict=True))
+
+
+def put_many_until(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int, stopped: threading.Event | None) -> None:
+    """`put_many`, which ends early with `Stopped` once `stopped` is set."""
+    check_in_flight(max_in_flight)
+    batch.put_each(((parse(uri), as_view(data)) for uri, data in pairs), max_in_flight, stopped)
+
+
+def check_range(offset: int, length: int | None) -> None:
+    """Raise ValueError unless offset and length are 0 or more."""
+    if offset < 0 or (length is not None and length < 0):
+        raise ValueError(f"offset={offset}, length={length}: both must be 0 or more")
+
+
+def check_in_flight(max_in_flight: int) -> None:
+    """Raise ValueError unless at least one object may be in flight."""
+    if max_in_flight < 1:
+        raise ValueError(f"max_in_flight={max_in_flight}: it must be 1 or more")
+
+
+def check_uris(uris: Iterable[str]) -> list[str]:
+    """The URIs as a list; a single string in their place is a TypeError, not a list of its letters."""
+    if isinstance(uris, str | bytes):
+        raise TypeError(f"uris must be an iterable of URIs, not one {type(uris).__name__}: write [{uris!r}]")
+    return list(uris)
+
+
+def local(path: Path) -> str:
+    """The file:// URI of a local path, relative ones resolved; a final "/" stays."""
+    text = os.fspath(path)
+    return "file://" + os.path.abspath(text) + ("/" if text.endswith("/") and os.path.abspath(text) != "/" else "")

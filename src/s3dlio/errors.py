@@ -1,0 +1,98 @@
+"""The exception tree.
+
+One root, `S3dlioError`, and below it a class for each thing a caller may want to treat differently. Each class is
+also the builtin a Python programmer would catch for the same trouble on a local file, so `except FileNotFoundError`
+works for an object in a bucket. A message names the URI, the endpoint and the status where there are any, and says
+what to check; it never carries a secret. Every exception pickles, since they travel out of DataLoader workers.
+"""
+
+from __future__ import annotations
+
+import errno
+
+
+class S3dlioError(RuntimeError):
+    """Any failure of a call to s3dlio.
+
+    Attributes:
+        uri: the URI the call was about, or None.
+        endpoint: the endpoint that answered or did not, or None.
+        status: the HTTP status, or None.
+    """
+
+    uri: str | None
+    endpoint: str | None
+    status: int | None
+
+    def __init__(
+        self, message: str, *, uri: str | None = None, endpoint: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.uri = uri
+        self.endpoint = endpoint
+        self.status = status
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ObjectNotFoundError(S3dlioError, FileNotFoundError):
+    """There is no such object, bucket or container, or the URI names a folder where an object is needed."""
+
+
+class PermissionDeniedError(S3dlioError, PermissionError):
+    """The store, or the file system, refuses: credentials, policy, or file permissions."""
+
+
+class InvalidURIError(S3dlioError, ValueError):
+    """The URI is not one s3dlio can work with."""
+
+
+class ConfigurationError(S3dlioError, ValueError):
+    """A setting, an environment variable or a credential is missing or malformed."""
+
+
+class StoreTimeoutError(S3dlioError, TimeoutError):
+    """The store did not answer in time."""
+
+
+class IntegrityError(S3dlioError):
+    """The bytes received or stored are not the bytes of the object."""
+
+
+class StoreUnavailableError(S3dlioError, ConnectionError):
+    """The store cannot be reached, or says that it cannot serve now, after all retries."""
+
+
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_UNAVAILABLE = frozenset({errno.ESTALE, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH})
+
+
+def from_os_error(error: OSError, uri: str, doing: str) -> S3dlioError:
+    """The exception of this module for a failed system call.
+
+    Args:
+        error: what the system call raised.
+        uri: the URI of the object concerned.
+        doing: what was being done, for the message: "read", "write", "list" …
+    """
+    code = error.errno
+    why = error.strerror or str(error)
+    if code == errno.EISDIR:
+        return ObjectNotFoundError(f"cannot {doing} {uri}: it is a folder, not an object", uri=uri)
+    if code in _MISSING:
+        return ObjectNotFoundError(f"cannot {doing} {uri}: no such object ({why})", uri=uri)
+    if code in _REFUSED:
+        return PermissionDeniedError(
+            f"cannot {doing} {uri}: {why}; check the permissions of the file and of its folder", uri=uri
+        )
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return S3dlioError(f"cannot {doing} {uri}: {why}; nothing was changed, free some space", uri=uri)
+    if code == errno.ENAMETOOLONG:
+        return InvalidURIError(f"cannot {doing} {uri}: {why}; the file system takes no name that long", uri=uri)
+    if code == errno.ETIMEDOUT:
+        return StoreTimeoutError(f"cannot {doing} {uri}: {why}; check the file system's server", uri=uri)
+    if code in _UNAVAILABLE:
+        return StoreUnavailableError(f"cannot {doing} {uri}: {why}; check the file system's server", uri=uri)
+    return S3dlioError(f"cannot {doing} {uri}: {why}", uri=uri)

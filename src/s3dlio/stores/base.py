@@ -1,0 +1,124 @@
+"""The interface behind which every protocol stands.
+
+A store knows its protocol's verbs and nothing of the verbs above it: no batches, no trees, no patterns. Each method
+that does I/O is a coroutine, so that one implementation serves a plain call, a batch and an async twin; what drives
+it is `transfer.drive`. A store that sets `blocking` does its I/O in the thread that runs the coroutine and suspends
+only in `drive.pause`; the others suspend while the network works.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import ClassVar, NamedTuple, TypedDict
+
+from s3dlio.uri import URI
+
+
+class ObjectInfo(TypedDict):
+    """What `stat` returns; the same keys on every protocol.
+
+    Keys:
+        size: bytes.
+        last_modified: when the object was written, in UTC.
+        etag: changes whenever the content does; without quotes. None where a store has none.
+        content_type: the media type stored with the object, None where a store keeps none.
+        metadata: user metadata, names in lower case.
+        checksums: checksums the store keeps of the whole object, by name, as the store writes them.
+        storage_class: tier of storage, or None.
+        version: version or generation of the object, or None.
+    """
+
+    size: int
+    last_modified: datetime
+    etag: str | None
+    content_type: str | None
+    metadata: dict[str, str]
+    checksums: dict[str, str]
+    storage_class: str | None
+    version: str | None
+
+
+class Entry(NamedTuple):
+    """An object in a listing: its key below the folder that was listed, and its size in bytes."""
+
+    relative: str
+    size: int
+
+
+class ObjectWriter(abc.ABC):
+    """Takes an object in pieces; nothing of it is visible before `close` has returned."""
+
+    @abc.abstractmethod
+    async def write(self, data: memoryview) -> None:
+        """Append bytes. They are taken over, or copied, before this returns."""
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Make the object visible, whole."""
+
+    @abc.abstractmethod
+    async def abort(self) -> None:
+        """Forget what was written. Safe to call at any time, also after a failed `close`."""
+
+
+class Store(abc.ABC):
+    """One protocol. URIs come parsed and are of this store's scheme."""
+
+    blocking: ClassVar[bool]
+
+    @abc.abstractmethod
+    async def get(self, uri: URI) -> memoryview:
+        """The whole object."""
+
+    @abc.abstractmethod
+    async def get_range(self, uri: URI, offset: int, length: int | None) -> memoryview:
+        """Bytes from `offset` on, `length` of them or all; fewer where the object ends before."""
+
+    @abc.abstractmethod
+    def chunks(self, uri: URI, size: int) -> AsyncGenerator[memoryview, None]:
+        """The object in pieces of at most `size` bytes, all of one version of it. A piece is valid until the next."""
+
+    @abc.abstractmethod
+    async def put(self, uri: URI, data: memoryview) -> None:
+        """Write the object; readers see the old one or the new one, whole."""
+
+    @abc.abstractmethod
+    def writer(self, uri: URI) -> ObjectWriter:
+        """A writer for the object. Does no I/O before its first call."""
+
+    @abc.abstractmethod
+    async def stat(self, uri: URI) -> ObjectInfo:
+        """Facts about the object."""
+
+    @abc.abstractmethod
+    async def exists(self, uri: URI) -> bool:
+        """Whether there is such an object. False only where the store says so."""
+
+    @abc.abstractmethod
+    async def is_prefix(self, uri: URI) -> bool:
+        """Whether there is such a folder: anything whose key begins with this one and a "/"."""
+
+    @abc.abstractmethod
+    async def mkdir(self, uri: URI) -> None:
+        """Make a folder where the store has folders."""
+
+    @abc.abstractmethod
+    async def delete(self, uri: URI) -> None:
+        """Remove the object; none there is fine."""
+
+    @abc.abstractmethod
+    async def delete_prefix(self, uri: URI) -> None:
+        """Remove everything below the folder, and nothing beside it."""
+
+    @abc.abstractmethod
+    def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
+        """The names below the folder, relative to it, page by page in the store's own order.
+
+        Not recursive: its children, folders with a final "/". Nothing there gives no page.
+        """
+
+    @abc.abstractmethod
+    def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
+        """Every object below the folder with its size, page by page in the store's own order."""

@@ -1,0 +1,202 @@
+"""direct:// — files read and written with O_DIRECT, past the page cache.
+
+The kernel wants offset, length and memory aligned to the device's blocks. Reads take the aligned range around what
+was asked for into an aligned pooled block and return the view inside it; writes go out in whole aligned blocks, the
+last one padded, and the file is then cut to its size. A large range is read and written in segments, several in
+flight, by threads that end with the call. Everything but the way of the bytes is `file`'s.
+
+A file system without O_DIRECT answers EINVAL, on opening or on the first transfer. Then, once per file system, a
+warning says so, and the bytes go through the page cache, from which they are dropped at once; under
+S3DLIO_DIRECT_STRICT=1 it is an error instead.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+from collections.abc import Callable
+
+from s3dlio import settings
+from s3dlio.buffers import PAGE, SMALL, lease
+from s3dlio.errors import ConfigurationError
+from s3dlio.stores.file import PIECE, READ, FileStore, FileWriter, cut_short
+from s3dlio.stores.temporary import TemporaryFile
+from s3dlio.transfer.drive import pause
+from s3dlio.transfer.workers import for_each
+from s3dlio.uri import URI
+
+SEGMENT = 4 << 20
+
+_log = logging.getLogger("s3dlio")
+_warned: set[int] = set()  # devices
+
+
+class DirectStore(FileStore):
+    """direct://, past the page cache."""
+
+    scheme = "direct"
+
+    def writer(self, uri: URI) -> DirectWriter:
+        return DirectWriter(uri)
+
+    def _open(self, uri: URI) -> int:
+        try:
+            return os.open(uri.key, READ | os.O_DIRECT)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        fd = os.open(uri.key, READ)
+        try:
+            _accept_page_cache(fd, uri)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    async def _read(self, fd: int, uri: URI, start: int, end: int) -> memoryview:
+        if not _is_direct(fd):
+            data = await super()._read(fd, uri, start, end)
+            os.posix_fadvise(fd, start, end - start, os.POSIX_FADV_DONTNEED)
+            return data
+        first, last = start - start % PAGE, end + -end % PAGE
+        block = lease(last - first, aligned=True)
+
+        def read_segment(offset: int) -> None:
+            stop = min(offset + SEGMENT, last)
+            while offset < min(stop, end):
+                try:
+                    count = os.preadv(fd, [block[offset - first : stop - first]], offset)
+                except OSError as error:
+                    if error.errno != errno.EINVAL or not _is_direct(fd):
+                        raise
+                    _leave_direct(fd, uri)
+                    continue
+                if not count:
+                    raise cut_short(uri, offset, end)
+                offset += count
+
+        _for_each_segment(range(first, last, SEGMENT), read_segment)
+        data = block[start - first : end - first]
+        return data if len(data) >= SMALL else memoryview(bytearray(data))
+
+
+class DirectWriter(FileWriter):
+    """Writes whole aligned segments; what does not fill one waits in `_block`."""
+
+    def __init__(self, uri: URI) -> None:
+        super().__init__(uri)
+        self._block: memoryview | None = None
+        self._waiting = 0  # bytes in the block
+        self._written = 0  # bytes in the file
+
+    def _open(self) -> TemporaryFile:
+        file = super()._open()
+        try:
+            # Not at creation: a file system that refuses O_DIRECT creates the file all the same.
+            fcntl.fcntl(file.fd, fcntl.F_SETFL, fcntl.fcntl(file.fd, fcntl.F_GETFL) | os.O_DIRECT)
+        except OSError as error:
+            try:
+                if error.errno != errno.EINVAL:
+                    raise
+                _accept_page_cache(file.fd, self._uri)
+            except BaseException:
+                file.discard()
+                raise
+        return file
+
+    async def _append(self, file: TemporaryFile, data: memoryview) -> None:
+        if self._waiting:
+            data = data[self._fill(data) :]
+            if self._waiting == SEGMENT:
+                self._flush(file)
+        whole = len(data) - len(data) % SEGMENT
+        for start in range(0, whole, PIECE):
+            self._write_segments(file, data[start : min(whole, start + PIECE)])
+            await pause
+        self._fill(data[whole:])
+
+    async def _finish(self, file: TemporaryFile) -> bool:
+        if self._waiting:
+            assert self._block is not None
+            size = self._written + self._waiting
+            padded = self._waiting + -self._waiting % PAGE
+            self._block[self._waiting : padded] = bytes(padded - self._waiting)
+            self._write(file, self._block[:padded], self._written)
+            os.ftruncate(file.fd, size)
+        os.fdatasync(file.fd)
+        if not _is_direct(file.fd):
+            os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return await super()._finish(file)
+
+    def _fill(self, data: memoryview) -> int:
+        """Take as much into the block as it has room for; returns how much."""
+        count = min(len(data), SEGMENT - self._waiting)
+        if count:
+            if self._block is None:
+                self._block = lease(SEGMENT)
+            self._block[self._waiting : self._waiting + count] = data[:count]
+            self._waiting += count
+        return count
+
+    def _flush(self, file: TemporaryFile) -> None:
+        assert self._block is not None
+        self._write(file, self._block, self._written)
+        self._written += SEGMENT
+        self._waiting = 0
+
+    def _write_segments(self, file: TemporaryFile, data: memoryview) -> None:
+        def write_segment(offset: int) -> None:
+            block = lease(SEGMENT)
+            block[:] = data[offset : offset + SEGMENT]
+            self._write(file, block, self._written + offset)
+
+        _for_each_segment(range(0, len(data), SEGMENT), write_segment)
+        self._written += len(data)
+
+    def _write(self, file: TemporaryFile, block: memoryview, offset: int) -> None:
+        done = 0
+        while done < len(block):
+            try:
+                done += os.pwrite(file.fd, block[done:], offset + done)
+            except OSError as error:
+                if error.errno != errno.EINVAL or not _is_direct(file.fd):
+                    raise
+                _leave_direct(file.fd, self._uri)
+
+
+def _for_each_segment(offsets: range, work: Callable[[int], None]) -> None:
+    """Work on segments, as many at a time as S3DLIO_DIRECT_IN_FLIGHT says."""
+    if len(offsets) == 1:
+        work(offsets[0])
+    else:
+        for_each(offsets, work, min(len(offsets), settings.current().direct_in_flight), at_once=True)
+
+
+def _is_direct(fd: int) -> bool:
+    return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+
+
+def _leave_direct(fd: int, uri: URI) -> None:
+    """Go on through the page cache with a descriptor whose file system takes O_DIRECT but fails every transfer."""
+    _accept_page_cache(fd, uri)
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_DIRECT)
+
+
+def _accept_page_cache(fd: int, uri: URI) -> None:
+    """Warn, once per file system, that this one has no O_DIRECT; refuse if the settings say so."""
+    if settings.current().direct_strict:
+        raise ConfigurationError(
+            f"{uri.text}: this file system does not take O_DIRECT, and S3DLIO_DIRECT_STRICT=1 forbids the page"
+            " cache: use file://, another file system, or S3DLIO_DIRECT_STRICT=0",
+            uri=uri.text,
+        )
+    device = os.fstat(fd).st_dev
+    if device not in _warned:
+        _warned.add(device)
+        _log.warning(
+            "the file system of %s does not take O_DIRECT: direct:// goes through the page cache there and drops"
+            " what it leaves behind",
+            uri.text,
+        )

@@ -1,0 +1,1 @@
+"""What sits between a verb and a store: running operations, batches, trees, writers."""

@@ -1,0 +1,170 @@
+"""Reading ahead: `get_many_iter`.
+
+A thread that lives as long as the iterator keeps objects coming while the caller computes. It stays inside a window:
+at most so many objects, and so many bytes, are under way or waiting to be taken. What an object will weigh is not
+known before it has come, so the largest of those seen lately stands for it; the first goes alone.
+
+The front, which the caller holds, and the state, which the thread holds, are two objects: dropping the front ends
+the thread. In a forked child, where the thread does not exist, the front starts again with what it has not yet
+handed out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from s3dlio.stores import store_for
+from s3dlio.transfer.batch import THREADS
+from s3dlio.transfer.drive import run
+from s3dlio.transfer.workers import for_each
+from s3dlio.uri import parse
+
+_SIZES_REMEMBERED = 32
+
+Item = tuple[str, memoryview]
+
+
+class ReadAhead(Iterator[Item]):
+    """An iterator of (URI, bytes). `close` ends the reading; so does dropping the iterator."""
+
+    def __init__(self, uris: Iterable[str], max_in_flight: int, window: int, ordered: bool) -> None:
+        """
+        Args:
+            uris: the objects; consumed as the reading goes on.
+            max_in_flight: objects under way or waiting, at most.
+            window: bytes under way or waiting, at most; one object may exceed it.
+            ordered: hand out in the order of `uris`; otherwise as they come.
+        """
+        self._arguments = (max_in_flight, window, ordered)
+        self._state = _State(iter(uris), *self._arguments)
+        self._process = os.getpid()
+
+    def __next__(self) -> Item:
+        if self._process != os.getpid():
+            self._state = _State(self._state.remaining(), *self._arguments)
+            self._process = os.getpid()
+        return self._state.take()
+
+    def close(self) -> None:
+        """End the reading and wait for what is under way. Nothing more is handed out."""
+        self._state.stop(wait=True)
+
+    def __del__(self) -> None:
+        if (state := getattr(self, "_state", None)) and self._process == os.getpid():
+            state.stop(wait=False)
+
+
+class _State:
+    """What the iterator and its thread share; every field is guarded by `_changed`."""
+
+    def __init__(self, uris: Iterator[str], max_in_flight: int, window: int, ordered: bool) -> None:
+        self._uris = uris
+        self._max_in_flight = max_in_flight
+        self._window = window
+        self._ordered = ordered
+        self._changed = threading.Condition()
+        self._under_way: dict[int, str] = {}
+        self._waiting: dict[int, tuple[str, memoryview | BaseException]] = {}
+        self._waiting_bytes = 0
+        self._sizes: deque[int] = deque(maxlen=_SIZES_REMEMBERED)
+        self._handed_out = 0
+        self._stopped = False
+        self._ended = False
+        self._thread: threading.Thread | None = None
+
+    # The caller's side...
+
+    def take(self) -> Item:
+        """The next object. Waits for it; raises its error, or StopIteration after the last."""
+        with self._changed:
+            if self._thread is None and not self._stopped:
+                self._thread = threading.Thread(target=self._read, name="s3dlio-read-ahead", daemon=True)
+                self._thread.start()
+            while (place := self._next_place()) is None:
+                if self._ended or self._stopped:
+                    raise StopIteration
+                self._changed.wait()
+            uri, result = self._waiting.pop(place)
+            self._handed_out += 1
+            if isinstance(result, memoryview):
+                self._waiting_bytes -= len(result)
+                self._changed.notify_all()
+                return uri, result
+        self.stop(wait=True)
+        raise result
+
+    def stop(self, *, wait: bool) -> None:
+        """Start nothing more; with `wait`, return when nothing is under way."""
+        with self._changed:
+            self._stopped = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        if wait and self._thread is not None:
+            self._thread.join()
+
+    def remaining(self) -> Iterator[str]:
+        """What has not been handed out, in order; for a forked child, where nothing else uses this object."""
+        begun = {place: uri for place, (uri, _) in self._waiting.items()} | self._under_way
+        return itertools.chain((begun[place] for place in sorted(begun)), self._uris)
+
+    def _next_place(self) -> int | None:
+        if not self._ordered:
+            return next(iter(self._waiting), None)
+        return self._handed_out if self._handed_out in self._waiting else None
+
+    # The thread's side...
+
+    def _read(self) -> None:
+        failure: BaseException | None = None
+        try:
+            for_each(self._admitted(), self._get, min(self._max_in_flight, THREADS))
+        except BaseException as error:  # the caller's own iterable failed
+            failure = error
+        with self._changed:
+            if failure is not None:
+                place = self._handed_out + len(self._waiting)
+                self._waiting[place] = ("", failure)
+            self._ended = True
+            self._changed.notify_all()
+
+    def _admitted(self) -> Iterator[tuple[int, str]]:
+        for place, uri in enumerate(self._uris):
+            with self._changed:
+                self._under_way[place] = uri
+                while not self._stopped and not self._has_room():
+                    self._changed.wait()
+                if self._stopped:
+                    return
+            yield place, uri
+
+    def _has_room(self) -> bool:
+        """Whether one more object, the last of those under way, fits into the window."""
+        count = len(self._under_way) + len(self._waiting)
+        if count == 1:
+            return True
+        if not self._sizes:
+            return False
+        expected = self._waiting_bytes + len(self._under_way) * max(self._sizes)
+        return count <= self._max_in_flight and expected <= self._window
+
+    def _get(self, item: tuple[int, str]) -> None:
+        place, text = item
+        result: memoryview | BaseException
+        try:
+            uri = parse(text)
+            result = run(store_for(uri.scheme).get(uri))
+        except Exception as error:
+            result = error
+        with self._changed:
+            del self._under_way[place]
+            if self._stopped:
+                return
+            self._waiting[place] = (text, result)
+            if isinstance(result, memoryview):
+                self._waiting_bytes += len(result)
+                self._sizes.append(len(result))
+            self._changed.notify_all()

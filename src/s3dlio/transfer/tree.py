@@ -1,0 +1,154 @@
+"""Copies of objects and of trees, from any protocol to any.
+
+An object is read in chunks, all of one version of it, and written through the target's writer: memory stays at a few
+chunks whatever the size, and a copy that fails leaves the target as it was. A tree is copied while it is listed,
+several objects at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from s3dlio.errors import InvalidURIError, ObjectNotFoundError
+from s3dlio.stores import store_for
+from s3dlio.stores.base import Entry
+from s3dlio.transfer.batch import THREADS
+from s3dlio.transfer.drive import iterate, pause, run
+from s3dlio.transfer.workers import for_each
+from s3dlio.uri import FILE_SCHEMES, URI
+
+CHUNK = 16 << 20
+
+
+class Progress(NamedTuple):
+    """How far a copy has come.
+
+    Attributes:
+        uri: the object that moved last.
+        bytes_done: bytes written so far, of all objects.
+        bytes_total: bytes there are to write; None as long as the source is still being listed.
+        objects_done: objects that are whole at the target.
+        objects_total: objects there are; None as long as the source is still being listed.
+    """
+
+    uri: str
+    bytes_done: int
+    bytes_total: int | None
+    objects_done: int
+    objects_total: int | None
+
+
+def copy(
+    source: URI,
+    target: URI,
+    recursive: bool,
+    progress: Callable[[Progress], None] | None,
+    stopped: threading.Event | None = None,
+) -> None:
+    """Copy an object, or, with `recursive`, the tree below a folder.
+
+    A target that ends in "/", or is an existing folder of files, takes an object under its own name.
+
+    Raises:
+        ObjectNotFoundError: there is no such object; with `recursive`, no such folder either.
+        InvalidURIError: the target of a tree lies inside it.
+    """
+    report = _Reporter(progress)
+    source_store = store_for(source.scheme)
+    if recursive and not run(source_store.exists(source)):
+        if _inside(target, source):
+            raise InvalidURIError(f"cannot copy {source.text} into itself, to {target.text}", uri=target.text)
+        jobs = _tree(source, target, report)
+    else:
+        size = run(source_store.stat(source))["size"]
+        report.found(size)
+        report.found_all()
+        jobs = iter([(source, _object_target(source, target))])
+
+    for_each(jobs, lambda job: run(_copy_object(*job, report), stopped), THREADS, stopped=stopped)
+
+
+async def _copy_object(source: URI, target: URI, report: _Reporter) -> None:
+    writer = store_for(target.scheme).writer(target)
+    chunks = store_for(source.scheme).chunks(source, CHUNK)
+    try:
+        async for chunk in chunks:
+            await writer.write(chunk)
+            report.moved(source, len(chunk))
+            await pause
+        await writer.close()
+    except BaseException:
+        await writer.abort()
+        raise
+    finally:
+        await chunks.aclose()
+    report.finished(source)
+
+
+def _tree(source: URI, target: URI, report: _Reporter) -> Iterator[tuple[URI, URI]]:
+    entry: Entry | None = None
+    for page in iterate(store_for(source.scheme).entries(source)):
+        for entry in page:
+            report.found(entry.size)
+        for entry in page:
+            yield source.with_key(source.folder_key + entry.relative), target.child(entry.relative)
+    if entry is None and not run(store_for(source.scheme).is_prefix(source)):
+        raise ObjectNotFoundError(
+            f"there is neither an object nor a folder {source.text}: check its name", uri=source.text
+        )
+    report.found_all()
+
+
+def _inside(inner: URI, outer: URI) -> bool:
+    same = inner.scheme == outer.scheme or {inner.scheme, outer.scheme} <= set(FILE_SCHEMES)
+    return same and inner.container == outer.container and inner.folder_key.startswith(outer.folder_key)
+
+
+def _object_target(source: URI, target: URI) -> URI:
+    into_folder = not target.key or target.key.endswith("/")
+    if not into_folder and target.scheme in FILE_SCHEMES:
+        into_folder = run(store_for(target.scheme).is_prefix(target))
+    return target.child(source.key.rpartition("/")[2]) if into_folder else target
+
+
+class _Reporter:
+    """Adds up what the threads of a copy do, and tells the caller, one thread at a time."""
+
+    def __init__(self, progress: Callable[[Progress], None] | None) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._bytes_done = self._objects_done = 0
+        self._bytes_found = self._objects_found = 0
+        self._complete = False
+
+    def found(self, size: int) -> None:
+        with self._lock:
+            self._bytes_found += size
+            self._objects_found += 1
+
+    def found_all(self) -> None:
+        self._complete = True
+
+    def moved(self, source: URI, size: int) -> None:
+        with self._lock:
+            self._bytes_done += size
+            self._tell(source)
+
+    def finished(self, source: URI) -> None:
+        with self._lock:
+            self._objects_done += 1
+            self._tell(source)
+
+    def _tell(self, source: URI) -> None:
+        if self._progress is not None:
+            self._progress(
+                Progress(
+                    source.text,
+                    self._bytes_done,
+                    self._bytes_found if self._complete else None,
+                    self._objects_done,
+                    self._objects_found if self._complete else None,
+                )
+            )

@@ -1,0 +1,91 @@
+"""Runs blocking work in threads that end with the call.
+
+The calling thread works too, and alone as long as the work is fast: files from the page cache cost a few microseconds
+each, and threads would only fight over the interpreter. A thread is added when an item took long enough to have
+waited for a device or copied megabytes, up to the limit. So a batch of small cached files never starts one, and a
+batch on a slow file system soon has as many in flight as it may.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import TypeVar
+
+from s3dlio.transfer.drive import Stopped
+
+T = TypeVar("T")
+
+_SLOW = 0.0003  # seconds; starting a thread costs about a third of this
+
+
+def for_each(
+    items: Iterable[T],
+    work: Callable[[T], object],
+    limit: int,
+    *,
+    at_once: bool = False,
+    stopped: threading.Event | None = None,
+) -> None:
+    """Call `work` with every item, from at most `limit` threads, the calling one included.
+
+    The first exception, KeyboardInterrupt in the calling thread included, stops the rest from being started; it is
+    raised when what was under way has ended.
+
+    Args:
+        items: what to work on; consumed under a lock, by one thread at a time.
+        work: called with an item; its result is not used.
+        limit: threads at most.
+        at_once: the work is known to wait: start all threads now.
+        stopped: once it is set no more items are begun, and `Stopped` is raised in the end.
+    """
+    source = iter(items)
+    lock = threading.Lock()
+    threads: list[threading.Thread] = []
+    failures: list[BaseException] = []
+    ended = False
+
+    def labour() -> None:
+        nonlocal ended
+        try:
+            while True:
+                with lock:
+                    if ended:
+                        return
+                    if stopped is not None and stopped.is_set():
+                        raise Stopped
+                    try:
+                        item = next(source)
+                    except StopIteration:
+                        ended = True
+                        return
+                started = perf_counter()
+                work(item)
+                if len(threads) + 1 < limit and perf_counter() - started > _SLOW:
+                    add_thread()
+        except BaseException as error:
+            ended = True
+            failures.append(error)
+
+    def add_thread() -> None:
+        with lock:
+            if ended or len(threads) + 1 >= limit:
+                return
+            thread = threading.Thread(target=labour, name="s3dlio-worker", daemon=True)
+            threads.append(thread)
+            thread.start()
+
+    if at_once:
+        for _ in range(limit - 1):
+            add_thread()
+    labour()
+    for thread in threads:  # a thread may still add another behind itself
+        while thread.is_alive():
+            try:
+                thread.join()
+            except BaseException as error:  # Ctrl-C while the last items end
+                ended = True
+                failures.insert(0, error)
+    if failures:
+        raise failures[0]

@@ -1,0 +1,122 @@
+"""One parser for every scheme.
+
+    s3://bucket/key   az://container/key   gs://bucket/key   file:///absolute/path   direct:///absolute/path
+
+A key is taken as it is written: nothing is percent-decoded, no slash is folded, no dot removed, for an object store
+treats all of these as parts of a name. A path on a file system is handed to the kernel as it is; the one thing
+refused is a `..` that would climb out of the root. Everything else that cannot name an object is refused here, with
+a message that shows what was expected, so that no store has to.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from s3dlio.errors import InvalidURIError
+
+FILE_SCHEMES = ("file", "direct")
+CLOUD_SCHEMES = ("s3", "az", "gs")
+
+_EXPECTED = "expected s3://bucket/key, az://container/key, gs://bucket/key, file:///path or direct:///path"
+
+
+class URI(NamedTuple):
+    """A parsed URI.
+
+    Attributes:
+        scheme: "s3", "az", "gs", "file" or "direct".
+        container: bucket or container; "" for files.
+        key: the object's key, without a leading slash; for files the absolute path, with it.
+        text: the URI as it was given.
+    """
+
+    scheme: str
+    container: str
+    key: str
+    text: str
+
+    @property
+    def root(self) -> str:
+        """What stands before the key in the text: "s3://bucket/", or "file://"."""
+        return f"{self.scheme}://{self.container}/" if self.container else f"{self.scheme}://"
+
+    @property
+    def folder_key(self) -> str:
+        """The key as the name of a folder: it ends in one more "/" if it had none; "" for a whole bucket."""
+        return self.key if not self.key or self.key.endswith("/") else self.key + "/"
+
+    def with_key(self, key: str) -> URI:
+        """The URI of another key in the same container."""
+        return URI(self.scheme, self.container, key, self.root + key)
+
+    def child(self, relative: str) -> URI:
+        """The URI of an object below this folder.
+
+        Args:
+            relative: the part of the key below the folder; on file schemes it must stay below.
+        """
+        if self.scheme in FILE_SCHEMES and (relative.startswith("/") or _climbs_out(relative)):
+            raise InvalidURIError(
+                f"the name {relative!r} leads out of the folder {self.text}; it cannot be stored there as a file",
+                uri=self.text,
+            )
+        return self.with_key(self.folder_key + relative)
+
+
+def parse(text: str) -> URI:
+    """Parse a URI.
+
+    Args:
+        text: a URI of one of the five schemes.
+
+    Raises:
+        InvalidURIError: the text is empty, has no or an unknown scheme, lacks its container, holds a NUL, or its
+            path climbs out of the root with "..".
+        TypeError: not a string.
+    """
+    try:
+        scheme, mark, rest = text.partition("://")
+    except AttributeError:
+        raise TypeError(f"a URI must be a str, not {type(text).__name__}: {text!r}") from None
+    if "\0" in text:
+        raise InvalidURIError(f"{text!r} holds a NUL character, which no store takes in a name", uri=text)
+    if mark:
+        if scheme == "file" or scheme == "direct":
+            if not rest.startswith("/"):
+                raise InvalidURIError(
+                    f"{text!r} names no absolute path: write {scheme}:/// and the path, three slashes",
+                    uri=text,
+                )
+            if ".." in rest and _climbs_out(rest):
+                raise InvalidURIError(f"{text!r} leaves the root with '..': give a path below it", uri=text)
+            return URI(scheme, "", rest, text)
+        if scheme in CLOUD_SCHEMES:
+            container, _, key = rest.partition("/")
+            if not container or container.isspace():
+                what = "container" if scheme == "az" else "bucket"
+                raise InvalidURIError(f"{text!r} names no {what}: expected {scheme}://{what}/key", uri=text)
+            return URI(scheme, container, key, text)
+    raise InvalidURIError(_refusal(text, scheme if mark else None), uri=text)
+
+
+def _climbs_out(path: str) -> bool:
+    depth = 0
+    for segment in path.split("/"):
+        if segment == "..":
+            depth -= 1
+            if depth < 0:
+                return True
+        elif segment and segment != ".":
+            depth += 1
+    return False
+
+
+def _refusal(text: str, scheme: str | None) -> str:
+    if not text:
+        return f"the URI is empty: {_EXPECTED}"
+    if scheme is None:
+        hint = f"; for a local path write file://{text}" if text.startswith("/") else ""
+        return f"{text!r} has no scheme: {_EXPECTED}{hint}"
+    if scheme.lower() in FILE_SCHEMES + CLOUD_SCHEMES:
+        return f"{text!r}: a scheme is written in lower case, {scheme.lower()}://"
+    return f"{text!r} has the unknown scheme {scheme!r}: {_EXPECTED}"
