@@ -34,7 +34,15 @@ $(VENV)/.dlio: $(VENV)/.package
 	@tools/setup.sh dlio
 	@touch $@
 
-test: dlio lint ## lint, then every test
+servers: $(VENV)/.made ## install the real servers of the tests into .servers
+	@$(PYTHON_BIN) -m tests.servers install
+
+# The environment and the servers come from different places: fetched side by side they take half the time.
+setup: ## all of the above
+	@$(MAKE) --no-print-directory -j2 dlio servers
+
+test: setup ## lint, then every test
+	@$(MAKE) --no-print-directory lint
 	$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
 
 lint: venv ## ruff and mypy
