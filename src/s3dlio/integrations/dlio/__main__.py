@@ -1,0 +1,8 @@
+"""`python -m s3dlio.integrations.dlio <arguments of dlio_benchmark>`: DLIO on s3dlio, as `run` describes."""
+
+import sys
+
+from s3dlio.integrations.dlio.launcher import run
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,145 @@
+"""What went through s3dlio while DLIO ran: one JSON line per operation.
+
+Strategy: DLIO's work is spread over MPI ranks and DataLoader workers, forked or spawned, that are killed
+rather than ended. Counters in memory would die with them, so every operation is appended to a file of its
+own process, `<folder>/<host>-<pid>.jsonl`, by a single write to a descriptor opened with O_APPEND. The
+folder is the value of S3DLIO_METRICS_DIR, which children inherit; without it nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+FOLDER_VARIABLE = "S3DLIO_METRICS_DIR"
+
+# The process, the folder and the descriptor of the open file: a forked child or another folder opens its own.
+_open_file: tuple[int, str, int] | None = None
+
+
+class Operation:
+    """One operation, recorded when the `with` block ends, with its error if it ended by one.
+
+    Args:
+        kind: what DLIO did: `generate`, `read`, `checkpoint_write`, `checkpoint_read`, or the storage call
+            (`put`, `get`, `list`, `stat`, `exists`, `mkdir`, `delete`).
+        uri: what it did it to.
+
+    The block sets `bytes` to the size of the body that moved.
+    """
+
+    def __init__(self, kind: str, uri: str) -> None:
+        self.kind = kind
+        self.uri = uri
+        self.bytes = 0
+
+    def __enter__(self) -> Operation:
+        self._start = time.time()
+        self._clock = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        descriptor = _descriptor()
+        if descriptor is None:
+            return
+        record = {
+            "kind": self.kind,
+            "uri": self.uri,
+            "scheme": self.uri.partition("://")[0],
+            "bytes": self.bytes,
+            "start": self._start,
+            "seconds": time.perf_counter() - self._clock,
+            "ok": error is None,
+            "error": None if error is None else f"{type(error).__name__}: {error}",
+        }
+        os.write(descriptor, json.dumps(record).encode() + b"\n")
+
+
+def _descriptor() -> int | None:
+    global _open_file
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        return None
+    if _open_file is not None:
+        process, opened, descriptor = _open_file
+        if (process, opened) == (os.getpid(), folder):
+            return descriptor
+        os.close(descriptor)
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, f"{socket.gethostname()}-{os.getpid()}.jsonl")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    _open_file = (os.getpid(), folder, descriptor)
+    return descriptor
+
+
+def clear(folder: str | os.PathLike[str]) -> None:
+    """Remove what an earlier run recorded."""
+    for path in Path(folder).glob("*.jsonl"):
+        path.unlink()
+
+
+@dataclass
+class Totals:
+    """The sum over all operations of one kind.
+
+    Attributes:
+        operations: how many ended well.
+        errors: how many ended with an error.
+        bytes: body bytes moved by those that ended well.
+        seconds: the sum of their durations.
+        busy: seconds during which at least one of them was under way, so `bytes / busy` is the rate of all
+            processes together.
+    """
+
+    operations: int = 0
+    errors: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    _spans: list[tuple[float, float]] = field(default_factory=list, repr=False)
+
+    @property
+    def busy(self) -> float:
+        total, reached = 0.0, float("-inf")
+        for start, end in sorted(self._spans):
+            total += max(0.0, end - max(start, reached))
+            reached = max(reached, end)
+        return total
+
+    def add(self, record: dict[str, object]) -> None:
+        if not record["ok"]:
+            self.errors += 1
+            return
+        start, seconds, size = record["start"], record["seconds"], record["bytes"]
+        assert isinstance(start, float)
+        assert isinstance(seconds, float)
+        assert isinstance(size, int)
+        self.operations += 1
+        self.bytes += size
+        self.seconds += seconds
+        self._spans.append((start, start + seconds))
+
+
+def summarise(folder: str | os.PathLike[str]) -> dict[str, Totals]:
+    """Add up what all processes of a run recorded.
+
+    Args:
+        folder: the folder that S3DLIO_METRICS_DIR named during the run.
+
+    Returns:
+        The totals by kind of operation, kinds in alphabetical order; empty if nothing was recorded.
+    """
+    totals: dict[str, Totals] = {}
+    for path in sorted(Path(folder).glob("*.jsonl")):
+        for line in path.read_bytes().splitlines(keepends=True):
+            # The process can have been killed, or be writing at this moment.
+            if line.endswith(b"\n"):
+                record = json.loads(line)
+                totals.setdefault(record["kind"], Totals()).add(record)
+    return dict(sorted(totals.items()))
