@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from s3dlio import api
+from s3dlio.operations import run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import ObjectInfo
 from s3dlio.transfer import batch, listing, tree
 from s3dlio.transfer.data import BytesLike, as_view
-from s3dlio.transfer.drive import run
 from s3dlio.uri import parse
 
 T = TypeVar("T")

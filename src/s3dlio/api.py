@@ -13,12 +13,12 @@ from typing import Literal, overload
 
 from s3dlio import settings
 from s3dlio.errors import S3dlioError
+from s3dlio.operations import iterate, run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import ObjectInfo
 from s3dlio.transfer import batch, listing, tree
 from s3dlio.transfer.ahead import ReadAhead
 from s3dlio.transfer.data import BytesLike, as_view
-from s3dlio.transfer.drive import iterate, run
 from s3dlio.uri import URI, parse
 
 Path = str | os.PathLike[str]

@@ -2,8 +2,8 @@
 
 A store knows its protocol's verbs and nothing of the verbs above it: no batches, no trees, no patterns. Each method
 that does I/O is a coroutine, so that one implementation serves a plain call, a batch and an async twin; what drives
-it is `transfer.drive`. A store that sets `blocking` does its I/O in the thread that runs the coroutine and suspends
-only in `drive.pause`; the others suspend while the network works.
+it is `operations`. A store that sets `blocking` does its I/O in the thread that runs the coroutine and suspends
+only in `operations.pause`; the others suspend while the network works.
 """
 
 from __future__ import annotations

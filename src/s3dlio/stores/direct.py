@@ -21,11 +21,11 @@ from collections.abc import Callable
 from s3dlio import settings
 from s3dlio.buffers import PAGE, SMALL, lease
 from s3dlio.errors import ConfigurationError
+from s3dlio.operations import pause
 from s3dlio.stores.file import PIECE, READ, FileStore, FileWriter, cut_short
 from s3dlio.stores.temporary import TemporaryFile
-from s3dlio.transfer.drive import pause
-from s3dlio.transfer.workers import for_each
 from s3dlio.uri import URI
+from s3dlio.workers import for_each
 
 SEGMENT = 4 << 20
 

@@ -17,11 +17,11 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from s3dlio.operations import run
 from s3dlio.stores import store_for
 from s3dlio.transfer.batch import THREADS
-from s3dlio.transfer.drive import run
-from s3dlio.transfer.workers import for_each
 from s3dlio.uri import parse
+from s3dlio.workers import for_each
 
 _SIZES_REMEMBERED = 32
 

@@ -10,10 +10,10 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
+from s3dlio.operations import run
 from s3dlio.stores import store_for
-from s3dlio.transfer.drive import run
-from s3dlio.transfer.workers import for_each
 from s3dlio.uri import URI
+from s3dlio.workers import for_each
 
 # More threads than this only wait for each other; fewer would leave a network file system idle.
 THREADS = min(32, max(8, 2 * (os.cpu_count() or 1)))

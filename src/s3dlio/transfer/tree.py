@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from s3dlio.errors import InvalidURIError, ObjectNotFoundError
+from s3dlio.operations import iterate, pause, run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import Entry
 from s3dlio.transfer.batch import THREADS
-from s3dlio.transfer.drive import iterate, pause, run
-from s3dlio.transfer.workers import for_each
 from s3dlio.uri import FILE_SCHEMES, URI
+from s3dlio.workers import for_each
 
 CHUNK = 16 << 20
 

@@ -11,9 +11,9 @@ import os
 from types import TracebackType
 
 from s3dlio.errors import S3dlioError
+from s3dlio.operations import run
 from s3dlio.stores import store_for
 from s3dlio.transfer.data import BytesLike, as_view
-from s3dlio.transfer.drive import run
 from s3dlio.uri import URI, parse
 
 
