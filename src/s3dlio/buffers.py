@@ -10,9 +10,11 @@ CPU-second, into memory that has been touched before 1.6 to 1.9, and into such m
   array tells when the last of them is gone. Its callback may run anywhere, inside any lock, so all it does is append
   the block to a deque; the next lease takes it from there.
 - Blocks go out last in, first out: the last one used is still in the cache.
-- What is bounded is idle memory. A lease never waits. When no idle block fits, idle slabs of other sizes are
-  unmapped before a new one is mapped, so that all together stays within 64 MiB of the most that callers ever held
-  at once. (With no such slack, a caller who alternates two sizes would map afresh each time.)
+- What is bounded is idle memory. A lease never waits. While callers hold as much as the bound, further leases get
+  memory that is unmapped when its views are gone: so idle memory stays within the bound even when a caller drops
+  everything and never calls again. When no idle block fits, idle slabs of other sizes are unmapped before a
+  new one is mapped, so that all together stays within 64 MiB of the most that callers ever held at once. (With no such
+  slack, a caller who alternates two sizes would map afresh each time.)
 - Before a fork the parent drops its idle slabs, and a block that was out during a fork is unmapped when it comes
   back: the child shares those pages, and writing to them would split the parent's huge pages one by one. Views taken
   before the fork stay valid on both sides, for neither unmaps what the other sees.
@@ -52,6 +54,14 @@ def block_size(size: int) -> int:
     return -(-size // step) * step
 
 
+def _array_type(block: int) -> type[ctypes.Array[ctypes.c_char]]:
+    """The type of an array over a block. A new ctypes type costs 26 µs, hence one per block size."""
+    found = _array_types.get(block)
+    if found is None:
+        found = _array_types[block] = ctypes.c_char * block
+    return found
+
+
 class _Lease(weakref.ref[Any]):
     """Watches the array over one block that is out; tells, when the array is gone, which block that was."""
 
@@ -81,7 +91,7 @@ class _Slab:
             except OSError:
                 pass  # a kernel without transparent huge pages: ordinary pages serve as well, only slower
         self.idle = list(range(start, start + self.size, block))
-        self.out: dict[int, _Lease] = {}
+        self.out = 0
 
 
 class BufferPool:
@@ -98,6 +108,11 @@ class BufferPool:
         self._returned: deque[_Lease] = deque()
         # Slabs with an idle block, by block size; the last one of a list was used last.
         self._free: dict[int, list[_Slab]] = {}
+        # Slabs with blocks for leases beyond the limit, by block size. These blocks do not come back.
+        self._beyond: dict[int, _Slab] = {}
+        # The leases that are out, by id. Held here, not by their slabs: a slab with all its blocks out is in no list, and a
+        # slab and its leases that only held each other would be taken for garbage.
+        self._out: dict[int, _Lease] = {}
         self._idle_bytes = 0
         self._out_bytes = 0
         self._most_out = 0
@@ -112,34 +127,41 @@ class BufferPool:
         if size < SMALL and not aligned:
             return memoryview(bytearray(size))
         wanted = block_size(size)
+        limit = self._idle_limit()
         with self._lock:
             if self._returned:
-                self._take_back()
-            slab = self._find(wanted) or self._map(wanted)  # the last of its list
-            offset = slab.idle.pop()
-            self._idle_bytes -= slab.block
-            self._out_bytes += slab.block
-            if not slab.idle:
-                self._free[slab.block].pop()
-            array_type = _array_types.get(slab.block)
-            if array_type is None:  # a new ctypes type costs 26 µs, hence one per block size
-                array_type = _array_types[slab.block] = ctypes.c_char * slab.block
-            array = array_type.from_buffer(slab.memory, offset)
-            lease = slab.out[offset] = _Lease(array, self._returned.append)
-            lease.slab = slab
-            lease.offset = offset
+                self._take_back(limit)
+            if self._out_bytes + wanted > limit:
+                slab = self._beyond.pop(wanted, None) or self._new_slab(wanted)
+                array = _array_type(wanted).from_buffer(slab.memory, slab.idle.pop())
+                if slab.idle:
+                    self._beyond[wanted] = slab
+            else:
+                slab = self._find(wanted) or self._map(wanted, limit)  # the last of its list
+                # Out of its list first: Ctrl-C between any two of these lines may lose a block, but not the order.
+                if len(slab.idle) == 1:
+                    self._free[slab.block].pop()
+                offset = slab.idle.pop()
+                self._idle_bytes -= slab.block
+                self._out_bytes += slab.block
+                slab.out += 1
+                array = _array_type(slab.block).from_buffer(slab.memory, offset)
+                lease = _Lease(array, self._returned.append)
+                lease.slab = slab
+                lease.offset = offset
+                self._out[id(lease)] = lease
         return memoryview(array).cast("B")[:size]
 
     def idle_bytes(self) -> int:
         """Bytes of memory that are mapped and lent to nobody."""
         with self._lock:
-            self._take_back()
+            self._take_back(self._idle_limit())
             return self._idle_bytes
 
     def drop_idle(self) -> None:
         """Unmap every slab of which no block is lent out."""
         with self._lock:
-            self._take_back()
+            self._take_back(0)
             self._shrink(0)
 
     def _find(self, wanted: int) -> _Slab | None:
@@ -153,37 +175,41 @@ class BufferPool:
                 return self._free[min(fitting)][-1]
         return None
 
-    def _map(self, wanted: int) -> _Slab:
+    def _map(self, wanted: int, limit: int) -> _Slab:
         size = max(wanted, _HUGE)
         self._most_out = max(self._most_out, self._out_bytes + size)
-        self._shrink(max(0, self._most_out + _SLACK - self._out_bytes - size))
+        self._shrink(max(0, min(self._most_out + _SLACK, limit) - self._out_bytes - size))
         try:
             slab = _Slab(wanted, self._generation)
         except OSError:
             self._shrink(0)
-            try:
-                slab = _Slab(wanted, self._generation)
-            except OSError as error:
-                raise MemoryError(f"no memory for a buffer of {wanted} bytes ({error.strerror})") from error
+            slab = self._new_slab(wanted)
         self._free.setdefault(wanted, []).append(slab)
         self._idle_bytes += slab.size
         return slab
 
-    def _take_back(self) -> None:
+    def _new_slab(self, wanted: int) -> _Slab:
+        try:
+            return _Slab(wanted, self._generation)
+        except OSError as error:
+            raise MemoryError(f"no memory for a buffer of {wanted} bytes ({error.strerror})") from error
+
+    def _take_back(self, limit: int) -> None:
         while True:
             try:
                 lease = self._returned.popleft()
             except IndexError:
                 break
             slab = lease.slab
-            del slab.out[lease.offset]
+            self._out.pop(id(lease), None)
+            slab.out -= 1
             self._out_bytes -= slab.block
             if slab.generation == self._generation:
                 if not slab.idle:
                     self._free.setdefault(slab.block, []).append(slab)
                 slab.idle.append(lease.offset)
                 self._idle_bytes += slab.block
-        if self._idle_bytes > (limit := self._idle_limit()):
+        if self._idle_bytes > limit:
             self._shrink(limit)
 
     def _shrink(self, limit: int) -> None:
@@ -201,8 +227,9 @@ class BufferPool:
         # The lock may be held by another thread, or, when a signal handler forks, by this one.
         if self._lock.acquire(timeout=1):
             try:
-                self._take_back()
+                self._take_back(0)
                 self._free.clear()
+                self._beyond.clear()
                 self._idle_bytes = 0
                 self._generation += 1
             finally:
