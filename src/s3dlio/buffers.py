@@ -110,8 +110,8 @@ class BufferPool:
         self._free: dict[int, list[_Slab]] = {}
         # Slabs with blocks for leases beyond the limit, by block size. These blocks do not come back.
         self._beyond: dict[int, _Slab] = {}
-        # The leases that are out, by id. Held here, not by their slabs: a slab with all its blocks out is in no list, and a
-        # slab and its leases that only held each other would be taken for garbage.
+        # The leases that are out, by id. Held here, not by their slabs: a slab with all its blocks out is in no list,
+        # and a slab and its leases that only held each other would be taken for garbage.
         self._out: dict[int, _Lease] = {}
         self._idle_bytes = 0
         self._out_bytes = 0

@@ -10,6 +10,7 @@ a message that shows what was expected, so that no store has to.
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from s3dlio.errors import InvalidURIError
@@ -73,16 +74,18 @@ def parse(text: str) -> URI:
         text: a URI of one of the five schemes.
 
     Raises:
-        InvalidURIError: the text is empty, has no or an unknown scheme, lacks its container, holds a NUL, or its
-            path climbs out of the root with "..".
+        InvalidURIError: the text is empty, has no or an unknown scheme, lacks its container, holds a NUL or a lone
+            surrogate, or its path climbs out of the root with "..".
         TypeError: not a string.
     """
     try:
         scheme, mark, rest = text.partition("://")
-    except AttributeError:
+    except (AttributeError, TypeError):
         raise TypeError(f"a URI must be a str, not {type(text).__name__}: {text!r}") from None
     if "\0" in text:
         raise InvalidURIError(f"{text!r} holds a NUL character, which no store takes in a name", uri=text)
+    if not text.isascii():
+        _check_encodable(text, scheme)
     if mark:
         if scheme == "file" or scheme == "direct":
             if not rest.startswith("/"):
@@ -100,6 +103,18 @@ def parse(text: str) -> URI:
                 raise InvalidURIError(f"{text!r} names no {what}: expected {scheme}://{what}/key", uri=text)
             return _new(URI, (scheme, container, key, text))
     raise InvalidURIError(_refusal(text, scheme if mark else None), uri=text)
+
+
+def _check_encodable(text: str, scheme: str) -> None:
+    try:
+        if scheme in FILE_SCHEMES:
+            os.fsencode(text)  # takes the surrogates that stand for undecodable bytes in names from a listing
+        else:
+            text.encode()
+    except UnicodeEncodeError:
+        raise InvalidURIError(
+            f"{text!r} holds half a surrogate pair, which no store takes in a name", uri=text
+        ) from None
 
 
 def _climbs_out(path: str) -> bool:

@@ -31,8 +31,8 @@ def for_each(
 ) -> None:
     """Call `work` with every item, from at most `limit` threads, the calling one included.
 
-    The first exception, KeyboardInterrupt in the calling thread included, stops the rest from being started; it is
-    raised when what was under way has ended.
+    The first exception stops the rest from being started; it is raised when what was under way has ended.
+    KeyboardInterrupt in the calling thread also sets `stopped`, so that what is under way ends at its next pause.
 
     Args:
         items: what to work on; consumed under a lock, by one thread at a time.
@@ -70,23 +70,41 @@ def for_each(
             failures.append(error)
 
     def add_thread() -> None:
+        nonlocal limit
         with lock:
             if ended or len(threads) + 1 >= limit:
                 return
             thread = threading.Thread(target=labour, name="s3dlio-worker", daemon=True)
             threads.append(thread)
-            thread.start()
-
-    if at_once:
-        for _ in range(limit - 1):
-            add_thread()
-    labour()
-    for thread in threads:  # a thread may still add another behind itself
-        while thread.is_alive():
             try:
-                thread.join()
-            except BaseException as error:  # Ctrl-C while the last items end
-                ended = True
-                failures.insert(0, error)
+                thread.start()
+            except RuntimeError:  # the system gives no more threads: those there are do the work
+                threads.pop()
+                limit = len(threads) + 1
+
+    def interrupted(error: BaseException) -> None:
+        nonlocal ended
+        ended = True
+        failures.insert(0, error)
+        if stopped is not None:
+            stopped.set()
+
+    try:
+        if at_once:
+            for _ in range(limit - 1):
+                add_thread()
+        labour()
+        if failures and not isinstance(failures[0], Exception):
+            interrupted(failures[0])
+    except BaseException as error:
+        interrupted(error)
+    while True:
+        try:
+            for thread in threads:  # a thread may still add another behind itself
+                if thread.is_alive():
+                    thread.join()
+            break
+        except BaseException as error:  # Ctrl-C while the last items end
+            interrupted(error)
     if failures:
         raise failures[0]

@@ -34,26 +34,28 @@ def get_each(
             threads. What it raises stops the batch.
         stopped: set to stop the batch from outside.
     """
+    stopping = stopped or threading.Event()
 
     def get(place: int) -> None:
         uri = uris[place]
         result: memoryview | Exception
         try:
-            result = run(store_for(uri.scheme).get(uri), stopped)
+            result = run(store_for(uri.scheme).get(uri), stopping)
         except Exception as error:
             result = error
         deliver(place, result)
 
-    for_each(range(len(uris)), get, min(max_in_flight, THREADS), stopped=stopped)
+    for_each(range(len(uris)), get, min(max_in_flight, THREADS), stopped=stopping)
 
 
 def put_each(
     pairs: Iterable[tuple[URI, memoryview]], max_in_flight: int, stopped: threading.Event | None = None
 ) -> None:
     """Write every object. `pairs` is consumed as the writing goes on."""
+    stopping = stopped or threading.Event()
 
     def put(pair: tuple[URI, memoryview]) -> None:
         uri, data = pair
-        run(store_for(uri.scheme).put(uri, data), stopped)
+        run(store_for(uri.scheme).put(uri, data), stopping)
 
-    for_each(pairs, put, min(max_in_flight, THREADS), stopped=stopped)
+    for_each(pairs, put, min(max_in_flight, THREADS), stopped=stopping)

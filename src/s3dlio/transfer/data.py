@@ -16,7 +16,7 @@ def as_view(data: BytesLike) -> memoryview:
     """
     try:
         view = memoryview(data)
-    except TypeError:
+    except (TypeError, ValueError, BufferError):  # numpy has types, such as datetime64, without the buffer protocol
         hint = "encode it first, as in text.encode()" if isinstance(data, str) else "give bytes or any buffer"
         raise TypeError(f"data must be bytes-like, not {type(data).__name__}: {hint}") from None
     if view.nbytes == 0:

@@ -7,6 +7,7 @@ several objects at a time.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -55,6 +56,7 @@ def copy(
         ObjectNotFoundError: there is no such object; with `recursive`, no such folder either.
         InvalidURIError: the target of a tree lies inside it.
     """
+    stopping = stopped or threading.Event()
     report = _Reporter(progress)
     source_store = store_for(source.scheme)
     if recursive and not run(source_store.exists(source)):
@@ -67,7 +69,7 @@ def copy(
         report.found_all()
         jobs = iter([(source, _object_target(source, target))])
 
-    for_each(jobs, lambda job: run(_copy_object(*job, report), stopped), THREADS, stopped=stopped)
+    for_each(jobs, lambda job: run(_copy_object(*job, report), stopping), THREADS, stopped=stopping)
 
 
 async def _copy_object(source: URI, target: URI, report: _Reporter) -> None:
@@ -102,8 +104,10 @@ def _tree(source: URI, target: URI, report: _Reporter) -> Iterator[tuple[URI, UR
 
 
 def _inside(inner: URI, outer: URI) -> bool:
-    same = inner.scheme == outer.scheme or {inner.scheme, outer.scheme} <= set(FILE_SCHEMES)
-    return same and inner.container == outer.container and inner.folder_key.startswith(outer.folder_key)
+    if inner.scheme in FILE_SCHEMES and outer.scheme in FILE_SCHEMES:  # a path may lead there by a link or by ".."
+        outer_path = os.path.realpath(outer.key)
+        return os.path.commonpath((os.path.realpath(inner.key), outer_path)) == outer_path
+    return inner[:2] == outer[:2] and inner.folder_key.startswith(outer.folder_key)
 
 
 def _object_target(source: URI, target: URI) -> URI:
