@@ -254,9 +254,7 @@ def test_the_table_of_odd_requests_is_presigned_as_botocore_does() -> None:
         assert sorted(parse_qsl(ours_query, keep_blank_values=True)) == sorted(expected), row
 
 
-@given(
-    st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(max_size=20).filter(str.isascii)
-)
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(max_size=20).filter(str.isascii))
 def test_any_key_and_query_have_the_signature_of_botocore(key: str, value: str) -> None:
     query = [("prefix", value)]
     oracle = botocore_request("GET", "h:1", key, query, [])
@@ -312,10 +310,7 @@ def test_a_signer_follows_the_clock_over_midnight_and_back() -> None:
         DOCUMENTED_TIME,
     ]
     seen = [dict(signer.sign("GET", "/test.txt", now=now)) for now in times]
-    fresh = [
-        dict(Signer(DOCUMENTED, "us-east-1", DOCUMENTED_HOST).sign("GET", "/test.txt", now=now))
-        for now in times
-    ]
+    fresh = [dict(Signer(DOCUMENTED, "us-east-1", DOCUMENTED_HOST).sign("GET", "/test.txt", now=now)) for now in times]
     assert seen == fresh
     assert [fields["x-amz-date"] for fields in seen] == [
         "20130524T000000Z",

@@ -41,9 +41,9 @@ def head(*lines: str, status: str = "HTTP/1.1 200 OK") -> bytes:
 
 
 def test_a_request_head_is_the_request_line_the_fields_in_order_and_an_empty_line() -> None:
-    assert request_head(
-        "GET", "/bucket/a%20key?versionId=1", [("Host", "h:9000"), ("Range", "bytes=0-1")]
-    ) == (b"GET /bucket/a%20key?versionId=1 HTTP/1.1\r\nHost: h:9000\r\nRange: bytes=0-1\r\n\r\n")
+    assert request_head("GET", "/bucket/a%20key?versionId=1", [("Host", "h:9000"), ("Range", "bytes=0-1")]) == (
+        b"GET /bucket/a%20key?versionId=1 HTTP/1.1\r\nHost: h:9000\r\nRange: bytes=0-1\r\n\r\n"
+    )
 
 
 def test_request_values_are_sent_as_latin_1_and_may_hold_tabs() -> None:
@@ -156,9 +156,7 @@ def test_how_the_body_is_delimited_and_whether_the_connection_lives_on(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_field_names_are_lower_case_values_are_trimmed_and_repeated_fields_joined(method: str) -> None:
-    answer = parse_head(
-        head("X-Amz-Meta-A: \t one two \t", "x-amz-META-a:2", "empty:", "Empty-Too: "), method
-    )
+    answer = parse_head(head("X-Amz-Meta-A: \t one two \t", "x-amz-META-a:2", "empty:", "Empty-Too: "), method)
     assert answer.headers == {"x-amz-meta-a": "one two, 2", "empty": "", "empty-too": ""}
 
 
@@ -241,9 +239,7 @@ def test_a_malformed_head_is_an_error_of_a_bounded_length(data: bytes) -> None:
 
 
 def test_heads_at_the_limits_are_accepted() -> None:
-    assert (
-        len(parse_head(head(*(f"n{number}: 1" for number in range(MAX_FIELDS))), "GET").headers) == MAX_FIELDS
-    )
+    assert len(parse_head(head(*(f"n{number}: 1" for number in range(MAX_FIELDS))), "GET").headers) == MAX_FIELDS
     longest = "A: " + "1" * (MAX_LINE_BYTES - 3)
     assert len(parse_head(head(longest), "GET").headers["a"]) == MAX_LINE_BYTES - 3
     room = MAX_HEAD_BYTES - len(head("A: ", "B: ", "C: ", "D: ", "E: "))
@@ -256,9 +252,7 @@ def test_a_server_that_invents_field_names_is_read_and_not_remembered_for_ever()
     from s3dlio.http import framing
 
     for number in range(5000):
-        assert parse_head(head(f"X-Name-{number}: {number}"), "HEAD").headers == {
-            f"x-name-{number}": str(number)
-        }
+        assert parse_head(head(f"X-Name-{number}: {number}"), "HEAD").headers == {f"x-name-{number}": str(number)}
     assert len(framing._names) <= 1024
 
 
@@ -300,9 +294,7 @@ def test_what_can_never_become_a_head_fails_at_once(data: bytes) -> None:
 
 
 def test_informational_answers_come_before_the_real_one() -> None:
-    stream = (
-        head(status="HTTP/1.1 100 Continue") + head("Link: </a>", status="HTTP/1.1 103 Early Hints") + S3_HEAD
-    )
+    stream = head(status="HTTP/1.1 100 Continue") + head("Link: </a>", status="HTTP/1.1 103 Early Hints") + S3_HEAD
     position, statuses = 0, []
     while True:
         end = find_head_end(stream, position)
@@ -422,13 +414,11 @@ def test_a_decoder_that_is_done_takes_nothing_more() -> None:
 # However the bytes are cut
 
 tokens = st.text(st.sampled_from("!#$%&'*+-.^_`|~0123456789abcXYZ"), min_size=1, max_size=20)
-values = st.text(
-    st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=40
-).map(lambda value: value.strip(" \t"))
-FRAMING_FIELDS = {"content-length", "transfer-encoding", "connection"}
-fields_lists = st.lists(
-    st.tuples(tokens, values).filter(lambda field: field[0].lower() not in FRAMING_FIELDS)
+values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=40).map(
+    lambda value: value.strip(" \t")
 )
+FRAMING_FIELDS = {"content-length", "transfer-encoding", "connection"}
+fields_lists = st.lists(st.tuples(tokens, values).filter(lambda field: field[0].lower() not in FRAMING_FIELDS))
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -438,9 +428,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 
 @given(fields_lists, st.binary(max_size=200), st.lists(st.integers(0, 2000), max_size=8))
-def test_a_head_is_the_same_however_it_was_cut(
-    fields: list[tuple[str, str]], after: bytes, places: list[int]
-) -> None:
+def test_a_head_is_the_same_however_it_was_cut(fields: list[tuple[str, str]], after: bytes, places: list[int]) -> None:
     block = request_head("GET", "/", [*fields, ("Content-Length", str(len(after)))])
     stream = block.replace(b"GET / HTTP/1.1", b"HTTP/1.1 200 OK", 1) + after
     received, end = bytearray(), -1
