@@ -64,7 +64,7 @@ class StoreUnavailableError(S3dlioError, ConnectionError):
     """The store cannot be reached, or says that it cannot serve now, after all retries."""
 
 
-_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _UNAVAILABLE = frozenset({errno.ESTALE, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH})
 

@@ -16,6 +16,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat as modes
 from collections.abc import Callable
 
 from s3dlio import settings
@@ -28,9 +29,10 @@ from s3dlio.uri import URI
 from s3dlio.workers import for_each
 
 SEGMENT = 4 << 20
+_WINDOW = 256 << 20  # a large read can be stopped between two of these
 
 _log = logging.getLogger("s3dlio")
-_warned: set[int] = set()  # devices
+_warned: dict[int, object] = {}  # by device
 
 
 class DirectStore(FileStore):
@@ -49,37 +51,56 @@ class DirectStore(FileStore):
                 raise
         fd = os.open(uri.key, READ)
         try:
-            _accept_page_cache(fd, uri)
+            if modes.S_ISREG(os.fstat(fd).st_mode):  # a folder does not take O_DIRECT either
+                _accept_page_cache(fd, uri)
         except BaseException:
             os.close(fd)
             raise
         return fd
 
+    def _read_unsized(self, fd: int) -> memoryview:
+        return lease(0) if _is_direct(fd) else super()._read_unsized(fd)
+
     async def _read(self, fd: int, uri: URI, start: int, end: int) -> memoryview:
-        if not _is_direct(fd):
-            data = await super()._read(fd, uri, start, end)
-            os.posix_fadvise(fd, start, end - start, os.POSIX_FADV_DONTNEED)
-            return data
         first, last = start - start % PAGE, end + -end % PAGE
-        block = lease(last - first, aligned=True)
+        if _is_direct(fd):
+            block = lease(last - first, aligned=True)
+            for window in range(first, last, _WINDOW):
+                if window > first:
+                    await pause
+                read_segment = _reader(fd, uri, block, first, end)
+                _for_each_segment(range(window, min(window + _WINDOW, last), SEGMENT), read_segment)
+            data = block[start - first : end - first]
+            if len(data) < SMALL:
+                data = memoryview(bytearray(data))
+        else:
+            data = await super()._read(fd, uri, start, end)
+        if not _is_direct(fd):
+            os.posix_fadvise(fd, first, last - first, os.POSIX_FADV_DONTNEED)
+        return data
 
-        def read_segment(offset: int) -> None:
-            stop = min(offset + SEGMENT, last)
-            while offset < min(stop, end):
-                try:
-                    count = os.preadv(fd, [block[offset - first : stop - first]], offset)
-                except OSError as error:
-                    if error.errno != errno.EINVAL or not _is_direct(fd):
-                        raise
-                    _leave_direct(fd, uri)
-                    continue
-                if not count:
-                    raise cut_short(uri, offset, end)
-                offset += count
 
-        _for_each_segment(range(first, last, SEGMENT), read_segment)
-        data = block[start - first : end - first]
-        return data if len(data) >= SMALL else memoryview(bytearray(data))
+def _reader(fd: int, uri: URI, block: memoryview, first: int, end: int) -> Callable[[int], None]:
+    """What reads the segment at an offset into its place in `block`, which stands for the file from `first` on."""
+
+    def read_segment(offset: int) -> None:
+        stop = min(offset + SEGMENT, first + len(block))
+        left_direct = False
+        while offset < min(stop, end):
+            try:
+                count = os.preadv(fd, [block[offset - first : stop - first]], offset)
+            except OSError as error:
+                if error.errno != errno.EINVAL or left_direct:
+                    raise
+                _leave_direct(fd, uri)
+                left_direct = True
+                continue
+            offset += count
+            # A transfer that ends off the blocks has met the end of the file.
+            if offset < end and (not count or offset % PAGE):
+                raise cut_short(uri, offset, end)
+
+    return read_segment
 
 
 class DirectWriter(FileWriter):
@@ -157,13 +178,15 @@ class DirectWriter(FileWriter):
 
     def _write(self, file: TemporaryFile, block: memoryview, offset: int) -> None:
         done = 0
+        left_direct = False
         while done < len(block):
             try:
                 done += os.pwrite(file.fd, block[done:], offset + done)
             except OSError as error:
-                if error.errno != errno.EINVAL or not _is_direct(file.fd):
+                if error.errno != errno.EINVAL or left_direct:
                     raise
                 _leave_direct(file.fd, self._uri)
+                left_direct = True
 
 
 def _for_each_segment(offsets: range, work: Callable[[int], None]) -> None:
@@ -179,7 +202,10 @@ def _is_direct(fd: int) -> bool:
 
 
 def _leave_direct(fd: int, uri: URI) -> None:
-    """Go on through the page cache with a descriptor whose file system takes O_DIRECT but fails every transfer."""
+    """Go on through the page cache with a descriptor whose file system takes O_DIRECT but fails every transfer.
+
+    Several threads may come here with the same descriptor.
+    """
     _accept_page_cache(fd, uri)
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_DIRECT)
 
@@ -193,8 +219,8 @@ def _accept_page_cache(fd: int, uri: URI) -> None:
             uri=uri.text,
         )
     device = os.fstat(fd).st_dev
-    if device not in _warned:
-        _warned.add(device)
+    mark = object()
+    if _warned.setdefault(device, mark) is mark:  # the first of several threads
         _log.warning(
             "the file system of %s does not take O_DIRECT: direct:// goes through the page cache there and drops"
             " what it leaves behind",

@@ -4,8 +4,8 @@ Reads go with `readv` straight into a pooled buffer, writes through a temporary 
 everything here and changes only how the bytes get in and out, in the methods under "Bytes".
 
 A folder is never an object: reading one, or asking for its facts, is the same error as for a missing object, as on an
-object store. Symbolic links are followed; a link that points nowhere is not an object, and a link that leads back
-to one of its own ancestors is not entered.
+object store. Symbolic links are followed; a link that points nowhere, or to itself, is not an object, and a link that
+leads back to one of its own ancestors is not entered.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from s3dlio.uri import URI
 PIECE = 16 << 20
 
 _PAGE_OF_NAMES = 1000
+_UNSIZED_PIECE = 64 << 10
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # NONBLOCK: opening a FIFO must not wait
 
 
@@ -45,7 +47,7 @@ class FileStore(Store):
             fd = self._open(uri)
             try:
                 size = _size_of_object(fd, uri)
-                return await self._read(fd, uri, 0, size) if size else _read_unsized(fd)
+                return await self._read(fd, uri, 0, size) if size else self._read_unsized(fd)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -109,12 +111,13 @@ class FileStore(Store):
         return _has_mode(uri, modes.S_ISREG)
 
     async def delete(self, uri: URI) -> None:
+        if _has_mode(uri, modes.S_ISDIR):
+            return  # a folder, or a link to one, is no object
         try:
             os.unlink(uri.key)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR) or _has_mode(uri, modes.S_ISDIR):
-                return  # there is no such object, and a folder is none
-            _fail(error, uri, "delete")
+            if error.errno not in _NOT_THERE:
+                _fail(error, uri, "delete")
 
     # Folders...
 
@@ -135,8 +138,11 @@ class FileStore(Store):
         root = os.path.realpath(uri.key)
         if root == "/":
             raise InvalidURIError(f"{uri.text} is the root of the file system: name a folder below it", uri=uri.text)
+        if not os.path.isdir(root):
+            return
         try:
-            _remove_tree(root)
+            for _ in _remove_tree(root):
+                await pause
             if os.path.islink(link := uri.key.rstrip("/")):
                 os.unlink(link)
         except OSError as error:
@@ -147,6 +153,7 @@ class FileStore(Store):
         for relative, _ in _walk(uri, recursive):
             page.append(relative)
             if len(page) == _PAGE_OF_NAMES:
+                await pause
                 yield page
                 page = []
         if page:
@@ -159,6 +166,8 @@ class FileStore(Store):
                 page.append(Entry(relative, entry.stat().st_size))
             except FileNotFoundError:
                 continue  # deleted since its folder was read
+            except OSError as error:
+                _fail(error, uri.child(relative), "stat")
             if len(page) == _PAGE_OF_NAMES:
                 yield page
                 page = []
@@ -169,6 +178,13 @@ class FileStore(Store):
 
     def _open(self, uri: URI) -> int:
         return os.open(uri.key, READ)
+
+    def _read_unsized(self, fd: int) -> memoryview:
+        """The content of a file that says it has none: empty, or one whose size the kernel does not tell (/proc)."""
+        content = bytearray()
+        while piece := os.read(fd, _UNSIZED_PIECE):
+            content += piece
+        return memoryview(content)
 
     async def _read(self, fd: int, uri: URI, start: int, end: int) -> memoryview:
         """The bytes [start, end) of an open file that holds them; start < end."""
@@ -263,19 +279,11 @@ def _size_of_object(fd: int, uri: URI) -> int:
     return facts.st_size
 
 
-def _read_unsized(fd: int) -> memoryview:
-    """The content of a file that says it has none: empty, or one whose size the kernel does not tell (/proc)."""
-    content = bytearray()
-    while piece := os.read(fd, PIECE):
-        content += piece
-    return memoryview(content)
-
-
 def _has_mode(uri: URI, is_mode: Callable[[int], bool]) -> bool:
     try:
         return is_mode(os.stat(uri.key).st_mode)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if error.errno in _NOT_THERE:
             return False
         _fail(error, uri, "stat")
 
@@ -308,9 +316,9 @@ def _walk(uri: URI, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
     root = uri.folder_key
     try:
         open_folders: list[_Level] = [(os.scandir(root), "", root)]
-    except (FileNotFoundError, NotADirectoryError):
-        return
     except OSError as error:
+        if error.errno in _NOT_THERE:
+            return
         _fail(error, uri, "list")
     try:
         while open_folders:
@@ -355,16 +363,17 @@ def _entered(entry: os.DirEntry[str], ancestors: list[_Level]) -> os._ScandirIte
         return None
 
 
-def _remove_tree(folder: str) -> None:
-    """Remove what is below a folder, and the folder. Links are removed, not followed."""
+def _remove_tree(folder: str) -> Iterator[None]:
+    """Remove what is below a folder, and the folder; a step for each name. Links are removed, not followed."""
     try:
         names = os.scandir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return
     with names:
         for entry in names:
+            yield
             if entry.is_dir(follow_symlinks=False):
-                _remove_tree(entry.path)
+                yield from _remove_tree(entry.path)
             else:
                 _unlink_if_there(entry.path)
     try:

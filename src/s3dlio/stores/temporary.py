@@ -8,7 +8,7 @@ it, and must not take away one that is still being written:
 
 - A writer holds a lock (flock) on its temporary; the kernel drops it with the process. The name carries a mark of
   the host, since on a network file system mounted without locks another host's lock is not seen: a temporary
-  of another host is stale only when it has not been touched for a day.
+  of another host is stale only when it has not been touched for a day. One that is locked never is.
 - The sweeper removes a file only while it holds that lock. If it got the lock in the moment between a writer's
   creating the file and locking it, the writer finds its file without a name and starts with another.
 """
@@ -58,7 +58,11 @@ class TemporaryFile:
         except FileNotFoundError:
             os.makedirs(folder, exist_ok=True)
             self.path, self.fd = _create(folder)
-        _sweep_once(folder)
+        try:
+            _sweep_once(folder)
+        except BaseException:  # Ctrl-C: nobody else knows of the file yet
+            self.discard()
+            raise
 
     def publish(self, sync: bool) -> None:
         """Give the file its name.
@@ -110,13 +114,12 @@ def _create(folder: str) -> tuple[str, int]:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     while True:
         path = f"{folder}/{RESERVED}{_HOST}-{secrets.token_hex(8)}"
-        fd = os.open(path, flags, 0o666)
         try:
+            fd = os.open(path, flags, 0o666)
             if _locked(fd) is not False and os.fstat(fd).st_nlink:
                 return path, fd
-        except BaseException:
-            os.close(fd)
-            os.unlink(path)
+        except BaseException:  # Ctrl-C included, which may come between the creation and the next line
+            _unlink_if_possible(path)
             raise
         os.close(fd)
 
@@ -151,13 +154,21 @@ def _remove_if_stale(path: str, name: str) -> None:
     except OSError:
         return
     try:
-        ours = name.startswith(RESERVED + _HOST)
-        if (ours and _locked(fd)) or time.time() - os.fstat(fd).st_mtime > _ABANDONED:
+        locked = _locked(fd)
+        certain = locked and name.startswith(RESERVED + _HOST)
+        if certain or (locked is not False and time.time() - os.fstat(fd).st_mtime > _ABANDONED):
             os.unlink(path)
     except OSError:
         pass  # another sweeper was faster, or the file is another user's
     finally:
         os.close(fd)
+
+
+def _unlink_if_possible(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # most likely it was not even created
 
 
 def _forget() -> None:

@@ -50,7 +50,10 @@ class ReadAhead(Iterator[Item]):
         return self._state.take()
 
     def close(self) -> None:
-        """End the reading and wait for what is under way. Nothing more is handed out."""
+        """End the reading and wait until nothing is under way. Nothing more is handed out."""
+        if self._process != os.getpid():  # the thread, and who held its lock, stayed behind in the parent
+            self._state = _State(iter(()), *self._arguments)
+            self._process = os.getpid()
         self._state.stop(wait=True)
 
     def __del__(self) -> None:
@@ -72,7 +75,7 @@ class _State:
         self._waiting_bytes = 0
         self._sizes: deque[int] = deque(maxlen=_SIZES_REMEMBERED)
         self._handed_out = 0
-        self._stopped = False
+        self._stopped = threading.Event()
         self._ended = False
         self._thread: threading.Thread | None = None
 
@@ -81,11 +84,11 @@ class _State:
     def take(self) -> Item:
         """The next object. Waits for it; raises its error, or StopIteration after the last."""
         with self._changed:
-            if self._thread is None and not self._stopped:
+            if self._thread is None and not self._stopped.is_set():
                 self._thread = threading.Thread(target=self._read, name="s3dlio-read-ahead", daemon=True)
                 self._thread.start()
             while (place := self._next_place()) is None:
-                if self._ended or self._stopped:
+                if self._ended or self._stopped.is_set():
                     raise StopIteration
                 self._changed.wait()
             uri, result = self._waiting.pop(place)
@@ -98,9 +101,9 @@ class _State:
         raise result
 
     def stop(self, *, wait: bool) -> None:
-        """Start nothing more; with `wait`, return when nothing is under way."""
+        """Start nothing more, and end what is under way at its next pause; with `wait`, return when it has ended."""
         with self._changed:
-            self._stopped = True
+            self._stopped.set()
             self._waiting.clear()
             self._changed.notify_all()
         if wait and self._thread is not None:
@@ -125,7 +128,7 @@ class _State:
         except BaseException as error:  # the caller's own iterable failed
             failure = error
         with self._changed:
-            if failure is not None:
+            if failure is not None and not self._stopped.is_set():
                 place = self._handed_out + len(self._waiting)
                 self._waiting[place] = ("", failure)
             self._ended = True
@@ -135,9 +138,9 @@ class _State:
         for place, uri in enumerate(self._uris):
             with self._changed:
                 self._under_way[place] = uri
-                while not self._stopped and not self._has_room():
+                while not self._stopped.is_set() and not self._has_room():
                     self._changed.wait()
-                if self._stopped:
+                if self._stopped.is_set():
                     return
             yield place, uri
 
@@ -156,14 +159,14 @@ class _State:
         result: memoryview | BaseException
         try:
             uri = parse(text)
-            result = run(store_for(uri.scheme).get(uri))
+            result = run(store_for(uri.scheme).get(uri), self._stopped)
         except Exception as error:
             result = error
         with self._changed:
-            del self._under_way[place]
-            if self._stopped:
+            if self._stopped.is_set():
                 return
             self._waiting[place] = (text, result)
+            del self._under_way[place]  # last: a fork between the two lines must not lose it for the child
             if isinstance(result, memoryview):
                 self._waiting_bytes += len(result)
                 self._sizes.append(len(result))
