@@ -1,8 +1,8 @@
 """What holds for every test: the servers' fixtures, an environment without cloud settings, and no way out.
 
-A test never sees the credentials, endpoints and proxies of the machine that it runs on, and every place where an SDK
-would look for some beyond the machine points to a port of 127.0.0.1 that nothing listens on. Should something
-try all the same to reach another address or to look up a name, an audit hook stops it.
+A test never sees the credentials, endpoints, proxies and certificate authorities of the machine that it runs on,
+and every place where an SDK would look for some beyond the machine points to a port of 127.0.0.1 that nothing
+listens on. Should something try all the same to reach another address or to look up a name, an audit hook stops it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pytest
 
 pytest_plugins = ["tests.servers.fixtures"]
 
+_TRUST = {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
 _CLOUD_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "GCE_", "GCS_", "CLOUDSDK_", "S3_", "S3DLIO_", "STORAGE_EMULATOR_")
 _NOWHERE = "127.0.0.1:9"  # the discard port
 _SHUT = {
@@ -35,7 +36,7 @@ def _without_cloud(environment: dict[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environment.items()
-        if not name.upper().startswith(_CLOUD_PREFIXES) and not name.upper().endswith("_PROXY")
+        if name not in _TRUST and not name.upper().startswith(_CLOUD_PREFIXES) and not name.upper().endswith("_PROXY")
     }
     return {**kept, **_SHUT}
 

@@ -53,20 +53,25 @@ apt() {
 
 # pip WHAT ARGUMENT...: runs pip in the environment; on failure says which thing could not be had, and why.
 pip() {
-    local what=$1 wanted
+    local what=$1 wanted words
     shift
+    echo "--- pip $*" >>"$LOG"
     if "$VENV/bin/python" -m pip "$@" >>"$LOG" 2>&1; then return; fi
-    tail -n 15 "$LOG" >&2
-    wanted=$(grep -oE 'No matching distribution found for [^ ]+( |$)' "$LOG" | tail -n 1 | sed 's/.* for //' || true)
-    if tail -n 40 "$LOG" | grep -qE 'No space left on device'; then
-        fail "$what could not be installed: the disk is full." "Free some space ($(df -h . | tail -1 | awk '{print $4}') left here) and run make again."
-    elif tail -n 40 "$LOG" | grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError'; then
-        fail "$what could not be downloaded: no package index answered." \
-            "Check the network, or name a mirror: PIP_INDEX_URL=https://… make, or PIP_FIND_LINKS=/a/folder/of/wheels PIP_NO_INDEX=1 make."
+    words=$(tail -n 40 "$LOG" | sed -n '/^--- pip /h;//!H;$!d;x;p')
+    wanted=$(sed -n 's/.*No matching distribution found for \([^ ]*\).*/\1/p' <<<"$words" | tail -n 1)
+    if grep -q 'No space left on device' <<<"$words"; then
+        fail "$what could not be installed: the disk is full." \
+            "$(df -h . | awk 'END {print $4}') are left here; free some space and run make again."
+    elif grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError' <<<"$words"; then
+        fail "$what could not be downloaded: no package index answered; pip's words are in $LOG." \
+            "Check the network, or name another index: PIP_INDEX_URL=https://… make" \
+            "or a folder of wheels: PIP_NO_INDEX=1 PIP_FIND_LINKS=/path/to/wheels make"
     elif [ -n "$wanted" ]; then
-        fail "$what could not be installed: the package index has no $wanted for $("$VENV/bin/python" -V) on $(uname -m)." \
-            "Try another interpreter (PYTHON=/path/to/python3.11 make), or another index (PIP_INDEX_URL=https://… make)."
+        fail "$what could not be installed: the index has no $wanted for $("$VENV/bin/python" -V) on $(uname -m)." \
+            "Try another interpreter: PYTHON=/path/to/python3.11 make" \
+            "or another index: PIP_INDEX_URL=https://… make"
     fi
+    tail -n 15 <<<"$words" >&2
     fail "$what could not be installed; pip's whole output is in $LOG." "Repair what it names and run make again."
 }
 
@@ -107,8 +112,9 @@ install_package() {
 
 install_dlio() {
     if ! runs_dlio "$VENV/bin/python"; then
-        fail "DLIO 2.0.0 needs Python 3.10, 3.11 or 3.12 (pydftracer 1.0.2 has wheels for no later one); $VENV has $("$VENV/bin/python" -V)." \
-            "Install such an interpreter, then: make clean && PYTHON=/path/to/python3.12 make dlio" \
+        fail "DLIO 2.0.0 needs Python 3.10 to 3.12, and $VENV has $("$VENV/bin/python" -V): it cannot run without" \
+            "pydftracer 1.0.2, which has wheels for no later one (and pydftracer 2 has other modules)." \
+            "Install such an interpreter and name it: PYTHON=/path/to/python3.12 make dlio" \
             "Everything but DLIO works without: make venv"
     fi
     # torch first and alone: a release that satisfies the extra keeps pip from choosing a larger one.

@@ -174,8 +174,9 @@ class Processes:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        _sweep()
         # not below pytest's own folders: the path of a Unix socket has 107 bytes at most
-        self.folder = Path(tempfile.mkdtemp(prefix=f"s3dlio-{name}-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"s3dlio-{name}-{os.getpid()}-"))
         self.logs = self.folder / "logs"
         self.logs.mkdir()
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
@@ -271,6 +272,14 @@ class Processes:
     def _tail(self, log: str) -> str:
         lines = (self.logs / f"{log}.log").read_text(errors="replace").splitlines()
         return "\n".join([f"--- {log}.log:", *lines[-20:]])
+
+
+def _sweep() -> None:
+    """Removes the data of servers whose program was killed, which may be gigabytes; logs that were kept stay."""
+    for folder in Path(tempfile.gettempdir()).glob("s3dlio-*-*-*"):
+        owner = folder.name.split("-")[2]
+        if owner.isdigit() and not Path("/proc", owner).exists() and len(list(folder.glob("*"))) > 1:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def accepts(port: int) -> bool:

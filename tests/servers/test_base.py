@@ -61,6 +61,7 @@ def test_a_server_ends_when_the_program_that_started_it_is_killed(ending: signal
         "import time\n"
         "from tests.servers.base import running\n"
         "def start(processes):\n"
+        "    (processes.folder / 'data').mkdir()\n"
         "    processes.start(['sleep', '1000'])\n"
         "    return processes.pids\n"
         "with running('sleeper', start) as pids:\n"
@@ -81,6 +82,8 @@ def test_a_server_ends_when_the_program_that_started_it_is_killed(ending: signal
         runner.wait(10)
 
     _wait_until_ended(pids)
+    with running("next", lambda processes: processes.folder.parent) as temporary:
+        assert [*temporary.glob(f"s3dlio-sleeper-{runner.pid}-*")] == []
 
 
 def test_a_forked_child_that_exits_does_not_end_the_servers() -> None:
