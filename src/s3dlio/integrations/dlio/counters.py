@@ -18,8 +18,8 @@ from types import TracebackType
 
 FOLDER_VARIABLE = "S3DLIO_METRICS_DIR"
 
-# The process, the folder and the descriptor of the open file: a forked child or another folder opens its own.
-_open_file: tuple[int, str, int] | None = None
+# The open file by process and folder: a forked child opens its own.
+_descriptors: dict[tuple[int, str], int] = {}
 
 
 class Operation:
@@ -63,19 +63,18 @@ class Operation:
 
 
 def _descriptor() -> int | None:
-    global _open_file
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
         return None
-    if _open_file is not None:
-        process, opened, descriptor = _open_file
-        if (process, opened) == (os.getpid(), folder):
-            return descriptor
-        os.close(descriptor)
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, f"{socket.gethostname()}-{os.getpid()}.jsonl")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    _open_file = (os.getpid(), folder, descriptor)
+    process = os.getpid()
+    descriptor = _descriptors.get((process, folder))
+    if descriptor is None:
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, f"{socket.gethostname()}-{process}.jsonl")
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        descriptor = _descriptors.setdefault((process, folder), opened)
+        if descriptor != opened:  # another thread was first
+            os.close(opened)
     return descriptor
 
 

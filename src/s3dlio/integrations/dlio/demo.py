@@ -104,11 +104,11 @@ def run(target: Target, folder: Path, console: Console) -> bool:
             done = totals[kind].operations if kind in totals else 0
             console.print(f"{kind}: {done} operations, {PHASES[kind]} expected", style="red")
         console.print("\n".join(log.read_text(errors="replace").splitlines()[-20:]), markup=False, highlight=False)
-        console.print(f"the whole log: {log}")
+        console.print(f"the whole log: {log}", soft_wrap=True, markup=False, highlight=False)
         return False
     metric = json.loads((output / "summary.json").read_text())["metric"]
     console.print(_table(target, totals, metric))
-    console.print(f"results: {folder}", soft_wrap=True, highlight=False)
+    console.print(f"results: {folder}", soft_wrap=True, markup=False, highlight=False)
     return True
 
 

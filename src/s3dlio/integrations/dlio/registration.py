@@ -247,8 +247,8 @@ def _start_counting(arguments: Any) -> None:
     from dlio_benchmark.utils.utility import DLIOMPI
 
     folder = os.path.join(os.path.abspath(arguments.output_folder), "s3dlio-metrics")
-    os.environ[counters.FOLDER_VARIABLE] = folder
     if arguments.my_rank == 0:
         counters.clear(folder)
-    # Every rank comes through here once, and none may count before the folder is empty.
-    DLIOMPI.get_instance().comm().barrier()
+    # Every rank comes through here once. The output folder is named after the time by default, which the ranks
+    # may see differently; and none may count before rank 0 has emptied the folder.
+    os.environ[counters.FOLDER_VARIABLE] = DLIOMPI.get_instance().comm().bcast(folder, root=0)

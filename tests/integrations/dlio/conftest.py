@@ -1,0 +1,27 @@
+"""DLIO as the tests use it: the one installed, or the checkout that DLIO_SOURCE names.
+
+Without any, the tests that need it are skipped with the reason, and fail where CI asks for everything.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+import pytest
+
+from tests.servers.fixtures import REQUIRED
+
+if source := os.environ.get("DLIO_SOURCE"):
+    sys.path.insert(0, source)
+
+
+@pytest.fixture(scope="session")
+def dlio() -> None:
+    """Asks for an importable DLIO."""
+    if importlib.util.find_spec("dlio_benchmark") is None:
+        reason = "DLIO is not installed: run `make dlio`"
+        if REQUIRED:
+            pytest.fail(reason)
+        pytest.skip(reason)

@@ -1,0 +1,120 @@
+"""A whole run of DLIO in a process of its own, and what it says of itself afterwards.
+
+DLIO ends with status 0 even if it has read nothing, so a run is judged by two accounts: the operations that s3dlio
+recorded, and the steps and checkpoints in DLIO's own output files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from s3dlio.integrations.dlio import counters
+
+FILES = 8
+RECORD_BYTES = 65536
+MODEL_BYTES = 1 << 20
+
+# Both spellings of each key, of DLIO 2.0.0 and of its main branch: unknown keys are ignored.
+SETTINGS: Mapping[str, object] = {
+    "workflow.generate_data": True,
+    "dataset.num_files_train": FILES,
+    "dataset.record_length": RECORD_BYTES,
+    "dataset.record_length_stdev": 0,
+    "dataset.record_length_resize": 4096,
+    "dataset.record_length_bytes": RECORD_BYTES,
+    "dataset.record_length_bytes_stdev": 0,
+    "dataset.record_length_bytes_resize": 4096,
+    # The hdf5 generator fills a buffer of this size, by default 2 GiB, for every file.
+    "dataset.generation_buffer_size": 4 * RECORD_BYTES,
+    "reader.batch_size": 2,
+    "reader.read_threads": 0,
+    "train.epochs": 1,
+    "train.computation_time": 0.01,
+    "checkpoint.checkpoint_after_epoch": 1,
+    "checkpoint.epochs_between_checkpoints": 1,
+    "checkpoint.model_size": MODEL_BYTES,
+    "checkpoint.num_layers": 0,
+    "model.model_size_bytes": MODEL_BYTES,
+}
+
+
+@dataclass
+class Run:
+    """What a run has left behind."""
+
+    status: int
+    log: str
+    output: Path
+    batch_size: int
+
+    @property
+    def totals(self) -> dict[str, counters.Totals]:
+        """What s3dlio recorded, by kind."""
+        return counters.summarise(self.output / "s3dlio-metrics")
+
+    @property
+    def operations(self) -> list[dict[str, object]]:
+        """Every operation that s3dlio recorded."""
+        files = sorted((self.output / "s3dlio-metrics").glob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    @property
+    def samples(self) -> int:
+        """Samples that DLIO says it has trained on, over all ranks and epochs."""
+        return sum(
+            len(steps) * self.batch_size
+            for file in self.output.glob("*_output.json")
+            for epoch in json.loads(file.read_text()).values()
+            if isinstance(epoch, dict) and "proc" in epoch
+            for steps in epoch["proc"].values()
+        )
+
+    @property
+    def checkpoints(self) -> int:
+        """Checkpoints that DLIO says rank 0 has written."""
+        (file,) = [*self.output.glob("per_epoch_stats.json"), *self.output.glob("0_per_epoch_stats.json")]
+        epochs = json.loads(file.read_text()).values()
+        return sum(bool(re.fullmatch(r"(save_)?ckpt\d+", name)) for epoch in epochs for name in epoch)
+
+
+def run_dlio(folder: Path, settings: Mapping[str, object], ranks: int = 1, timeout: float = 100) -> Run:
+    """Run DLIO on s3dlio with `SETTINGS` and these.
+
+    Args:
+        folder: working directory of the run; its output goes to `dlio` in there.
+        settings: keys below `workload`, with their values.
+        ranks: MPI ranks.
+        timeout: seconds after which the run is killed and the test fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    output = folder / "dlio"
+    merged = {**SETTINGS, **settings}
+    command = [sys.executable, "-m", "s3dlio.integrations.dlio", "workload=unet3d_h100", f"hydra.run.dir={output}"]
+    command += [f"++workload.{key}={value}" for key, value in merged.items()]
+    if ranks > 1:
+        mpirun = Path(sys.executable).with_name("mpirun")
+        options = ["--allow-run-as-root", "--oversubscribe", "--mca", "btl", "self,sm"]
+        command = [str(mpirun), "-n", str(ranks), *options, *command]
+    environment = dict(os.environ)
+    if source := environment.get("DLIO_SOURCE"):
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [source, environment.get("PYTHONPATH")]))
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        log, _ = process.communicate(timeout=timeout)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    batch_size = merged["reader.batch_size"]
+    assert isinstance(batch_size, int)
+    return Run(process.returncode, log.decode(errors="replace"), output, batch_size)

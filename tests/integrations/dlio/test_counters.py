@@ -1,0 +1,137 @@
+"""The record of operations: complete whatever becomes of the processes that write it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from s3dlio.integrations.dlio import counters
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "metrics"
+    monkeypatch.setenv(counters.FOLDER_VARIABLE, str(folder))
+    return folder
+
+
+def record(kind: str, size: int, uri: str = "file:///x") -> None:
+    with counters.Operation(kind, uri) as operation:
+        operation.bytes = size
+
+
+def test_operations_are_added_up_by_kind(folder: Path) -> None:
+    record("read", 10)
+    record("read", 5)
+    record("list", 0)
+    totals = counters.summarise(folder)
+    assert list(totals) == ["list", "read"]
+    assert (totals["read"].operations, totals["read"].bytes, totals["read"].errors) == (2, 15, 0)
+    assert totals["read"].seconds > 0
+
+
+def test_a_line_names_what_was_done_to_what(folder: Path) -> None:
+    record("read", 10, "s3://bucket/key")
+    (file,) = folder.iterdir()
+    assert file.name.endswith(f"-{os.getpid()}.jsonl")
+    line = json.loads(file.read_text())
+    assert line.pop("start") > 1.6e9
+    assert 0 <= line.pop("seconds") < 60
+    assert line == {
+        "kind": "read",
+        "uri": "s3://bucket/key",
+        "scheme": "s3",
+        "bytes": 10,
+        "ok": True,
+        "error": None,
+    }
+
+
+def test_a_failed_operation_is_an_error_and_moves_no_bytes(folder: Path) -> None:
+    def fail_half_way() -> None:
+        with counters.Operation("read", "file:///x") as operation:
+            operation.bytes = 10
+            raise KeyError("gone")
+
+    with pytest.raises(KeyError):
+        fail_half_way()
+    totals = counters.summarise(folder)["read"]
+    assert (totals.operations, totals.errors, totals.bytes) == (0, 1, 0)
+    (file,) = folder.iterdir()
+    assert json.loads(file.read_text())["error"] == "KeyError: 'gone'"
+
+
+def test_nothing_is_recorded_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    record("read", 10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_folder_is_used_from_then_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record("read", 1)
+    monkeypatch.setenv(counters.FOLDER_VARIABLE, str(tmp_path / "other"))
+    record("read", 2)
+    assert counters.summarise(folder)["read"].bytes == 1
+    assert counters.summarise(tmp_path / "other")["read"].bytes == 2
+
+
+def _record_and_be_killed() -> None:
+    record("read", 3)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_children_that_are_killed_are_counted(folder: Path, start_method: str) -> None:
+    record("read", 1)
+    context = multiprocessing.get_context(start_method)
+    children = [context.Process(target=_record_and_be_killed) for _ in range(2)]  # type: ignore[attr-defined]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+    record("read", 1)
+    totals = counters.summarise(folder)["read"]
+    assert (totals.operations, totals.bytes) == (4, 8)
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_threads_do_not_mix_their_lines(folder: Path) -> None:
+    def work() -> None:
+        for _ in range(200):
+            record("read", 1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counters.summarise(folder)["read"].operations == 800
+
+
+def test_a_line_that_is_being_written_is_left_out(folder: Path) -> None:
+    record("read", 1)
+    (file,) = folder.iterdir()
+    with file.open("ab") as stream:
+        stream.write(b'{"kind": "re')
+    assert counters.summarise(folder)["read"].operations == 1
+
+
+def test_busy_time_counts_overlapping_operations_once() -> None:
+    totals = counters.Totals()
+    for start, seconds in [(10.0, 2.0), (11.0, 2.0), (20.0, 1.0), (10.5, 0.5)]:
+        totals.add({"ok": True, "start": start, "seconds": seconds, "bytes": 1})
+    assert totals.busy == 4.0
+    assert totals.seconds == 5.5
+
+
+def test_clearing_forgets_an_earlier_run(folder: Path) -> None:
+    record("read", 1)
+    counters.clear(folder)
+    assert counters.summarise(folder) == {}

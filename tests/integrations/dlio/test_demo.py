@@ -1,0 +1,44 @@
+"""The demo runs and tells what went through s3dlio; a demo whose run falls short is a failure."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from s3dlio.integrations.dlio import demo
+
+pytestmark = pytest.mark.usefixtures("dlio")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "FILE_BYTES", 1 << 16)
+    monkeypatch.setattr(demo, "MODEL_BYTES", 1 << 20)
+    monkeypatch.setattr(demo, "COMPUTATION_TIME", 0.01)
+
+
+def test_the_table_shows_what_went_through(tmp_path: Path) -> None:
+    # Hydra's grammar gives a meaning to each of these characters.
+    root = tmp_path / "it's = {a}, [b] (c)"
+    output = io.StringIO()
+    target = demo.Target("file", f"file://{root}/storage")
+    assert demo.run(target, root / "file", Console(file=output, width=120))
+    rows = [" ".join(line.replace("│", " ").split()) for line in output.getvalue().splitlines()]
+    assert any(row.startswith(f"generate {demo.FILES} ") for row in rows)
+    assert any(row.startswith(f"read {demo.FILES * demo.EPOCHS} ") for row in rows)
+    assert any(row.startswith(f"checkpoint write {demo.EPOCHS} ") for row in rows)
+    assert any(row.startswith("accelerator utilisation ") and row.endswith(" %") for row in rows)
+    assert f"results: {root / 'file'}" in rows
+    assert len(list((root / "storage").rglob("*.npz"))) == demo.FILES
+
+
+def test_a_run_that_fails_shows_why(tmp_path: Path) -> None:
+    output = io.StringIO()
+    target = demo.Target("nowhere", "bogus://bucket")
+    assert not demo.run(target, tmp_path / "nowhere", Console(file=output, width=120))
+    assert "ended with status 1" in output.getvalue()
+    assert "bogus" in output.getvalue()
+    assert "generate: 0 operations, 48 expected" in output.getvalue()
