@@ -1,0 +1,44 @@
+"""The kinds of arguments that several commands take, checked before a command begins.
+
+What is no URI is a wrong command line, and is said in the words of the parser of URIs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from s3dlio import api
+from s3dlio.errors import InvalidURIError
+from s3dlio.uri import parse
+
+STANDARD = "-"  # in the place of a path: standard input or output
+
+
+class _NoURI(typer.BadParameter):
+    def format_message(self) -> str:
+        return self.message  # without "Invalid value for …": it names the URI itself
+
+
+def _uri(text: str) -> str:
+    try:
+        parse(text)
+    except InvalidURIError as error:
+        raise _NoURI(str(error)) from None
+    return text
+
+
+def _uris(texts: list[str]) -> list[str]:
+    return [_uri(text) for text in texts]
+
+
+def _place(text: str) -> str:
+    return _uri(text) if "://" in text else api.local(text)
+
+
+OneURI = Annotated[str, typer.Argument(metavar="URI", callback=_uri)]
+URIs = Annotated[list[str], typer.Argument(metavar="URI...", callback=_uris)]
+# A local path is made a file:// URI.
+Source = Annotated[str, typer.Argument(metavar="SOURCE", callback=_place, help="A URI or a local path.")]
+Target = Annotated[str, typer.Argument(metavar="TARGET", callback=_place, help="A URI or a local path.")]

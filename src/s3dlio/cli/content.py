@@ -1,0 +1,95 @@
+"""`cat`, `get` and `put`: the content of objects, to and from files, pipes and the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from io import BufferedIOBase
+from typing import Annotated, cast
+
+import typer
+
+import s3dlio
+from s3dlio import api
+from s3dlio.cli import copying, output, progress
+from s3dlio.cli.arguments import STANDARD, OneURI, URIs
+from s3dlio.errors import IntegrityError, S3dlioError
+from s3dlio.operations import iterate
+from s3dlio.stores import store_for
+from s3dlio.uri import parse
+
+PIECE = 16 << 20
+
+
+def cat(
+    uris: URIs,
+    offset: Annotated[int, typer.Option(min=0, metavar="BYTES", help="Begin at this byte, from 0.")] = 0,
+    length: Annotated[
+        int | None, typer.Option(min=0, metavar="BYTES", help="This many bytes; all that follow otherwise.")
+    ] = None,
+) -> None:
+    """Write objects to standard output, one after the other."""
+    for uri in uris:
+        pieces = _pieces(uri) if not offset and length is None else _pieces_of_range(uri, offset, length)
+        for piece in pieces:
+            output.write(piece)
+
+
+def get(
+    uri: OneURI,
+    path: Annotated[
+        str, typer.Argument(help='A file or a folder; "-" for standard output. By default the current folder.')
+    ] = ".",
+) -> None:
+    """Copy an object to a local file, which appears when it is whole."""
+    if path != STANDARD:
+        copying.copy(uri, api.local(path), recursive=False)
+        return
+    size = s3dlio.stat(uri)["size"]
+    with progress.shown(output_in_use=True) as report:
+        done = 0
+        for piece in _pieces(uri):
+            output.write(piece)
+            done += len(piece)
+            report(s3dlio.Progress(uri, done, size, 0, 1))
+
+
+def put(
+    path: Annotated[str, typer.Argument(metavar="PATH", help='A local file; "-" for standard input.')],
+    uri: OneURI,
+) -> None:
+    """Copy a local file to an object. Readers see the old object or the new one, whole."""
+    if path != STANDARD:
+        copying.copy(api.local(path), uri, recursive=False)
+        return
+    if sys.stdin is None:
+        raise S3dlioError("standard input is closed")
+    source = cast(BufferedIOBase, sys.stdin.buffer)
+    buffer = memoryview(bytearray(PIECE))
+    with progress.shown() as report, s3dlio.MultipartUploadWriter.from_uri(uri) as writer:
+        while count := source.readinto(buffer):
+            writer.write(buffer[:count])
+            report(s3dlio.Progress(uri, writer.tell(), None, 0, 1))
+
+
+def _pieces(uri: str) -> Iterator[memoryview]:
+    """The whole object, all of one version of it, in pieces that are valid until the next."""
+    target = parse(uri)
+    return iterate(store_for(target.scheme).chunks(target, PIECE))
+
+
+def _pieces_of_range(uri: str, offset: int, length: int | None) -> Iterator[memoryview]:
+    """A part of an object, in pieces.
+
+    Raises:
+        IntegrityError: the object was replaced between two pieces.
+    """
+    if length is not None and length <= PIECE:
+        yield s3dlio.get_range(uri, offset, length)
+        return
+    facts = s3dlio.stat(uri)
+    end = facts["size"] if length is None else min(facts["size"], offset + length)
+    for start in range(offset, end, PIECE):
+        yield s3dlio.get_range(uri, start, min(PIECE, end - start))
+    if s3dlio.stat(uri)["etag"] != facts["etag"]:
+        raise IntegrityError(f"{uri} was replaced while it was read: what was written is a mixture", uri=uri)

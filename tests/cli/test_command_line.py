@@ -1,0 +1,313 @@
+"""What holds for every command: statuses, errors, names of any bytes, terminals, pipes, and Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import s3dlio
+from tests.cli.command import COMMAND, environment, run, run_on_terminal
+
+# Errors...
+
+# Arguments (with {folder} for a folder that holds `object` and `sub/`), exit status, a part of the message.
+ERRORS = [
+    ((), 2, "Missing command"),
+    (("nonsense",), 2, "No such command"),
+    (("ls",), 2, "Missing argument"),
+    (("ls", "--nonsense", "file:///"), 2, "No such option"),
+    (("ls", "file:///", "file:///"), 2, "unexpected extra argument"),
+    (("ls", "{folder}"), 2, "for a local path write file://"),
+    (("ls", "FILE:///tmp"), 2, "lower case"),
+    (("ls", "--pattern", "(", "file://{folder}"), 2, "not a regular expression"),
+    (("ls", "file://{folder}/missing"), 1, "neither an object nor a folder"),
+    (("stat", "http://host/key"), 2, "unknown scheme"),
+    (("stat", "direct://{folder}/missing"), 1, "no such object"),
+    (("cat", "file://{folder}/object", "nothing"), 2, "has no scheme"),
+    (("cat", "--offset=-1", "file://{folder}/object"), 2, "--offset"),
+    (("cat", "file://{folder}/sub"), 1, "it is a folder"),
+    (("get", "file://{folder}/object", "{folder}/object/below"), 1, "{folder}/object/below"),
+    (("put", "{folder}/missing", "file://{folder}/new"), 1, "no such object"),
+    (("put", "{folder}/sub", "file://{folder}/new"), 1, "use 's3dlio cp -r'"),
+    (("put", "-", "file://{folder}/sub"), 1, "it is a folder"),
+    (("cp", "file://{folder}", "file://{folder}2"), 1, "use 's3dlio cp -r'"),
+    (("cp", "-r", "file://{folder}", "{folder}/sub"), 1, "into itself"),
+    (("rm", "file://{folder}/object", "direct://{folder}/sub"), 1, "use 's3dlio rm -r'"),
+    (("mkdir", "file://{folder}/object"), 1, "an object of that name exists"),
+    (("dlio",), 2, "Missing command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "part"), ERRORS, ids=[" ".join(row[0]) or "nothing" for row in ERRORS])
+def test_an_error_is_one_line_and_a_status(arguments: tuple[str, ...], status: int, part: str, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "object").write_bytes(b"")
+    result = run(*(argument.format(folder=tmp_path) for argument in arguments))
+    assert result.status == status
+    assert result.out == b""
+    assert result.err.startswith("s3dlio: ")
+    assert part.format(folder=tmp_path) in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_a_wrong_uri_stops_a_command_before_it_has_done_anything(tmp_path: Path) -> None:
+    (tmp_path / "object").write_bytes(b"")
+    assert run("rm", f"file://{tmp_path}/object", "nothing").status == 2
+    assert (tmp_path / "object").exists()
+
+
+def test_a_name_with_a_newline_does_not_break_the_line_of_its_error(tmp_path: Path) -> None:
+    result = run("stat", f"file://{tmp_path}/a\nb")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "a\\nb" in result.err
+
+
+# Names...
+
+ODD = b"a\xffb\nc \x1b[31m"
+
+
+def test_names_of_any_bytes_come_out_as_they_are(tmp_path: Path) -> None:
+    uri = b"file://" + os.fsencode(tmp_path) + b"/" + ODD
+    assert run("put", "-", uri, stdin=b"content").status == 0
+    for locale in ("C", "C.UTF-8", "POSIX"):
+        assert run("ls", f"file://{tmp_path}", LC_ALL=locale).out == uri + b"\n"
+    assert run("cat", uri).out == b"content"
+    (entry,) = json.loads(run("ls", "--json", f"file://{tmp_path}").out)
+    assert os.fsencode(entry["uri"]) == uri
+    assert run("stat", uri + b"x").status == 1
+    assert run("rm", uri).status == 0
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_terminal_is_shown_no_control_characters_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(ODD)).write_bytes(b"")
+    shown = run_on_terminal("ls", f"file://{tmp_path}").out
+    assert shown.count(b"\n") == 1
+    assert b"\x1b" not in shown
+    assert b"b\\nc \\x1b[31m" in shown
+
+
+# Terminals...
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(8 << 20))
+    return path
+
+
+def test_a_copy_shows_bytes_and_rate_on_a_terminal(large: Path) -> None:
+    result = run_on_terminal("cp", large, large.with_name("copy"))
+    assert result.status == 0
+    shown = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", result.out).decode()
+    assert "8.4/8.4 MB" in shown
+    assert re.search(r"[0-9.]+ [kMG]B/s", shown)
+    assert re.search(r"0:00:0\d", shown)
+
+
+@pytest.mark.parametrize("columns", [0, 20, 45, 200])
+def test_the_bar_fits_terminals_of_any_width(large: Path, columns: int) -> None:
+    result = run_on_terminal("cp", large, large.with_name("copy"), columns=columns)
+    assert result.status == 0
+    for line in re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", result.out).decode().replace("\r", "\n").splitlines():
+        assert len(line) <= (columns or 80)
+    assert b"/s" in result.out
+
+
+@pytest.mark.parametrize("columns", ["", "0", "-1", "wide", "20"])
+def test_a_nonsensical_COLUMNS_harms_nothing(large: Path, columns: str) -> None:  # noqa: N802
+    assert run_on_terminal("cp", large, large.with_name("copy"), COLUMNS=columns).status == 0
+    result = run("--help", COLUMNS=columns)
+    assert result.status == 0
+    assert "Commands:" in result.lines
+
+
+def test_no_color_means_none(large: Path) -> None:
+    copy = large.with_name("copy")
+    coloured = re.compile(rb"\x1b\[[0-9;]*3[0-9][;0-9]*m")
+    assert coloured.search(run_on_terminal("cp", large, copy, NO_COLOR=None).out)
+    assert not coloured.search(run_on_terminal("cp", large, copy, NO_COLOR="1").out)
+
+
+def test_a_dumb_terminal_gets_no_bar(large: Path) -> None:
+    assert run_on_terminal("cp", large, large.with_name("copy"), TERM="dumb").out == b""
+
+
+def test_content_on_a_terminal_is_not_mixed_with_a_bar(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"text")
+    assert run_on_terminal("get", f"file://{tmp_path}/text", "-").out == b"text"
+    assert b"/s" in run_on_terminal("get", f"file://{tmp_path}/text", "-", only_stderr=True).out
+
+
+def test_an_error_is_one_line_on_a_terminal_too(tmp_path: Path) -> None:
+    result = run_on_terminal("cp", tmp_path / "missing", tmp_path / "copy")
+    assert result.status == 1
+    assert re.fullmatch(rb"s3dlio: cannot stat [^\x1b]*\r\n", result.out)
+
+
+# Pipes...
+
+
+def test_a_reader_that_goes_away_ends_a_listing_quietly(tmp_path: Path) -> None:
+    for number in range(3000):
+        (tmp_path / f"{number:05}-{'x' * 60}").touch()
+    line = f"{' '.join(COMMAND)} ls file://{tmp_path} | head -n 1; echo ${{PIPESTATUS[@]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=True)
+    listed, statuses = done.stdout.splitlines()
+    assert listed.startswith(b"file://")
+    assert statuses == b"141 0"
+    assert done.stderr == b""
+
+
+def test_a_reader_that_goes_away_ends_a_cat_quietly(large: Path) -> None:
+    line = f"{' '.join(COMMAND)} cat file://{large} file://{large} | head -c 1; echo ${{PIPESTATUS[@]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"\x00141 0\n", b"")
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_output_that_cannot_be_written_is_an_error(tmp_path: Path, redirection: str) -> None:
+    (tmp_path / "object").write_bytes(b"x")
+    line = f"{' '.join(COMMAND)} cat file://{tmp_path}/object {redirection}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"s3dlio: cannot write to standard output: .*\n", done.stderr)
+
+
+def test_closed_input_is_an_error_and_no_object(tmp_path: Path) -> None:
+    line = f"{' '.join(COMMAND)} put - file://{tmp_path}/object <&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "s3dlio: standard input is closed\n")
+    assert os.listdir(tmp_path) == []
+
+
+# Ctrl-C...
+
+
+def interrupt(process: subprocess.Popen[bytes], ready: Callable[[], object]) -> tuple[int, bytes, float]:
+    """Send SIGINT once the command is at work; returns status, standard error, and seconds until it ended."""
+    deadline = time.monotonic() + 20
+    while not ready():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    return process.returncode, err, time.monotonic() - sent
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_ctrl_c_while_input_is_awaited_leaves_nothing(tmp_path: Path) -> None:
+    process = start("put", "-", f"file://{tmp_path}/object")
+    assert process.stdin is not None
+    process.stdin.write(bytes(32 << 20))
+    process.stdin.flush()
+    status, err, _ = interrupt(process, lambda: os.listdir(tmp_path))
+    assert (status, err) == (130, b"")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("scheme", ["file", "direct"])
+def test_ctrl_c_ends_the_copies_of_all_threads_and_leaves_no_half_object(tmp_path: Path, scheme: str) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    for number in range(8):
+        (source / f"small-{number}").write_bytes(b"small")
+    for number in range(4):
+        with (source / f"large-{number}").open("wb") as file:
+            file.truncate(4 << 30)  # all holes: nothing lies on the disk
+    process = start("cp", "-r", f"{scheme}://{source}", f"{scheme}://{target}")
+    status, err, seconds = interrupt(process, lambda: any(path.stat().st_size > 1 << 20 for path in target.iterdir()))
+    assert (status, err) == (130, b"")
+    assert seconds < 10  # the rest of the copy would take much longer
+    left = os.listdir(target)
+    assert not [name for name in left if name.startswith((".s3dlio", "large"))]
+    assert all((target / name).read_bytes() == b"small" for name in left)
+
+
+def test_an_ignored_interrupt_stays_ignored(large: Path) -> None:
+    line = f"trap '' INT; {' '.join(COMMAND)} cp {large} {large}2 & kill -INT $!; wait $!"
+    assert subprocess.run(["bash", "-c", line], check=False).returncode == 0
+    assert large.with_name("large2").stat().st_size == large.stat().st_size
+
+
+# Start...
+
+
+def test_the_installed_command_is_this_one() -> None:
+    script = shutil.which("s3dlio", path=os.path.dirname(sys.executable))
+    assert script is not None
+    for arguments in ([script, "version"], [script, "--version"]):
+        assert subprocess.check_output(arguments, text=True) == s3dlio.version() + "\n"
+
+
+def test_a_listing_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    program = f"""
+import sys
+from s3dlio.cli import main
+
+sys.argv[1:] = ["ls", "file://{tmp_path}"]
+status = main()
+heavy = {{"asyncio", "botocore", "google", "numpy", "rich", "ssl", "torch"}} & set(sys.modules)
+sys.exit(str(heavy) if heavy else status)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_there_for_a_shell(shell: str) -> None:
+    script = run(_S3DLIO_COMPLETE=f"source_{shell}")
+    assert script.status == 0
+    assert b"_S3DLIO_COMPLETE" in script.out
+    completed = run(
+        _S3DLIO_COMPLETE=f"complete_{shell}",
+        COMP_WORDS="s3dlio m",
+        COMP_CWORD="1",
+        _TYPER_COMPLETE_ARGS="s3dlio m",
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+    )
+    assert b"mkdir" in completed.out
+
+
+def test_completion_installs_itself_for_the_calling_shell(tmp_path: Path) -> None:
+    line = f"{' '.join(COMMAND)} --install-completion; true"
+    done = subprocess.run(
+        ["bash", "-c", line], env=environment({"HOME": str(tmp_path)}), capture_output=True, text=True, check=True
+    )
+    assert "bash completion installed" in done.stdout
+    assert (tmp_path / ".bash_completions" / "s3dlio.sh").exists()
+
+
+# DLIO...
+
+
+def test_dlio_gets_all_its_arguments_as_they_are() -> None:
+    """A stand-in for DLIO's launcher, since what is tested is the command line and not DLIO."""
+    program = (
+        "import sys, s3dlio.integrations.dlio as dlio; dlio.run = lambda arguments: print(arguments) or 7;"
+        "from s3dlio.cli import main; sys.exit(main())"
+    )
+    arguments = ["workload=unet3d_h100", "++workload.a=[1,2]", "--help", "-h", "-cn", "x", "--multirun", "--cfg=job"]
+    done = subprocess.run([sys.executable, "-c", program, "dlio", "run", *arguments], capture_output=True, check=False)
+    assert done.stdout.decode() == f"{arguments}\n"
+    assert done.returncode == 7
