@@ -42,9 +42,10 @@ def _without_cloud(environment: dict[str, str]) -> dict[str, str]:
 
 
 def _stop_at_the_border(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "socket.connect":
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
         address = arguments[1]
-        host = address[0] if isinstance(address, tuple) else "localhost"  # a Unix socket
+        # otherwise a Unix socket, or one that is connected
+        host = address[0] if isinstance(address, tuple) else None
     elif event == "socket.getaddrinfo":
         host = arguments[0]
     else:
