@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from s3dlio.api import get_range as get_range
     from s3dlio.api import is_prefix as is_prefix
     from s3dlio.api import list_iter as list_iter
-    from s3dlio.api import list_objects as list
+    from s3dlio.api import list_objects
     from s3dlio.api import mkdir as mkdir
     from s3dlio.api import put_bytes as put_bytes
     from s3dlio.api import put_many as put_many
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from s3dlio.stores.base import ObjectInfo as ObjectInfo
     from s3dlio.transfer.tree import Progress as Progress
     from s3dlio.transfer.writer import MultipartUploadWriter as MultipartUploadWriter
+
+    list = list_objects
 
 _HOMES = {
     "s3dlio._version": ("__version__", "version"),
