@@ -14,7 +14,10 @@ import pytest
 from tests.servers.fixtures import REQUIRED
 
 if source := os.environ.get("DLIO_SOURCE"):
-    sys.path.insert(0, source)
+    # Before the installed one, for this process and those it starts; behind this checkout, as DLIO's has a
+    # folder `tests` too.
+    sys.path.insert(1, source)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(scope="session")

@@ -103,11 +103,8 @@ def run_dlio(folder: Path, settings: Mapping[str, object], ranks: int = 1, timeo
         mpirun = Path(sys.executable).with_name("mpirun")
         options = ["--allow-run-as-root", "--oversubscribe", "--mca", "btl", "self,sm"]
         command = [str(mpirun), "-n", str(ranks), *options, *command]
-    environment = dict(os.environ)
-    if source := environment.get("DLIO_SOURCE"):
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [source, environment.get("PYTHONPATH")]))
     process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
     try:
         log, _ = process.communicate(timeout=timeout)

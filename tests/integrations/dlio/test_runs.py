@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,22 @@ def test_workers_that_do_not_inherit_the_registration_read_on_direct(tmp_path: P
     assert_whole(run, root / "data", root / "checkpoints")
     assert {operation["scheme"] for operation in run.operations} == {"direct"}
     assert processes(run) == 3
+
+
+def test_a_dlio_that_knows_the_type_already_runs_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dlio_benchmark
+
+    package = tmp_path / "patched" / "dlio_benchmark"
+    shutil.copytree(Path(dlio_benchmark.__file__ or "").parent, package)
+    enumerations = package / "common" / "enumerations.py"
+    source = enumerations.read_text()
+    assert source.count("    S3 = 's3'\n") == 1
+    enumerations.write_text(source.replace("    S3 = 's3'\n", "    S3 = 's3'\n    S3DLIO = 's3dlio'\n"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")]))
+    root = tmp_path / "storage"
+    workers = {"reader.read_threads": 2, "reader.multiprocessing_context": "spawn"}
+    run = run_dlio(tmp_path, {**on(root), **workers})
+    assert_whole(run, root / "data", root / "checkpoints")
 
 
 def test_two_ranks_share_npy_files(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ def run(arguments: list[str]) -> int:
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
     except BaseException:
         _end_other_ranks(1, traceback.format_exc())
         raise

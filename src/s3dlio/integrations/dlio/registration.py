@@ -53,13 +53,13 @@ def _storage_factory(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _generator_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_generator(type: Any) -> Any:
-        if _in_use():
-            _check_format(type)
-        generator = original(type)
-        if _in_use():
-            from s3dlio.integrations.dlio.generators import write_objects
+        if not _in_use():
+            return original(type)
+        from s3dlio.integrations.dlio.generators import write_objects
 
-            write_objects(generator)
+        _check_format(type)
+        generator = original(type)
+        write_objects(generator)
         return generator
 
     return get_generator
@@ -67,13 +67,16 @@ def _generator_factory(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _reader_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_reader(type: Any, dataset_type: Any, thread_index: int, epoch_number: int) -> Any:
-        if _in_use():
-            _check_format(type)
-        reader = original(type, dataset_type, thread_index, epoch_number)
-        if _in_use():
-            from s3dlio.integrations.dlio.readers import read_objects
+        from dlio_benchmark.utils.config import ConfigArguments
 
-            read_objects(reader, str(type))
+        # A class of the user's own, here and for checkpoints, is left to do its own I/O.
+        if not _in_use() or ConfigArguments.get_instance().reader_class is not None:
+            return original(type, dataset_type, thread_index, epoch_number)
+        from s3dlio.integrations.dlio.readers import read_objects
+
+        _check_format(type)
+        reader = original(type, dataset_type, thread_index, epoch_number)
+        read_objects(reader, str(type))
         return reader
 
     return get_reader
@@ -81,19 +84,22 @@ def _reader_factory(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _checkpointing_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_mechanism(checkpoint_mechanism_type: Any) -> Any:
+        from dlio_benchmark.utils.config import ConfigArguments
+
         mechanism = original(checkpoint_mechanism_type)
-        if _in_use():
-            from dlio_benchmark.checkpointing.pytorch_checkpointing import PyTorchCheckpointing
+        if not _in_use() or ConfigArguments.get_instance().checkpoint_mechanism_class is not None:
+            return mechanism
+        from dlio_benchmark.checkpointing.pytorch_checkpointing import PyTorchCheckpointing
 
-            from s3dlio.integrations.dlio.checkpointing import stream_checkpoints
-            from s3dlio.integrations.dlio.storage import S3dlioStorage
+        from s3dlio.integrations.dlio.checkpointing import stream_checkpoints
+        from s3dlio.integrations.dlio.storage import S3dlioStorage
 
-            if not isinstance(mechanism, PyTorchCheckpointing):
-                raise s3dlio.ConfigurationError(
-                    f"storage type s3dlio writes PyTorch checkpoints, not {type(mechanism).__name__}: set "
-                    "workload.framework=pytorch or workload.workflow.checkpoint=False"
-                )
-            stream_checkpoints(mechanism, S3dlioStorage(mechanism.args.checkpoint_folder))
+        if not isinstance(mechanism, PyTorchCheckpointing):
+            raise s3dlio.ConfigurationError(
+                f"storage type s3dlio writes PyTorch checkpoints, not {type(mechanism).__name__}: set "
+                "workload.framework=pytorch or workload.workflow.checkpoint=False"
+            )
+        stream_checkpoints(mechanism, S3dlioStorage(mechanism.args.checkpoint_folder))
         return mechanism
 
     return get_mechanism
@@ -180,7 +186,8 @@ def register(points: tuple[Point, ...] = POINTS) -> None:
         ModuleNotFoundError: DLIO is not installed.
         AttributeError: DLIO has no such function.
     """
-    storage_type()
+    # Also if DLIO has had the member before: pickled by DLIO it would not register.
+    copyreg.pickle(type(storage_type()), _pickle_storage_type)
     for point in points:
         if point in _registered:
             continue
@@ -209,7 +216,6 @@ def storage_type() -> Any:
 
     StorageType._missing_ = classmethod(missing)
     setattr(StorageType, member._name_, member)
-    copyreg.pickle(StorageType, _pickle_storage_type)
     return member
 
 
