@@ -1,17 +1,29 @@
-"""Runs the operations of stores, which are coroutines, in the calling thread.
+"""What the operations of stores may wait for, and how they are run.
 
-An operation suspends for one of two reasons. `pause` is a point where a long blocking operation may be stopped: a
-plain call goes straight on, an async twin throws into it once its task is cancelled. Everything else a suspended
-operation waits for is the network.
+An operation is a coroutine, driven not by an event loop but by whoever calls `run`. It may wait for four things:
+
+- `pause`: a point where a long blocking operation may be stopped. A plain call goes straight on; an async twin
+  throws into it once its task is cancelled.
+- `Sleep`: some seconds, as between two tries of a request.
+- `Gather`: other operations, several at a time.
+- an exchange with a server (`http.exchange`).
+
+The first needs nothing. For the other three the operation is handed to the engine (`http.engine`), which is
+imported then: a program that only reads files never loads it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Operation = Coroutine[Any, Any, T]
+
+
+class Stopped(BaseException):
+    """Thrown into an operation that is to end at once, because what waited for it no longer does."""
 
 
 class Pause:
@@ -24,25 +36,58 @@ class Pause:
 pause = Pause()
 
 
-class Stopped(BaseException):
-    """Thrown into an operation that is to end at once, because the task that waited for it was cancelled."""
+class Sleep:
+    """Waits for a number of seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield self
 
 
-def run(operation: Coroutine[Any, Any, T], stopped: threading.Event | None = None) -> T:
-    """Run an operation to its end and return its result.
+class Gather:
+    """Runs operations side by side, at most `limit` of them at a time, and waits for all.
+
+    The first that fails stops the others; when all have ended its error is raised. Results go where the operations
+    put them.
+    """
+
+    def __init__(self, operations: Iterable[Operation[Any]], limit: int) -> None:
+        """
+        Args:
+            operations: coroutines; taken one by one as places become free.
+            limit: operations at a time, 1 or more.
+        """
+        self.operations = iter(operations)
+        self.limit = limit
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield self
+
+
+def run(operation: Operation[T], stopped: threading.Event | None = None) -> T:
+    """Run an operation to its end, in the calling thread, and return its result.
 
     Args:
         operation: a store's coroutine.
-        stopped: once it is set, `Stopped` is thrown into the operation at its next pause.
+        stopped: once it is set, `Stopped` is thrown into the operation.
     """
     try:
-        while True:
-            operation.send(None)
+        if stopped is not None and stopped.is_set():
+            operation.throw(Stopped())  # before its first step
+        while (awaited := operation.send(None)) is None:
             if stopped is not None and stopped.is_set():
                 operation.throw(Stopped())
     except StopIteration as done:
         result: T = done.value
         return result
+    except BaseException:
+        operation.close()  # Ctrl-C between two steps: what it holds must not stay until the traceback is dropped
+        raise
+    from s3dlio.http.engine import run_begun
+
+    return run_begun(operation, awaited, stopped)
 
 
 def iterate(generator: AsyncGenerator[T, None]) -> Iterator[T]:

@@ -56,8 +56,21 @@ def _number(least: float, unit: str) -> Callable[[str], float]:
     return parse
 
 
-def _setting(default: Any, *variables: str, parse: Callable[[str], Any], meaning: str) -> Any:
-    return dataclasses.field(default=default, metadata={"variables": variables, "parse": parse, "meaning": meaning})
+def _choice(*known: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"expected {' or '.join(known)}")
+        return text
+
+    return parse
+
+
+def _setting(
+    default: Any, *variables: str, parse: Callable[[str], Any] = str, meaning: str, secret: bool = False
+) -> Any:
+    return dataclasses.field(
+        repr=not secret, default=default, metadata={"variables": variables, "parse": parse, "meaning": meaning}
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +106,159 @@ class Settings:
         "S3DLIO_DIRECT_IN_FLIGHT",
         parse=_count(1),
         meaning="reads or writes that one direct:// call keeps in flight",
+    )
+
+    # Large objects in object stores...
+    get_part_mb: float = _setting(
+        16,
+        "S3DLIO_GET_PART_MB",
+        parse=_number(1, "MiB"),
+        meaning="an object larger than this is read in parts of this size, in MiB",
+    )
+    multipart_threshold_mb: float = _setting(
+        32,
+        "S3DLIO_MULTIPART_THRESHOLD_MB",
+        parse=_number(0, "MiB"),
+        meaning="an object larger than this is written in parts, in MiB",
+    )
+    put_part_mb: float = _setting(
+        16,
+        "S3DLIO_PUT_PART_MB",
+        parse=_number(5, "MiB"),
+        meaning="size of the parts an object is written in, in MiB; larger where 10,000 would not do",
+    )
+    parts_in_flight: int = _setting(
+        8,
+        "S3DLIO_PARTS_IN_FLIGHT",
+        parse=_count(1),
+        meaning="parts of one object that are read or written at a time",
+    )
+    verify_get: bool = _setting(
+        True,
+        "S3DLIO_VERIFY_GET",
+        parse=_boolean,
+        meaning="1: a whole object read is checked against the CRC32C that the store sends with it",
+    )
+    put_verify: bool = _setting(
+        False,
+        "S3DLIO_PUT_VERIFY",
+        parse=_boolean,
+        meaning="1: after a write the stored size and checksum are asked for and compared",
+    )
+    put_etag: bool = _setting(
+        True,
+        "S3DLIO_PUT_ETAG",
+        parse=_boolean,
+        meaning="1: where a store does not confirm the CRC32C of a write, its ETag is compared with the MD5",
+    )
+
+    # The network...
+    connect_timeout: float = _setting(
+        5,
+        "S3DLIO_CONNECT_TIMEOUT",
+        parse=_number(0.001, "seconds"),
+        meaning="seconds until a connection must be open",
+    )
+    read_timeout: float = _setting(
+        30,
+        "S3DLIO_READ_TIMEOUT",
+        parse=_number(0.001, "seconds"),
+        meaning="seconds without a byte in either direction after which a request is given up",
+    )
+    request_timeout: float = _setting(
+        300,
+        "S3DLIO_REQUEST_TIMEOUT",
+        parse=_number(0.001, "seconds"),
+        meaning="seconds that one request may take in all; of a large object each part is one",
+    )
+    retries: int = _setting(
+        8,
+        "S3DLIO_RETRIES",
+        parse=_count(0),
+        meaning="how often a request is tried again",
+    )
+    retry_seconds: float = _setting(
+        60,
+        "S3DLIO_RETRY_SECONDS",
+        parse=_number(0, "seconds"),
+        meaning="seconds after which a request is not tried again",
+    )
+    connect_retry_seconds: float = _setting(
+        2,
+        "S3DLIO_CONNECT_RETRY_SECONDS",
+        parse=_number(0, "seconds"),
+        meaning="the same where no connection can be made at all",
+    )
+    keep_alive: float = _setting(
+        30,
+        "S3DLIO_KEEP_ALIVE",
+        parse=_number(0, "seconds"),
+        meaning="seconds that an idle connection is kept for the next request",
+    )
+    idle_connections: int = _setting(
+        64,
+        "S3DLIO_IDLE_CONNECTIONS",
+        parse=_count(0),
+        meaning="idle connections kept for each server",
+    )
+    ca_file: str | None = _setting(
+        None,
+        "AWS_CA_BUNDLE",
+        "SSL_CERT_FILE",
+        meaning="file of the CA certificates that servers are verified with, instead of the system's",
+    )
+    https_proxy: str | None = _setting(
+        None, "HTTPS_PROXY", "https_proxy", meaning="proxy for endpoints with TLS, as in http://host:port", secret=True
+    )
+    http_proxy: str | None = _setting(
+        None, "HTTP_PROXY", "http_proxy", meaning="proxy for endpoints without TLS", secret=True
+    )
+    no_proxy: str | None = _setting(
+        None, "NO_PROXY", "no_proxy", meaning="hosts reached without a proxy: names, domains, or *; comma-separated"
+    )
+
+    # S3...
+    s3_endpoints: str | None = _setting(
+        None,
+        "S3_ENDPOINT_URIS",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_ENDPOINT_URL",
+        meaning="S3 endpoints, comma-separated, as in http://host:9000; without any it is AWS",
+    )
+    s3_load_balance: str = _setting(
+        "round_robin",
+        "S3_LOAD_BALANCE_STRATEGY",
+        parse=_choice("round_robin", "least_connections"),
+        meaning="how requests are spread over several endpoints: round_robin or least_connections",
+    )
+    s3_addressing: str = _setting(
+        "auto",
+        "S3_ADDRESSING_STYLE",
+        parse=_choice("auto", "path", "virtual"),
+        meaning="path: http://host/bucket/key; virtual: http://bucket.host/key; auto: path for an endpoint of your own",
+    )
+    aws_region: str | None = _setting(
+        None,
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        meaning="region of the buckets; AWS tells it where it is not given",
+    )
+    aws_access_key_id: str | None = _setting(None, "AWS_ACCESS_KEY_ID", meaning="access key", secret=True)
+    aws_secret_access_key: str | None = _setting(None, "AWS_SECRET_ACCESS_KEY", meaning="secret key", secret=True)
+    aws_session_token: str | None = _setting(
+        None, "AWS_SESSION_TOKEN", meaning="session token, with temporary keys", secret=True
+    )
+    aws_profile: str | None = _setting(
+        None, "AWS_PROFILE", meaning="profile of the shared AWS files, where no keys are given (extra `aws`)"
+    )
+    s3_no_sign: bool = _setting(
+        False, "S3DLIO_NO_SIGN", parse=_boolean, meaning="1: requests are not signed, for anonymous buckets"
+    )
+    s3_sign_payload: bool = _setting(
+        False,
+        "S3DLIO_SIGN_PAYLOAD",
+        parse=_boolean,
+        meaning="1: uploads are signed with their SHA-256, for a server that insists (slow)",
     )
 
 

@@ -10,6 +10,7 @@ from s3dlio.stores.base import Store
 _CLASSES = {
     "file": ("s3dlio.stores.file", "FileStore"),
     "direct": ("s3dlio.stores.direct", "DirectStore"),
+    "s3": ("s3dlio.stores.s3", "S3Store"),
 }
 
 _stores: dict[str, Store] = {}

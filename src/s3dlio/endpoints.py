@@ -1,0 +1,109 @@
+"""Several endpoints of one service: which one the next request goes to.
+
+An endpoint that refuses, times out, breaks off or says 503 is left alone for a while that doubles with each failure
+in a row, up to half a minute; its requests go to the others. When the while is over it gets its share again. With no
+healthy endpoint left, the one whose while ends first is tried: being wrong about all is worse than asking.
+
+Processes of one job start at different endpoints, by their MPI rank and worker number, so that the first requests of
+hundreds of ranks do not all hit the same one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+
+from s3dlio.http.address import Address
+
+_FIRST_PAUSE = 0.5  # seconds
+_LONGEST_PAUSE = 30.0
+
+_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "RANK")
+
+
+class Endpoint:
+    """One endpoint and how it fares.
+
+    Attributes:
+        address: where it is.
+        path: path before the container's, without a final "/".
+        in_flight: requests that are with it now.
+    """
+
+    __slots__ = ("_failures", "_rested_at", "address", "in_flight", "path")
+
+    def __init__(self, address: Address, path: str = "") -> None:
+        self.address = address
+        self.path = path
+        self.in_flight = 0
+        self._failures = 0
+        self._rested_at = 0.0
+
+    def worked(self) -> None:
+        """It answered: it is healthy."""
+        if self._failures:
+            self._failures = 0
+            self._rested_at = 0.0
+
+    def failed(self) -> None:
+        """It did not answer, or said that it cannot: leave it alone for a while."""
+        now = time.monotonic()
+        if now >= self._rested_at:  # not for each of the requests that failed together
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
+            self._failures += 1
+            self._rested_at = now + pause * random.uniform(0.75, 1.0)
+
+    @property
+    def rested_at(self) -> float:
+        """When it may be used again, on the monotonic clock; in the past if it is healthy."""
+        return self._rested_at
+
+
+class Endpoints:
+    """The endpoints of a service."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], strategy: str = "round_robin") -> None:
+        """
+        Args:
+            endpoints: at least one.
+            strategy: "round_robin", or "least_connections": the one with the fewest requests in flight.
+        """
+        self.all = tuple(endpoints)
+        self._least = strategy == "least_connections"
+        self._turn = itertools.count(place_in_job())
+
+    def choose(self, avoid: Endpoint | None = None) -> Endpoint:
+        """The endpoint for the next request.
+
+        Args:
+            avoid: the one that has just failed this request; another is chosen if there is a healthy one.
+        """
+        every = self.all
+        if len(every) == 1:
+            return every[0]
+        now = time.monotonic()
+        healthy = [endpoint for endpoint in every if endpoint.rested_at <= now and endpoint is not avoid]
+        if not healthy:
+            return min(every, key=lambda endpoint: endpoint.rested_at)
+        turn = next(self._turn)
+        if self._least:
+            fewest = min(endpoint.in_flight for endpoint in healthy)
+            healthy = [endpoint for endpoint in healthy if endpoint.in_flight == fewest]
+        return healthy[turn % len(healthy)]
+
+    def others_healthy(self) -> bool:
+        """Whether there are several endpoints, and one of them is healthy."""
+        now = time.monotonic()
+        return len(self.all) > 1 and any(endpoint.rested_at <= now for endpoint in self.all)
+
+
+def place_in_job() -> int:
+    """A number that differs between the processes of a job: its MPI rank, and the number of a worker process."""
+    rank = next((int(text) for name in _RANK_VARIABLES if (text := os.environ.get(name, "")).isdecimal()), 0)
+    processes = sys.modules.get("multiprocessing.process")
+    identity = processes.current_process()._identity if processes is not None else ()
+    return rank + (identity[-1] if identity else 0)

@@ -1,0 +1,186 @@
+"""Requests with retries: what a store's operation awaits.
+
+`send` takes a request, asks the service where to send it and for its signed head, and exchanges it. What fails in a
+way that may pass is tried again, at another endpoint if there is one, after a wait that grows exponentially and is
+drawn at random from its whole span (full jitter), or as long as the server's Retry-After says. Tries are bounded in
+number and in time. What is left in the end is an exception that names the object, the endpoint and the reason.
+
+A body that was cut off is not fetched again from the start: `Resume` says how the request goes on.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from s3dlio.endpoints import Endpoint, Endpoints
+from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
+from s3dlio.http.address import Address
+from s3dlio.http.exchange import Exchange, Limits, Receive, Response, TransportError
+from s3dlio.http.framing import ResponseHead
+from s3dlio.operations import Sleep
+from s3dlio.settings import Settings
+
+TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+
+_FIRST_WAIT = 0.1  # seconds
+_LONGEST_WAIT = 5.0
+
+
+@dataclass(slots=True)
+class Request:
+    """A request as a store makes it, before it is known where it goes and how it is signed.
+
+    Attributes:
+        uri: what it is about, for messages.
+        method: in capitals.
+        container: the bucket or container, for services that put it into the host name.
+        path: of the object within the container, percent-encoded; "" for the container itself.
+        query: canonical query string, without "?".
+        headers: fields beside those of the signature.
+        body: buffers, sent one after the other, not copied.
+        receive: names the buffer for the answer's body (see `Exchange`).
+        resume: called when the body of an answer was cut off, with the head of the answer and the number of bytes
+            that had come; changes the request so that it asks for the rest, or returns False.
+    """
+
+    uri: str
+    method: str
+    container: str
+    path: str = ""
+    query: str = ""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: Sequence[memoryview] = ()
+    receive: Receive | None = None
+    resume: Callable[[ResponseHead, int], bool] | None = None
+
+
+class Service(Protocol):
+    """What `send` needs to know of the service that a store talks to."""
+
+    settings: Settings
+    limits: Limits
+    endpoints: Endpoints
+
+    def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
+        """Where the request goes, and its head, signed now."""
+
+    def is_transient(self, response: Response) -> bool:
+        """Whether trying again may help."""
+
+    def redirected(self, request: Request, response: Response) -> bool:
+        """Whether the answer taught the service where such requests really go; then it is sent again at once."""
+
+
+def limits(settings: Settings) -> Limits:
+    """The deadlines that the settings give."""
+    return Limits(settings.connect_timeout, settings.read_timeout, settings.request_timeout, settings.keep_alive)
+
+
+async def send(service: Service, request: Request) -> Response:
+    """Exchange a request, trying again where that may help.
+
+    Returns:
+        The answer, whatever its status; one that is still transient after all tries included.
+
+    Raises:
+        StoreUnavailableError: no connection, or only broken ones.
+        StoreTimeoutError: no answer in time.
+        S3dlioError: an answer that is not HTTP.
+    """
+    endpoints = service.endpoints
+    began = 0.0
+    tries = 0
+    endpoint: Endpoint | None = None
+    while True:
+        endpoint = endpoints.choose(endpoint)
+        address, head = service.prepare(request, endpoint)
+        response: Response | None = None
+        failure: TransportError | None = None
+        endpoint.in_flight += 1
+        try:
+            response = await Exchange(address, request.method, head, service.limits, request.body, request.receive)
+        except TransportError as error:
+            failure = error
+        finally:
+            endpoint.in_flight -= 1
+        if response is not None:
+            if not service.is_transient(response):
+                endpoint.worked()
+                if service.redirected(request, response):
+                    continue
+                return response
+            if response.head.status == 503:
+                endpoint.failed()
+        elif failure is not None:
+            endpoint.failed()
+            if (
+                failure.head is not None
+                and failure.received
+                and request.resume is not None
+                and request.resume(failure.head, failure.received)
+            ):
+                tries, began = 0, 0.0  # bytes have come: the bounds are on tries without any
+        now = time.monotonic()
+        began = began or now
+        tries += 1
+        wait = _wait(service.settings, tries, now - began, failure, response, endpoints)
+        if wait is None:
+            if response is not None:
+                return response
+            assert failure is not None
+            raise _translated(failure, request, address, tries) from failure
+        if wait:
+            await Sleep(wait)
+
+
+def _wait(
+    settings: Settings,
+    tries: int,
+    elapsed: float,
+    failure: TransportError | None,
+    response: Response | None,
+    endpoints: Endpoints,
+) -> float | None:
+    """Seconds to wait before the next try; None if there is to be none."""
+    kind = failure.kind if failure is not None else "answer"
+    others = endpoints.others_healthy()
+    if kind == "malformed" or tries > settings.retries:
+        return None
+    if others and tries <= len(endpoints.all):
+        return 0.0
+    if kind == "connect timeout" and not others:
+        return None  # it was waited for long enough
+    longest = settings.connect_retry_seconds if kind in ("connect", "refused") else settings.retry_seconds
+    wait = random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (tries - 1)))
+    if response is not None:
+        wait = max(wait, _retry_after(response.head))
+    return wait if elapsed + wait <= longest else None
+
+
+def _retry_after(head: ResponseHead) -> float:
+    """Seconds that the server asks to wait (RFC 9110, section 10.2.3); 0 if it does not."""
+    text = head.headers.get("retry-after", "")
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time()) if text else 0.0
+    except ValueError:
+        return 0.0
+
+
+def _translated(failure: TransportError, request: Request, address: Address, tries: int) -> S3dlioError:
+    again = f", tried {tries} times" if tries > 1 else ""
+    message = f"{request.method} {request.uri} at {address.url}: {failure}{again}"
+    kind: type[S3dlioError]
+    if failure.kind in ("timeout", "connect timeout"):
+        kind, hint = StoreTimeoutError, "check the endpoint and the network, or allow more time"
+    elif failure.kind == "malformed":
+        kind, hint = S3dlioError, "check that the endpoint is the right kind of service"
+    else:
+        kind, hint = StoreUnavailableError, "check the endpoint and that the service is up"
+    return kind(f"{message}; {hint}", uri=request.uri, endpoint=address.url)

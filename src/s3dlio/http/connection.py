@@ -1,0 +1,277 @@
+"""One connection: a non-blocking socket, plain or TLS, on its way from nothing to usable.
+
+Opening goes through phases, each of which waits for the socket: connect (trying each address of the host in turn),
+CONNECT through a proxy where TLS goes through one, and the TLS handshake. `advance` takes it one step further and says
+which event it waits for, 0 when it is open. After that `send`, `send_all` and `receive` move bytes; none of them
+blocks, and none raises for having to wait.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from s3dlio import settings
+from s3dlio.http import framing, tls
+from s3dlio.http.address import Address
+from s3dlio.http.poller import READ, WRITE
+from s3dlio.http.resolve import SocketAddress
+
+WOULD_BLOCK = -1
+
+_SEND_AT_ONCE = 256 * 1024  # bytes handed to TLS in one call
+
+
+class ConnectError(OSError):
+    """The connection could not be made. `refused` tells whether somebody answered, and said no."""
+
+    refused = False
+
+
+class Connection:
+    """A connection to one address."""
+
+    __slots__ = (
+        "__weakref__",
+        "_addresses",
+        "_phase",
+        "_tunnel",
+        "address",
+        "fd",
+        "process",
+        "reused",
+        "since",
+        "sock",
+    )
+
+    sock: socket.socket | ssl.SSLSocket
+
+    def __init__(self, address: Address, addresses: Sequence[SocketAddress]) -> None:
+        """Begin to connect.
+
+        Args:
+            address: the server.
+            addresses: socket addresses of the server, or of its proxy, to try in turn; at least one.
+
+        Raises:
+            ConnectError: none of them could even be tried.
+        """
+        self.address = address
+        self.process = os.getpid()
+        self.reused = False
+        self.since = 0.0  # when it became idle
+        self.fd = -1
+        self._addresses = list(addresses)
+        self._phase: Any = self._connected
+        self._tunnel = bytearray()
+        self._try_next_address(None)
+        _all.add(self)
+
+    # Opening...
+
+    def advance(self) -> int:
+        """Go one step further; returns the event to wait for, 0 when the connection is open.
+
+        Raises:
+            ConnectError: it cannot be opened.
+        """
+        events: int = self._phase()
+        return events
+
+    def _try_next_address(self, error: OSError | None) -> int:
+        while self._addresses:
+            family, address = self._addresses.pop(0)
+            if self.fd >= 0:
+                self.sock.close()
+            try:
+                self.sock = socket.socket(family, socket.SOCK_STREAM)
+                self.fd = self.sock.fileno()
+                self.sock.setblocking(False)
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.sock.connect(address)
+            except BlockingIOError:
+                pass
+            except OSError as failed:
+                error = failed
+                continue
+            return WRITE
+        failure = ConnectError(f"cannot connect: {(error and error.strerror) or error}")
+        failure.refused = isinstance(error, ConnectionRefusedError)
+        raise failure
+
+    def _connected(self) -> int:
+        code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            return self._try_next_address(OSError(code, os.strerror(code)))
+        if not self.address.tls:
+            return 0
+        if self.address.proxy is not None:
+            self._phase = self._asked_proxy
+            target = f"{self.address.host}:{self.address.port}"
+            fields = [("Host", target)]
+            if self.address.proxy.authorization:
+                fields.append(("Proxy-Authorization", self.address.proxy.authorization))
+            self.sock.send(framing.request_head("CONNECT", target, fields))
+            return READ
+        return self._begin_tls()
+
+    def _asked_proxy(self) -> int:
+        try:
+            # Byte by byte past the head would be wrong only in speed: the tunnel's first bytes are ours to ask for.
+            piece = self.sock.recv(4096)
+        except BlockingIOError:
+            return READ
+        except OSError as error:
+            raise ConnectError(f"the proxy broke the connection: {error.strerror}") from error
+        if not piece:
+            raise ConnectError("the proxy closed the connection")
+        self._tunnel += piece
+        try:
+            end = framing.find_head_end(self._tunnel)
+            if end < 0:
+                return READ
+            head = framing.parse_head(bytes(self._tunnel[:end]), "CONNECT")
+        except framing.FramingError as error:
+            raise ConnectError(f"the proxy does not speak HTTP: {error}") from error
+        if head.status >= 300:
+            raise ConnectError(f"the proxy refused with {head.status} {head.reason}")
+        return self._begin_tls()
+
+    def _begin_tls(self) -> int:
+        self.sock = tls.context(self.address.ca_file).wrap_socket(
+            self.sock, server_hostname=self.address.host, do_handshake_on_connect=False
+        )
+        self.fd = self.sock.fileno()
+        self._phase = self._handshake
+        return self._handshake()
+
+    def _handshake(self) -> int:
+        assert isinstance(self.sock, ssl.SSLSocket)
+        try:
+            self.sock.do_handshake()
+        except ssl.SSLWantReadError:
+            return READ
+        except ssl.SSLWantWriteError:
+            return WRITE
+        except ssl.SSLCertVerificationError as error:
+            raise ConnectError(f"the certificate cannot be verified: {error.verify_message}") from error
+        except OSError as error:
+            raise ConnectError(f"the TLS handshake failed: {error.strerror or error}") from error
+        return 0
+
+    # Moving bytes...
+
+    def send(self, views: list[memoryview]) -> int:
+        """Send what fits of some buffers; returns the number of bytes taken, 0 if it has to wait."""
+        try:
+            if self.address.tls:
+                first = views[0] if len(views) == 1 or len(views[0]) > _SEND_AT_ONCE else _joined(views)
+                return self.sock.send(first[:_SEND_AT_ONCE])
+            return self.sock.sendmsg(views) if len(views) > 1 else self.sock.send(views[0])
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return 0
+
+    def receive(self, view: memoryview) -> int:
+        """Receive into a buffer; returns the number of bytes, 0 at the end of the stream, WOULD_BLOCK to wait."""
+        try:
+            return self.sock.recv_into(view)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return WOULD_BLOCK
+        except ssl.SSLZeroReturnError:
+            return 0
+
+    def is_alive(self) -> bool:
+        """Whether an idle connection can still be used: nothing to read, neither its end nor unasked-for bytes."""
+        try:
+            return self.receive(memoryview(bytearray(1))) == WOULD_BLOCK
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Close the descriptor, nothing else: a TLS shutdown in a forked child would end the parent's stream."""
+        self.fd = -1
+        self.sock.close()
+
+
+def _joined(views: list[memoryview]) -> memoryview:
+    """A small head and the beginning of its body as one buffer, so that they leave in one TLS record."""
+    joined = bytearray()
+    for view in views:
+        joined += view[: _SEND_AT_ONCE - len(joined)]
+    return memoryview(joined)
+
+
+# Idle connections...
+
+
+class Pool:
+    """Idle connections of this process, by address. The one used last is given first: it is the warmest."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Address, list[Connection]] = {}
+
+    def take(self, address: Address, keep_alive: float) -> Connection | None:
+        """A usable connection, or None.
+
+        Args:
+            address: where to.
+            keep_alive: seconds after which an idle connection is not trusted any more.
+        """
+        idle = self._idle.get(address)
+        while idle:
+            try:
+                connection = idle.pop()
+            except IndexError:
+                break  # another thread was faster
+            age = time.monotonic() - connection.since
+            if age < keep_alive and (age < 0.5 or connection.is_alive()):
+                return connection
+            connection.close()
+        return None
+
+    def give(self, connection: Connection) -> None:
+        """Keep a connection for the next call, unless as many idle ones are kept as the settings allow."""
+        idle = self._idle.setdefault(connection.address, [])
+        if len(idle) >= settings.current().idle_connections:
+            connection.close()
+        else:
+            connection.since = time.monotonic()
+            connection.reused = True
+            idle.append(connection)
+
+    def count(self) -> int:
+        """Idle connections kept."""
+        return sum(map(len, self._idle.values()))
+
+    def clear(self) -> None:
+        """Close every idle connection."""
+        while self._idle:
+            try:
+                _, idle = self._idle.popitem()
+            except KeyError:
+                break
+            for connection in idle:
+                connection.close()
+
+
+pool = Pool()
+
+_all: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _close_inherited() -> None:
+    """In a forked child: close every descriptor that belongs to the parent's connections."""
+    global _all
+    inherited = list(_all)
+    _all = weakref.WeakSet()
+    pool._idle.clear()
+    for connection in inherited:
+        connection.close()
+
+
+os.register_at_fork(after_in_child=_close_inherited)

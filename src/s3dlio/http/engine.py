@@ -1,0 +1,319 @@
+"""The engine: any number of operations and their exchanges, driven by `epoll` from the calling thread.
+
+`run_begun` is the whole of it for a plain call: make an engine, poll until the operation has ended, put the connections
+back into the pool. Nothing lives on: no thread, no loop. For a program with an event loop of its own the same engine is
+polled when the loop says that its descriptor is readable (`async_engine`).
+
+An operation is a coroutine; what it awaits is an object with `begin(engine, task)` and `detach()`. When that is
+through it calls `resume`, and the operation goes on in the next turn. Tasks are these coroutines with a note of who
+waits for them.
+
+Connections in use here stay registered with this engine's poller between the exchanges of one call, and the one used
+last is used first, so that a batch of small objects costs two system calls an object beside the polling.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from s3dlio.http.address import Address
+from s3dlio.http.connection import Connection, pool
+from s3dlio.http.exchange import HEAD_BYTES, Exchange
+from s3dlio.http.poller import Poller
+from s3dlio.operations import Gather, Operation, Sleep, Stopped
+
+T = TypeVar("T")
+
+_TICK = 0.1  # seconds between two looks at the deadlines, and at whether the call has been stopped
+_FAREWELL = 0.2  # seconds that operations have to clean up after Ctrl-C
+
+Handler = Callable[[int], None]
+
+
+class Task:
+    """An operation under way."""
+
+    __slots__ = ("ended", "error", "on_end", "operation", "result", "waiting")
+
+    def __init__(self, operation: Operation[Any], on_end: Callable[[Task], None]) -> None:
+        self.operation = operation
+        self.on_end = on_end
+        self.waiting: Any = None
+        self.ended = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Engine:
+    """Drives tasks. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self.poller = Poller()
+        self.now = time.monotonic()
+        self.exchanges: set[Exchange] = set()
+        self.head_buffer = bytearray(HEAD_BYTES)
+        self.head_view = memoryview(self.head_buffer)
+        self._handlers: dict[int, Handler] = {}
+        self._events: dict[int, int] = {}
+        self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
+        self._timers: list[tuple[float, int, Task, Sleep]] = []
+        self._order = itertools.count()
+        self._hot: dict[Address, list[Connection]] = {}
+        self._next_tick = 0.0
+        self.closing = False
+
+    # Tasks...
+
+    def start(self, operation: Operation[Any], on_end: Callable[[Task], None]) -> Task:
+        """Run a new operation; `on_end` is called with its task when it has ended."""
+        task = Task(operation, on_end)
+        self._ready.append((task, None, None))
+        return task
+
+    def adopt(self, operation: Operation[Any], awaited: Any, on_end: Callable[[Task], None]) -> Task:
+        """Go on with an operation that has begun elsewhere and waits for `awaited`."""
+        task = Task(operation, on_end)
+        self._wait(task, awaited)
+        return task
+
+    def resume(self, task: Task, value: Any = None, error: BaseException | None = None) -> None:
+        """Let a task go on with what it waited for."""
+        task.waiting = None
+        self._ready.append((task, value, error))
+
+    def cancel(self, task: Task) -> None:
+        """Throw `Stopped` into a task. It ends when it has cleaned up."""
+        if isinstance(task.waiting, _Group):
+            task.waiting.stop(Stopped())  # the task goes on when its group has cleaned up
+        elif not task.ended:
+            if isinstance(task.waiting, Exchange):
+                task.waiting.detach()
+            self.resume(task, error=Stopped())
+
+    def _advance(self, task: Task, value: Any, error: BaseException | None) -> None:
+        try:
+            awaited = task.operation.send(value) if error is None else task.operation.throw(error)
+            while awaited is None:
+                awaited = task.operation.send(None)
+        except StopIteration as done:
+            task.ended, task.result = True, done.value
+            task.on_end(task)
+        except BaseException as failure:
+            task.ended, task.error = True, failure
+            task.on_end(task)
+            if not isinstance(failure, Exception | Stopped):
+                raise  # Ctrl-C while the operation computed
+        else:
+            self._wait(task, awaited)
+
+    def _wait(self, task: Task, awaited: Any) -> None:
+        if isinstance(awaited, Exchange):
+            task.waiting = awaited
+            awaited.begin(self, task)
+        elif isinstance(awaited, Sleep):
+            task.waiting = awaited
+            when = time.monotonic() + (0.0 if self.closing else awaited.seconds)
+            heapq.heappush(self._timers, (when, next(self._order), task, awaited))
+        else:
+            assert isinstance(awaited, Gather)
+            task.waiting = group = _Group(self, task, awaited)
+            group.begin()
+
+    # Sockets...
+
+    def watch(self, fd: int, events: int, handler: Handler) -> None:
+        """Call `handler` with what happens on a descriptor."""
+        self._handlers[fd] = handler
+        known = self._events.get(fd)
+        if known != events:
+            if known is None:
+                self.poller.register(fd, events)
+            else:
+                self.poller.modify(fd, events)
+            self._events[fd] = events
+
+    def forget(self, fd: int) -> None:
+        """Stop watching a descriptor, which may be closed already."""
+        self._handlers.pop(fd, None)
+        if self._events.pop(fd, None) is not None:
+            try:
+                self.poller.unregister(fd)
+            except (OSError, ValueError):
+                pass  # closed: the kernel has forgotten it
+
+    def take_connection(self, address: Address, keep_alive: float) -> Connection | None:
+        """An open connection: one this call used before, or one from the pool."""
+        hot = self._hot.get(address)
+        return hot.pop() if hot else pool.take(address, keep_alive)
+
+    def release_connection(self, connection: Connection) -> None:
+        """Keep a connection for the next exchange of this call."""
+        connection.reused = True
+        del self._handlers[connection.fd]
+        self._hot.setdefault(connection.address, []).append(connection)
+
+    def _on_idle(self, fd: int) -> None:
+        """Something happened on a connection that is not in use: most likely the server has closed it."""
+        for hot in self._hot.values():
+            for connection in hot:
+                if connection.fd == fd and not connection.is_alive():
+                    hot.remove(connection)
+                    self.drop_connection(connection)
+                    return
+
+    def drop_connection(self, connection: Connection) -> None:
+        """Close a connection."""
+        self.forget(connection.fd)
+        connection.close()
+
+    # Turning...
+
+    def turn(self, timeout: float | None) -> None:
+        """Let every task that can go on do so, then wait for sockets and timers once, at most `timeout` seconds."""
+        self._run_ready()
+        if timeout is None or timeout > 0:
+            timeout = self.time_to_wait(timeout)
+        events = self.poller.poll(timeout)
+        self.now = now = time.monotonic()
+        handlers = self._handlers
+        for fd, event in events:
+            handler = handlers.get(fd)
+            if handler is not None:
+                handler(event)
+            else:
+                self._on_idle(fd)
+        if self._timers:
+            self._run_timers(now)
+        if now >= self._next_tick:
+            self._next_tick = now + _TICK
+            for exchange in list(self.exchanges):
+                if exchange in self.exchanges:
+                    exchange.check_deadlines(now)
+        self._run_ready()
+
+    def _run_ready(self) -> None:
+        ready = self._ready
+        while ready:
+            task, value, error = ready.popleft()
+            if not task.ended:
+                self._advance(task, value, error)
+
+    def time_to_wait(self, timeout: float | None) -> float | None:
+        """Seconds until something has to be looked at even if no socket is ready: at most `timeout`, None for ever."""
+        longest = timeout
+        if self.exchanges and (longest is None or longest > _TICK):
+            longest = _TICK
+        if self._timers:
+            until = max(0.0, self._timers[0][0] - time.monotonic())
+            longest = until if longest is None else min(longest, until)
+        return longest
+
+    def _run_timers(self, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            _, _, task, sleep = heapq.heappop(self._timers)
+            if task.waiting is sleep:
+                self.resume(task)
+
+    def close(self) -> None:
+        """End. What is still under way is stopped, without further exchanges; connections go into the pool."""
+        self.closing = True
+        for exchange in list(self.exchanges):
+            exchange.detach()
+            self.resume(exchange.task, error=Stopped())
+        deadline = time.monotonic() + _FAREWELL
+        while (self._ready or self._timers) and time.monotonic() < deadline:
+            self.turn(0)
+        for hot in self._hot.values():
+            for connection in hot:
+                self.forget(connection.fd)
+                pool.give(connection)
+        self.poller.close()
+
+
+class _Group:
+    """The children of a `Gather`."""
+
+    def __init__(self, engine: Engine, parent: Task, gather: Gather) -> None:
+        self._engine = engine
+        self._parent = parent
+        self._operations = gather.operations
+        self._limit = gather.limit
+        self._active: set[Task] = set()
+        self._failure: BaseException | None = None
+        self._exhausted = False
+
+    def begin(self) -> None:
+        """Start as many children as may run; go on with the parent if none is left."""
+        try:
+            while len(self._active) < self._limit and self._failure is None and not self._exhausted:
+                operation = next(self._operations, None)
+                if operation is None:
+                    self._exhausted = True
+                else:
+                    self._active.add(self._engine.start(operation, self._on_end))
+        except Exception as error:  # raised by what makes the operations
+            self.stop(error)
+        else:
+            if not self._active:
+                self._engine.resume(self._parent, error=self._failure)
+
+    def stop(self, failure: BaseException) -> None:
+        """Stop every child; the parent goes on with `failure` when they have ended."""
+        if self._failure is None:
+            self._failure = failure
+            for child in list(self._active):
+                self._engine.cancel(child)
+            if not self._active:
+                self._engine.resume(self._parent, error=failure)
+
+    def _on_end(self, child: Task) -> None:
+        self._active.discard(child)
+        if child.error is not None and self._failure is None:
+            self.stop(child.error)
+        elif self._failure is None:
+            self.begin()
+        elif not self._active:
+            self._engine.resume(self._parent, error=self._failure)
+
+
+def run_begun(operation: Operation[T], awaited: Any, stopped: threading.Event | None) -> T:
+    """Run an operation that waits for `awaited` to its end.
+
+    Args:
+        operation: the coroutine, begun.
+        awaited: what it yielded.
+        stopped: once it is set, the operation is stopped.
+    """
+    engine = Engine()
+    try:
+        task = engine.adopt(operation, awaited, _nobody_waits)
+        told = False
+        try:
+            while not task.ended:
+                engine.turn(None)
+                if stopped is not None and stopped.is_set() and not told:
+                    engine.cancel(task)
+                    told = True
+        except BaseException:
+            # Ctrl-C: what is under way may clean up behind itself, but only for a moment.
+            engine.cancel(task)
+            deadline = time.monotonic() + _FAREWELL
+            while not task.ended and time.monotonic() < deadline:
+                engine.turn(_FAREWELL)
+            raise
+    finally:
+        engine.close()
+    if task.error is not None:
+        raise task.error
+    result: T = task.result
+    return result
+
+
+def _nobody_waits(_: Task) -> None:
+    """A plain call looks at its task itself."""

@@ -1,0 +1,464 @@
+"""One exchange: a request out, its answer in, on one connection.
+
+An `Exchange` is awaited by a store's operation and driven by the engine, which calls its `_on_…` method of the moment
+when the socket is ready. It lives through these: opening (a new connection only), sending, head, body, done.
+
+- A kept-alive connection may have been closed by the server in the moment it was taken. If it ends before a single
+  byte of an answer, the request goes out again on a new connection, once, and nobody hears of it.
+- While a body is being sent the answer is watched for: a server may refuse early. Its answer is then what the
+  exchange gives, and a failed write is no error as long as an answer can be read.
+- A body of known length is received into its final buffer: one pooled for it, or the one that `receive` names when
+  it has seen the head. Checksums are taken on the way, while the bytes are in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from s3dlio.buffers import lease
+from s3dlio.http import resolve
+from s3dlio.http.address import Address
+from s3dlio.http.connection import WOULD_BLOCK, ConnectError, Connection
+from s3dlio.http.framing import BodyKind, ChunkedDecoder, FramingError, ResponseHead, find_head_end, parse_head
+from s3dlio.http.poller import READ, WRITE
+
+if TYPE_CHECKING:
+    from s3dlio.http.engine import Engine, Task
+
+HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what follows the head is copied
+_PIECE_BYTES = 256 * 1024  # of a body whose length is not known
+
+Receive = Callable[[ResponseHead], "memoryview | None"]
+
+
+class Response(NamedTuple):
+    """An answer, whole.
+
+    Attributes:
+        head: status and fields.
+        body: the bytes of the body, in a pooled buffer or in the one that was asked for.
+        address: the server that answered.
+    """
+
+    head: ResponseHead
+    body: memoryview
+    address: Address
+
+
+class TransportError(Exception):
+    """An exchange that came to no answer.
+
+    Attributes:
+        kind: "connect", "refused", "timeout", "connect timeout", "lost" or "malformed".
+        head: the head of the answer if it had come.
+        received: bytes of the body that had come, and are in the buffer.
+    """
+
+    def __init__(self, kind: str, message: str, head: ResponseHead | None = None, received: int = 0) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.head = head
+        self.received = received
+
+
+class Limits(NamedTuple):
+    """How long things may take, in seconds.
+
+    Attributes:
+        connect: until a new connection is open, TLS included.
+        idle: between two bytes that move in either direction.
+        total: for the exchange as a whole.
+        keep_alive: that an idle connection is trusted to be still open.
+    """
+
+    connect: float
+    idle: float
+    total: float
+    keep_alive: float
+
+
+class Exchange:
+    """Awaitable: `response = await Exchange(...)`."""
+
+    __slots__ = (
+        "_body",
+        "_chunks",
+        "_connection",
+        "_decoder",
+        "_engine",
+        "_fresh",
+        "_got",
+        "_head",
+        "_head_bytes",
+        "_limits",
+        "_method",
+        "_question",
+        "_receive",
+        "_request",
+        "_target",
+        "_unsent",
+        "_write_failed",
+        "address",
+        "began",
+        "opening",
+        "task",
+        "touched",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        method: str,
+        head: bytes,
+        limits: Limits,
+        body: Sequence[memoryview] = (),
+        receive: Receive | None = None,
+    ) -> None:
+        """
+        Args:
+            address: the server.
+            method: of the request; HEAD has no body in its answer.
+            head: the head of the request, as it goes out.
+            limits: deadlines.
+            body: the body of the request; not copied, so it must not change meanwhile.
+            receive: given the head of the answer, names the buffer for its body, or None for a pooled one.
+        """
+        self.address = address
+        self._method = method
+        self._request = [memoryview(head), *(view for view in body if len(view))]
+        self._limits = limits
+        self._receive = receive
+        self._fresh = False
+        self._connection: Connection | None = None
+        self._question: resolve.Question | None = None
+
+    def __await__(self) -> Generator[Any, Any, Response]:
+        response: Response = yield self
+        return response
+
+    # Getting a connection...
+
+    def begin(self, engine: Engine, task: Task) -> None:
+        """Called by the engine when an operation awaits this exchange."""
+        self._engine = engine
+        self.task = task
+        self.began = self.touched = monotonic()  # not engine.now: the operation may have computed for long
+        if engine.closing:
+            engine.resume(task, error=TransportError("lost", "the call is ending"))
+            return
+        engine.exchanges.add(self)
+        connection = None if self._fresh else engine.take_connection(self.address, self._limits.keep_alive)
+        if connection is not None:
+            self.opening = False
+            self._start(connection)
+            return
+        self.opening = True
+        way = self.address.proxy or self.address
+        addresses = resolve.known(way.host, way.port)
+        if addresses is not None:
+            self._connect(addresses)
+        else:
+            self._question = resolve.Question(way.host, way.port)
+            engine.watch(self._question.waiter.fileno(), READ, self._on_resolved)
+
+    def _on_resolved(self, _: int) -> None:
+        assert self._question is not None
+        question, self._question = self._question, None
+        self._engine.forget(question.waiter.fileno())
+        try:
+            addresses = question.answer()
+        except OSError as error:
+            host = (self.address.proxy or self.address).host
+            self._fail("connect", f"the name {host!r} cannot be resolved: {error.strerror or error}")
+            return
+        self._connect(addresses)
+
+    def _connect(self, addresses: Sequence[resolve.SocketAddress]) -> None:
+        try:
+            self._connection = Connection(self.address, addresses)
+        except ConnectError as error:
+            self._fail("refused" if error.refused else "connect", str(error))
+            return
+        self._engine.watch(self._connection.fd, WRITE, self._on_opening)
+
+    def _on_opening(self, _: int) -> None:
+        connection = self._connection
+        assert connection is not None
+        before = connection.fd
+        try:
+            events = connection.advance()
+        except ConnectError as error:
+            self._fail("refused" if error.refused else "connect", str(error))
+            return
+        if connection.fd != before:  # the next address of the host, or the same descriptor inside TLS
+            self._engine.forget(before)
+        if events:
+            self._engine.watch(connection.fd, events, self._on_opening)
+        else:
+            self.opening = False
+            self.touched = self._engine.now
+            self._start(connection)
+
+    # Sending the request...
+
+    def _start(self, connection: Connection) -> None:
+        self._connection = connection
+        self._unsent = list(self._request)
+        self._write_failed: OSError | None = None
+        self._head: ResponseHead | None = None
+        self._head_bytes = b""
+        self._got = 0
+        if self._send():
+            self._engine.watch(connection.fd, READ, self._on_head)
+        else:
+            self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
+
+    def _send(self) -> bool:
+        """Send what fits; whether nothing is left to send."""
+        unsent = self._unsent
+        connection = self._connection
+        assert connection is not None
+        try:
+            while unsent:
+                count = connection.send(unsent)
+                if not count:
+                    return False
+                self.touched = self._engine.now
+                while count and count >= len(unsent[0]):
+                    count -= len(unsent.pop(0))
+                if count:
+                    unsent[0] = unsent[0][count:]
+        except OSError as error:
+            # The server may have refused and closed: its answer, if there is one, is what counts.
+            self._write_failed = error
+            unsent.clear()
+        return True
+
+    def _on_sending(self, events: int) -> None:
+        connection = self._connection
+        if events & ~WRITE:
+            self._on_head(events)
+            if self._connection is not connection or self._head is not None:
+                return
+        if self._send():
+            assert connection is not None
+            self._engine.watch(connection.fd, READ, self._on_head)
+
+    # Receiving the answer...
+
+    def _on_head(self, _: int) -> None:
+        connection, engine = self._connection, self._engine
+        assert connection is not None
+        buffer = engine.head_buffer
+        try:
+            count = connection.receive(engine.head_view)
+        except OSError as error:
+            self._lost(error)
+            return
+        if count <= 0:
+            if count != WOULD_BLOCK:
+                self._lost(None)
+            return
+        self.touched = engine.now
+        try:
+            if self._head_bytes:
+                buffer = bytearray(self._head_bytes) + buffer[:count]
+                count = len(buffer)
+            start = 0
+            while True:
+                end = find_head_end(buffer, start, count)
+                if end < 0:
+                    self._head_bytes = bytes(buffer[start:count])
+                    return
+                head = parse_head(buffer[start:end], self._method)
+                if head.status >= 200:
+                    break
+                start = end  # 1xx: the answer is still to come
+        except FramingError as error:
+            self._malformed(error)
+            return
+        self._head = head
+        self._begin_body(head, memoryview(buffer)[end:count])
+
+    def _begin_body(self, head: ResponseHead, rest: memoryview) -> None:
+        """Decide where the body goes, and take what came behind the head."""
+        kind = head.body
+        if kind is BodyKind.LENGTH:
+            length = head.length
+            assert length is not None
+            try:
+                target = self._receive(head) if self._receive is not None else None
+            except Exception as error:  # what the operation makes of the head is its own to hear
+                self._drop()
+                self._engine.resume(self.task, error=error)
+                return
+            if target is None:
+                target = lease(length)
+            elif len(target) != length:
+                self._malformed(FramingError(f"the answer has {length} bytes where {len(target)} were asked for"))
+                return
+            got = len(rest)
+            if got > length:
+                self._malformed(FramingError("the answer is longer than its Content-Length"))
+                return
+            target[:got] = rest
+            self._target, self._got = target, got
+            if got == length:
+                self._done(target)
+            else:
+                self._go_on(self._on_body, at_once=len(rest) >= HEAD_BYTES // 2)
+        elif kind is BodyKind.NONE:
+            if len(rest):
+                self._malformed(FramingError("the answer has a body where none belongs"))
+            else:
+                self._done(memoryview(b""))
+        else:
+            self._chunks = bytearray()
+            if kind is BodyKind.CHUNKED:
+                self._decoder = ChunkedDecoder()
+                self._take_chunked(rest)
+                if self._connection is not None:
+                    self._go_on(self._on_chunked, at_once=False)
+            else:
+                self._chunks += rest
+                self._go_on(self._on_until_close, at_once=False)
+
+    def _go_on(self, handler: Callable[[int], None], *, at_once: bool) -> None:
+        """Receive the body when the socket is ready; at once where bytes are known, or may be, to wait already."""
+        assert self._connection is not None
+        self._engine.watch(self._connection.fd, READ, handler)
+        if at_once or self.address.tls:  # epoll does not see the bytes that TLS has read ahead
+            handler(READ)
+
+    def _on_body(self, _: int) -> None:
+        connection, target, got = self._connection, self._target, self._got
+        assert connection is not None
+        while True:
+            try:
+                count = connection.receive(target[got:])
+            except OSError as error:
+                self._lost(error)
+                return
+            if count <= 0:
+                if count != WOULD_BLOCK:
+                    self._lost(None)
+                return
+            self.touched = self._engine.now
+            self._got = got = got + count
+            if got == len(target):
+                self._done(target)
+                return
+            if not self.address.tls:
+                return  # what else is there the poller will tell, for less than a receive that finds nothing
+
+    def _on_chunked(self, _: int) -> None:
+        while (piece := self._receive_piece()) is not None and self._connection is not None:
+            self._take_chunked(piece)
+
+    def _take_chunked(self, piece: memoryview) -> None:
+        try:
+            for data in self._decoder.feed(piece):
+                self._chunks += data
+            if self._decoder.done:
+                if self._decoder.consumed != len(piece):
+                    raise FramingError("the answer goes on behind its last chunk")
+                self._done(memoryview(self._chunks))
+        except FramingError as error:
+            self._malformed(error)
+
+    def _on_until_close(self, _: int) -> None:
+        while (piece := self._receive_piece(at_end=self._done_until_close)) is not None:
+            self._chunks += piece
+
+    def _done_until_close(self) -> None:
+        self._done(memoryview(self._chunks))
+
+    def _receive_piece(self, at_end: Callable[[], None] | None = None) -> memoryview | None:
+        connection = self._connection
+        if connection is None:
+            return None
+        view = memoryview(bytearray(_PIECE_BYTES))
+        try:
+            count = connection.receive(view)
+        except OSError as error:
+            self._lost(error)
+            return None
+        if count <= 0:
+            if count != WOULD_BLOCK:
+                if at_end is not None:
+                    at_end()
+                else:
+                    self._lost(None)
+            return None
+        self.touched = self._engine.now
+        return view[:count]
+
+    # Ending...
+
+    def _done(self, body: memoryview) -> None:
+        connection, head, engine = self._connection, self._head, self._engine
+        assert connection is not None
+        assert head is not None
+        self._connection = None
+        engine.exchanges.discard(self)
+        if head.keep_alive and not self._unsent and self._write_failed is None:
+            engine.release_connection(connection)
+        else:
+            engine.drop_connection(connection)
+        engine.resume(self.task, Response(head, body, self.address))
+
+    def _lost(self, error: OSError | None) -> None:
+        """The connection ended, or broke, before the answer was whole."""
+        connection = self._connection
+        assert connection is not None
+        why = (error and (error.strerror or str(error))) or "the server closed the connection"
+        if connection.reused and self._head is None and not self._head_bytes:
+            self._drop()
+            self._fresh = True
+            self.begin(self._engine, self.task)
+            return
+        if self._head is None:
+            failed = self._write_failed
+            what = f"while the request was sent ({failed.strerror or failed})" if failed else "before an answer"
+        elif self._head.body is BodyKind.LENGTH:
+            what = f"after {self._got} of {self._head.length} bytes of the body"
+        else:
+            what = "in the body"
+        self._fail("lost", f"the connection was lost {what}: {why}")
+
+    def _malformed(self, error: FramingError) -> None:
+        self._fail("malformed", str(error))
+
+    def check_deadlines(self, now: float) -> None:
+        """Fail if a deadline has passed."""
+        limits = self._limits
+        if now - self.began > limits.total:
+            self._fail("timeout", f"the request took longer than {limits.total:g} s")
+        elif self.opening:
+            if now - self.touched > limits.connect:
+                self._fail("connect timeout", f"no connection within {limits.connect:g} s")
+        elif now - self.touched > limits.idle:
+            self._fail("timeout", f"no byte moved for {limits.idle:g} s")
+
+    def detach(self) -> None:
+        """Called by the engine when the operation is stopped: nothing more happens here."""
+        self._drop()
+
+    def _fail(self, kind: str, message: str) -> None:
+        got = self._got if not self.opening and self._head is not None else 0
+        head = None if self.opening else self._head
+        self._drop()
+        self._engine.resume(self.task, error=TransportError(kind, message, head, got))
+
+    def _drop(self) -> None:
+        engine = self._engine
+        engine.exchanges.discard(self)
+        if self._question is not None:
+            engine.forget(self._question.waiter.fileno())
+            self._question.waiter.close()
+            self._question = None
+        if self._connection is not None:
+            engine.drop_connection(self._connection)
+            self._connection = None
