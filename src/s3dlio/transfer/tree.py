@@ -15,7 +15,6 @@ from typing import NamedTuple
 from s3dlio.errors import InvalidURIError, ObjectNotFoundError
 from s3dlio.operations import iterate, pause, run
 from s3dlio.stores import store_for
-from s3dlio.stores.base import Entry
 from s3dlio.transfer.batch import THREADS
 from s3dlio.uri import FILE_SCHEMES, URI
 from s3dlio.workers import for_each
@@ -90,17 +89,21 @@ async def _copy_object(source: URI, target: URI, report: _Reporter) -> None:
 
 
 def _tree(source: URI, target: URI, report: _Reporter) -> Iterator[tuple[URI, URI]]:
-    entry: Entry | None = None
-    for page in iterate(store_for(source.scheme).entries(source)):
-        for entry in page:
-            report.found(entry.size)
-        for entry in page:
-            yield source.with_key(source.folder_key + entry.relative), target.child(entry.relative)
-    if entry is None and not run(store_for(source.scheme).is_prefix(source)):
+    pages = iterate(store_for(source.scheme).entries(source))
+    page = next(pages, None)
+    if page is None and not run(store_for(source.scheme).is_prefix(source)):
         raise ObjectNotFoundError(
             f"there is neither an object nor a folder {source.text}: check its name", uri=source.text
         )
-    report.found_all()
+    while page is not None:
+        for entry in page:
+            report.found(entry.size)
+        following = next(pages, None)  # before the last of this page goes out: its end must find the totals known
+        if following is None:
+            report.found_all()
+        for entry in page:
+            yield source.with_key(source.folder_key + entry.relative), target.child(entry.relative)
+        page = following
 
 
 def _inside(inner: URI, outer: URI) -> bool:

@@ -1,0 +1,1 @@
+"""What every protocol must do: one table of cases, run against each entry of `protocols`."""

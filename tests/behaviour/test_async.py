@@ -1,0 +1,194 @@
+"""The async twins: the same results and errors, and a cancelled call that leaves nothing."""
+
+# A memoryview equals the bytes that it shows.
+# mypy: no-strict-equality
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import s3dlio
+from tests.behaviour.content import content
+
+DATA = content(300_000)
+
+
+def test_every_twin_does_what_its_verb_does(root: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("local")
+
+    async def work() -> None:
+        await s3dlio.mkdir_async(f"{root}/made")
+        await s3dlio.put_bytes_async(f"{root}/a", DATA)
+        await s3dlio.put_many_async((f"{root}/many/{number}", content(number)) for number in range(10))
+        assert await s3dlio.get_async(f"{root}/a") == DATA
+        assert await s3dlio.get_range_async(f"{root}/a", 10, 20) == DATA[10:30]
+        assert await s3dlio.get_range_async(f"{root}/a", 299_999) == DATA[-1:]
+        assert await s3dlio.get_range_async(f"{root}/a", 300_000, 5) == b""
+        assert await s3dlio.stat_async(f"{root}/a") == s3dlio.stat(f"{root}/a")
+        assert await s3dlio.exists_async(f"{root}/a") is True
+        assert await s3dlio.exists_async(f"{root}/many") is False
+        assert await s3dlio.list_async(root, recursive=True) == s3dlio.list(root, recursive=True)
+        assert await s3dlio.list_async(root, pattern="^a") == [f"{root}/a"]
+        uris = await s3dlio.list_async(f"{root}/many")
+        assert await s3dlio.get_many_async(uris, 3) == s3dlio.get_many(uris)
+        found = await s3dlio.get_many_async([f"{root}/missing", uris[0]], return_errors=True)
+        assert [type(result) for _, result in found] == [s3dlio.ObjectNotFoundError, memoryview]
+        await s3dlio.download_async(f"{root}/a", folder / "a")
+        await s3dlio.upload_async(folder / "a", f"{root}/b")
+        await s3dlio.copy_async(f"{root}/many", f"{root}/copied", recursive=True)
+        assert await s3dlio.get_async(f"{root}/b") == DATA
+        assert len(await s3dlio.list_async(f"{root}/copied")) == 10
+        await s3dlio.delete_async(f"{root}/a")
+        await s3dlio.delete_async(f"{root}/many", recursive=True)
+        assert not await s3dlio.exists_async(f"{root}/a")
+        assert await s3dlio.list_async(f"{root}/many") == []
+
+    asyncio.run(work())
+    assert Path(folder / "a").read_bytes() == DATA
+
+
+def test_many_calls_of_one_loop_run_side_by_side(root: str) -> None:
+    async def work() -> list[memoryview]:
+        await asyncio.gather(*(s3dlio.put_bytes_async(f"{root}/{n}", content(n * 1000, n)) for n in range(50)))
+        return await asyncio.gather(*(s3dlio.get_async(f"{root}/{n}") for n in range(50)))
+
+    assert [data == content(n * 1000, n) for n, data in enumerate(asyncio.run(work()))] == [True] * 50
+
+
+def test_the_loop_goes_on_while_a_call_is_under_way(root: str) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def pairs() -> Iterator[tuple[str, bytes]]:
+        begun.set()
+        assert go_on.wait(30)
+        yield f"{root}/object", b"x"
+
+    async def work() -> None:
+        task = asyncio.create_task(s3dlio.put_many_async(pairs()))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        go_on.set()  # only a loop that still runs comes here
+        await task
+
+    asyncio.run(work())
+    assert s3dlio.exists(f"{root}/object")
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        (lambda root: s3dlio.get_async(f"{root}/missing"), s3dlio.ObjectNotFoundError),
+        (lambda root: s3dlio.get_range_async(f"{root}/missing", 0), s3dlio.ObjectNotFoundError),
+        (lambda root: s3dlio.stat_async(f"{root}/missing"), s3dlio.ObjectNotFoundError),
+        (lambda root: s3dlio.get_many_async([f"{root}/missing"]), s3dlio.ObjectNotFoundError),
+        (lambda root: s3dlio.copy_async(f"{root}/missing", f"{root}/b"), s3dlio.ObjectNotFoundError),
+        (lambda root: s3dlio.get_range_async(f"{root}/a", -1), ValueError),
+        (lambda root: s3dlio.put_bytes_async(f"{root}/a", "text"), TypeError),
+        (lambda root: s3dlio.get_many_async(f"{root}/a"), TypeError),
+        (lambda root: s3dlio.list_async(root, pattern="("), ValueError),
+        (lambda root: s3dlio.get_async(root.replace("://", ":/")), s3dlio.InvalidURIError),
+    ],
+)
+def test_errors_are_those_of_the_verb(root: str, call: Callable[[str], Awaitable[Any]], kind: type[Exception]) -> None:
+    async def work() -> None:
+        await call(root)
+
+    with pytest.raises(kind) as caught:
+        asyncio.run(work())
+    assert type(caught.value) is kind
+
+
+# Cancellation...
+
+
+def test_a_cancelled_batch_starts_nothing_more_and_what_it_wrote_is_whole(root: str) -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+
+        def endless() -> Iterator[tuple[str, bytes]]:
+            number = 0
+            while True:
+                if number == 5:
+                    loop.call_soon_threadsafe(task.cancel)
+                yield f"{root}/{number}", DATA
+                number += 1
+
+        task = asyncio.create_task(s3dlio.put_many_async(endless()))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        written = s3dlio.list(root)
+        await asyncio.sleep(0.05)
+        assert s3dlio.list(root) == written  # nothing happens later
+        assert len(written) >= 5
+
+    asyncio.run(work())
+    assert all(s3dlio.get(uri) == DATA for uri in s3dlio.list(root))
+
+
+def test_a_cancelled_put_leaves_the_old_object_or_the_new_one_and_nothing_else(root: str) -> None:
+    uri, new = f"{root}/object", content(48 << 20)
+
+    async def work(steps: int) -> None:
+        task = asyncio.create_task(s3dlio.put_bytes_async(uri, new))
+        for _ in range(steps):
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):  # or it was done before
+            await task
+        assert s3dlio.list(root, recursive=True) == [uri]
+
+    for steps in (0, 1, 2, 5, 10, 20):
+        s3dlio.put_bytes(uri, DATA)
+        asyncio.run(work(steps))
+        assert s3dlio.get(uri) in (DATA, new)
+
+
+def test_a_cancelled_copy_leaves_nothing_of_the_target(root: str) -> None:
+    s3dlio.put_bytes(f"{root}/object", content(48 << 20))
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+
+        def cancel() -> None:
+            task.cancel()
+            asked.set()
+
+        def progress(step: s3dlio.Progress) -> None:
+            if not asked.is_set():
+                loop.call_soon_threadsafe(cancel)
+                assert go_on.wait(30)
+            assert step.bytes_done < 48 << 20
+
+        asked, go_on = asyncio.Event(), threading.Event()
+        task = asyncio.create_task(s3dlio.copy_async(f"{root}/object", f"{root}/copy", progress=progress))
+        await asked.wait()
+        await asyncio.sleep(0.01)  # the cancellation reaches the call
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(work())
+    assert s3dlio.list(root, recursive=True) == [f"{root}/object"]
+
+
+def test_a_time_limit_ends_a_call(root: str) -> None:
+    hold = threading.Event()
+
+    def endless() -> Iterator[tuple[str, bytes]]:
+        while True:
+            yield f"{root}/object", DATA
+            hold.wait(0.001)
+
+    async def work() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(s3dlio.put_many_async(endless()), 0.1)
+
+    asyncio.run(work())
+    assert s3dlio.get(f"{root}/object") == DATA

@@ -1,0 +1,171 @@
+"""list and list_iter."""
+
+# A memoryview equals the bytes that it shows.
+# mypy: no-strict-equality
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import s3dlio
+from tests.behaviour.content import ODD_NAMES
+
+Listing = Callable[..., list[str]]
+
+
+def _streamed(uri: str, recursive: bool = False, pattern: str | None = None) -> list[str]:
+    found = list(s3dlio.list_iter(uri, recursive, pattern))
+    assert len(found) == len(set(found))
+    return sorted(found)
+
+
+@pytest.fixture(params=[s3dlio.list, _streamed], ids=["list", "list_iter"])
+def listing(request: pytest.FixtureRequest) -> Listing:
+    chosen: Listing = request.param
+    return chosen
+
+
+@pytest.fixture
+def tree(root: str) -> str:
+    names = [
+        "b.npz",
+        "a.npz",
+        "data/x",
+        "data/y.txt",
+        "data/sub/z",
+        "data/sub/deep/w",
+        "data2/v",
+        "data.txt",
+        ".hidden/u",
+    ]
+    s3dlio.put_many((f"{root}/{name}", name.encode()) for name in names)
+    return root
+
+
+def _below(root: str, *names: str) -> list[str]:
+    return [f"{root}/{name}" for name in names]
+
+
+def test_children_with_folders_ending_in_a_slash(tree: str, listing: Listing) -> None:
+    assert listing(tree) == _below(tree, ".hidden/", "a.npz", "b.npz", "data.txt", "data/", "data2/")
+
+
+def test_recursively_all_objects_and_no_folders(tree: str, listing: Listing) -> None:
+    assert listing(tree, recursive=True) == _below(
+        tree,
+        ".hidden/u",
+        "a.npz",
+        "b.npz",
+        "data.txt",
+        "data/sub/deep/w",
+        "data/sub/z",
+        "data/x",
+        "data/y.txt",
+        "data2/v",
+    )
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_folder_is_named_with_or_without_its_slash_and_never_its_neighbour(
+    tree: str, listing: Listing, end: str
+) -> None:
+    assert listing(f"{tree}/data{end}") == _below(tree, "data/sub/", "data/x", "data/y.txt")
+    assert listing(f"{tree}/data{end}", recursive=True) == _below(
+        tree, "data/sub/deep/w", "data/sub/z", "data/x", "data/y.txt"
+    )
+
+
+def test_a_part_of_a_name_is_no_folder(tree: str, listing: Listing) -> None:
+    assert listing(f"{tree}/dat") == []
+    assert listing(f"{tree}/dat", recursive=True) == []
+
+
+@pytest.mark.parametrize("name", ["missing", "missing/", "missing/deeper", "a.npz/below"])
+@pytest.mark.parametrize("recursive", [False, True])
+def test_what_is_missing_is_empty(tree: str, listing: Listing, name: str, recursive: bool) -> None:
+    assert listing(f"{tree}/{name}", recursive=recursive) == []
+
+
+def test_an_object_is_an_empty_folder(tree: str, listing: Listing) -> None:
+    assert listing(f"{tree}/a.npz") == []
+    assert listing(f"{tree}/a.npz", recursive=True) == []
+
+
+def test_every_listed_object_can_be_got(tree: str, listing: Listing) -> None:
+    for uri in listing(tree, recursive=True):
+        assert s3dlio.get(uri) == uri.removeprefix(f"{tree}/").encode()
+
+
+def test_a_listed_folder_can_be_listed(tree: str, listing: Listing) -> None:
+    def descend(uri: str) -> Iterator[str]:
+        for child in listing(uri):
+            if child.endswith("/"):
+                yield from descend(child)
+            else:
+                yield child
+
+    assert sorted(descend(tree)) == listing(tree, recursive=True)
+
+
+# Patterns...
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (r"\.npz$", ["a.npz", "b.npz"]),
+        (r"^data/", ["data/sub/deep/w", "data/sub/z", "data/x", "data/y.txt"]),  # on the path below the folder
+        (r"sub/[^/]*$", ["data/sub/z"]),
+        (r"^[ab]", ["a.npz", "b.npz"]),
+        (r"(?i)A\.NPZ", ["a.npz"]),
+        (r"", None),
+        (r"no such name", []),
+    ],
+)
+def test_a_pattern_is_searched_in_the_path_below_the_folder(
+    tree: str, listing: Listing, pattern: str, expected: list[str] | None
+) -> None:
+    everything = listing(tree, recursive=True)
+    found = listing(tree, recursive=True, pattern=pattern)
+    assert found == (everything if expected is None else _below(tree, *expected))
+
+
+def test_a_pattern_does_not_see_what_stands_above_the_folder(tree: str, listing: Listing) -> None:
+    assert listing(f"{tree}/data", recursive=True, pattern="data") == []
+    assert listing(f"{tree}/data", pattern="^sub/$") == _below(tree, "data/sub/")
+
+
+@pytest.mark.parametrize("pattern", ["(", "[a-", "*", "a{2,1}"])
+def test_a_bad_pattern_is_a_value_error_that_names_it(root: str, pattern: str) -> None:
+    for call in (s3dlio.list, s3dlio.list_iter):
+        with pytest.raises(ValueError, match="regular expression") as caught:
+            call(root, pattern=pattern)  # at once, not when the first name is asked for
+        assert repr(pattern) in str(caught.value)
+
+
+# Many and odd...
+
+
+def test_odd_names_come_back_as_they_are(root: str, listing: Listing) -> None:
+    uris = [f"{root}/{name}" for name in ODD_NAMES] + [
+        f"{root}/{name}/{name}" for name in ("a b", "ü", "%41", "+", "#?")
+    ]
+    s3dlio.put_many((uri, b"x") for uri in uris)
+    assert listing(root, recursive=True) == sorted(uris)
+
+
+def test_more_names_than_any_page_holds_sorted_by_code_point(root: str, listing: Listing) -> None:
+    uris = [f"{root}/many/{number:x}-{'é' * (number % 2)}" for number in range(2300)]
+    s3dlio.put_many((uri, b"") for uri in uris)
+    assert s3dlio.list(f"{root}/many") == sorted(uris)
+    assert listing(f"{root}/many") == sorted(uris)
+
+
+def test_a_listing_can_be_left_half_way(root: str) -> None:
+    s3dlio.put_many((f"{root}/{number}", b"") for number in range(20))
+    names = s3dlio.list_iter(root)
+    assert next(names).startswith(f"{root}/")
+    del names
+    assert len(s3dlio.list(root)) == 20
