@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 import s3dlio
-from s3dlio import api
 from s3dlio.cli import output
 from s3dlio.cli.arguments import OneURI
 from s3dlio.errors import ObjectNotFoundError
@@ -45,7 +44,7 @@ def ls(
     json: Annotated[bool, typer.Option("--json", help="A JSON array, one element per line.")] = False,
 ) -> None:
     """List a folder, one URI per line, folders with a final "/". Of an object, the object itself."""
-    names = api.list_objects(uri, recursive, pattern) if sort else s3dlio.list_iter(uri, recursive, pattern)
+    names = s3dlio.list(uri, recursive, pattern) if sort else s3dlio.list_iter(uri, recursive, pattern)
     found = _or_itself(uri, iter(names))
     if json:
         output.array(_facts(found) if long else ({"uri": name} for name in found))

@@ -1,0 +1,59 @@
+"""Every block of the README and of every page of docs/ runs, and what they list is complete."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import s3dlio
+from s3dlio.cli import app
+from tests.docs import environment
+from tests.docs.harness import CHECKOUT, run_page
+
+PAGES = [CHECKOUT / "README.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    run_page(page, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (page.parent / name).resolve() if name else page
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+            assert anchor in anchors, target
+
+
+def test_the_table_of_variables_is_up_to_date() -> None:
+    page = environment.PAGE.read_text(encoding="utf-8")
+    assert page == environment.updated(page), "run: python -m tests.docs.environment"
+
+
+def test_every_public_name_is_documented() -> None:
+    page = (CHECKOUT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert [name for name in s3dlio.__all__ if not re.search(rf"\b{name}\b", page)] == []
+
+
+def test_every_command_and_option_is_documented() -> None:
+    page = (CHECKOUT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+    def missing(command: Any, name: str) -> list[str]:
+        options = [f"{name} {option}" for parameter in command.params for option in parameter.opts]
+        lacking = [text for text in options if (option := text.rpartition(" ")[2])[0] == "-" and option not in page]
+        if not hasattr(command, "commands"):
+            return lacking + ([] if name in page else [name])
+        return lacking + [text for key, child in command.commands.items() for text in missing(child, f"{name} {key}")]
+
+    assert missing(app.command(), "s3dlio") == []
