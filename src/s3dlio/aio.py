@@ -1,8 +1,9 @@
 """The async twins: the same verbs, the same results, for a program with an event loop.
 
-File I/O blocks, so it runs in threads of an executor of ours, which lives as long as calls of that loop are under
-way: nothing outlives them. When a task is cancelled its operation is stopped at its next pause, a write removes
-its temporary, and only then does the cancellation go on; so nothing of a cancelled call happens later.
+The network is awaited on the caller's loop, by the engine (`http.async_engine`). File I/O blocks, so it runs in threads
+of an executor of ours, which lives as long as calls of that loop are under way: nothing outlives them. When a task is
+cancelled its operation is stopped, a write removes its temporary, and only then does the cancellation go on; so nothing
+of a cancelled call happens later.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import asyncio
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from itertools import chain
+from typing import TypeVar
 
 from s3dlio import api
-from s3dlio.operations import run
+from s3dlio.http.async_engine import run_async
+from s3dlio.operations import Operation, run
 from s3dlio.stores import store_for
-from s3dlio.stores.base import ObjectInfo
+from s3dlio.stores.base import ObjectInfo, Store
 from s3dlio.transfer import batch, listing, tree
 from s3dlio.transfer.data import BytesLike, as_view
 from s3dlio.uri import parse
@@ -29,66 +32,76 @@ T = TypeVar("T")
 async def get_async(uri: str) -> memoryview:
     """`get` for an event loop."""
     target = parse(uri)
-    return await _run(store_for(target.scheme).get(target))
+    store = store_for(target.scheme)
+    return await _run(store, store.get(target))
 
 
 async def get_range_async(uri: str, offset: int, length: int | None = None) -> memoryview:
     """`get_range` for an event loop."""
     api.check_range(offset, length)
     target = parse(uri)
-    return await _run(store_for(target.scheme).get_range(target, offset, length))
+    store = store_for(target.scheme)
+    return await _run(store, store.get_range(target, offset, length))
 
 
 async def put_bytes_async(uri: str, data: BytesLike) -> None:
     """`put_bytes` for an event loop. `data` must not be changed before it returns."""
     view = as_view(data)
     target = parse(uri)
-    await _run(store_for(target.scheme).put(target, view))
+    store = store_for(target.scheme)
+    await _run(store, store.put(target, view))
 
 
 async def stat_async(uri: str) -> ObjectInfo:
     """`stat` for an event loop."""
     target = parse(uri)
-    return await _run(store_for(target.scheme).stat(target))
+    store = store_for(target.scheme)
+    return await _run(store, store.stat(target))
 
 
 async def exists_async(uri: str) -> bool:
     """`exists` for an event loop."""
     target = parse(uri)
-    return await _run(store_for(target.scheme).exists(target))
+    store = store_for(target.scheme)
+    return await _run(store, store.exists(target))
 
 
 async def mkdir_async(uri: str) -> None:
     """`mkdir` for an event loop."""
     target = parse(uri)
-    await _run(store_for(target.scheme).mkdir(target))
+    store = store_for(target.scheme)
+    await _run(store, store.mkdir(target))
 
 
 async def delete_async(uri: str, recursive: bool = False) -> None:
     """`delete` for an event loop."""
     target = parse(uri)
     store = store_for(target.scheme)
-    await _run(store.delete_prefix(target) if recursive else store.delete(target))
+    await _run(store, store.delete_prefix(target) if recursive else store.delete(target))
 
 
 async def list_async(uri: str, recursive: bool = False, pattern: str | None = None) -> list[str]:
     """`list` for an event loop."""
     matching = listing.compiled(pattern)
     folder = parse(uri)
-    return await _run(listing.everything(store_for(folder.scheme), folder, recursive, matching))
+    store = store_for(folder.scheme)
+    return await _run(store, listing.everything(store, folder, recursive, matching))
 
 
 async def get_many_async(
     uris: Iterable[str], max_in_flight: int = 64, *, return_errors: bool = False
 ) -> list[tuple[str, memoryview | Exception]]:
     """`get_many` for an event loop."""
-    names = api.check_uris(uris)
-    return await _in_thread(lambda stopped: api.get_many_until(names, max_in_flight, return_errors, stopped))
+    api.check_in_flight(max_in_flight)
+    work, results = batch.getting(api.check_uris(uris), max_in_flight, return_errors)
+    await _run_work(work)
+    return results
 
 
 async def put_many_async(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64) -> None:
-    """`put_many` for an event loop. `pairs` is consumed in another thread."""
-    await _in_thread(lambda stopped: api.put_many_until(pairs, max_in_flight, stopped))
+    """`put_many` for an event loop. `pairs` is consumed as the writing goes on, for files in another thread."""
+    api.check_in_flight(max_in_flight)
+    await _run_work(batch.putting(pairs, max_in_flight))
 
 
 async def upload_async(
@@ -116,8 +129,28 @@ async def copy_async(
 # How they run...
 
 
-async def _run(operation: Coroutine[Any, Any, T]) -> T:
-    return await _in_thread(lambda stopped: run(operation, stopped))
+async def _run(store: Store, operation: Operation[T]) -> T:
+    if store.blocking:
+        return await _in_thread(lambda stopped: run(operation, stopped))
+    return await run_async(operation)
+
+
+async def _run_work(work: batch.Work) -> None:
+    """Files in a thread, the network on the loop; the first failure stops both."""
+    network = batch.side_by_side(work.network, work.max_in_flight)
+    halves = {asyncio.ensure_future(run_async(network))}
+    first_file = next(work.blocking, None)
+    if first_file is not None:
+        files = work._replace(blocking=chain([first_file], work.blocking), network=iter(()))
+        halves.add(asyncio.ensure_future(_in_thread(lambda stopped: batch.run_work(files, stopped))))
+    try:
+        ended, _ = await asyncio.wait(halves, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for half in halves:
+            half.cancel()
+        await asyncio.gather(*halves, return_exceptions=True)
+    for half in ended:
+        half.result()
 
 
 async def _in_thread(work: Callable[[threading.Event], T]) -> T:

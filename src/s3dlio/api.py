@@ -7,24 +7,20 @@ and anything made from it, stays valid as long as it lives (see `buffers`).
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, overload
 
 from s3dlio import settings
-from s3dlio.errors import S3dlioError
 from s3dlio.operations import iterate, run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import ObjectInfo
 from s3dlio.transfer import batch, listing, tree
 from s3dlio.transfer.ahead import ReadAhead
 from s3dlio.transfer.data import BytesLike, as_view
-from s3dlio.uri import URI, parse
+from s3dlio.uri import parse
 
 Path = str | os.PathLike[str]
 ProgressCallback = Callable[[tree.Progress], None]
-
-_UNFILLED = memoryview(b"")
 
 
 # One object...
@@ -184,7 +180,10 @@ def get_many(
     Returns:
         (URI, bytes) in the order of `uris`.
     """
-    return get_many_until(uris, max_in_flight, return_errors, None)
+    check_in_flight(max_in_flight)
+    work, results = batch.getting(check_uris(uris), max_in_flight, return_errors)
+    batch.run_work(work)
+    return results
 
 
 def get_many_iter(uris: Iterable[str], max_in_flight: int = 64, ordered: bool = True) -> ReadAhead:
@@ -218,7 +217,8 @@ def put_many(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64) ->
     Raises:
         The first error, naming its URI, once what was under way has ended. Objects written before it stay.
     """
-    put_many_until(pairs, max_in_flight, None)
+    check_in_flight(max_in_flight)
+    batch.run_work(batch.putting(pairs, max_in_flight))
 
 
 # Copies...
@@ -263,39 +263,6 @@ def copy(source: str, target: str, *, recursive: bool = False, progress: Progres
 
 
 # Shared with the async twins...
-
-
-def get_many_until(
-    uris: Iterable[str], max_in_flight: int, return_errors: bool, stopped: threading.Event | None
-) -> list[tuple[str, memoryview | Exception]]:
-    """`get_many`, which ends early with `Stopped` once `stopped` is set."""
-    names = check_uris(uris)
-    check_in_flight(max_in_flight)
-    results: list[memoryview | Exception] = [_UNFILLED] * len(names)
-    targets: list[URI] = []
-    places: list[int] = []
-    for place, name in enumerate(names):
-        try:
-            targets.append(parse(name))
-            places.append(place)
-        except (S3dlioError, TypeError) as error:
-            if not return_errors:
-                raise
-            results[place] = error
-
-    def deliver(number: int, result: memoryview | Exception) -> None:
-        if isinstance(result, Exception) and not return_errors:
-            raise result
-        results[places[number]] = result
-
-    batch.get_each(targets, max_in_flight, deliver, stopped)
-    return list(zip(names, results, strict=True))
-
-
-def put_many_until(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int, stopped: threading.Event | None) -> None:
-    """`put_many`, which ends early with `Stopped` once `stopped` is set."""
-    check_in_flight(max_in_flight)
-    batch.put_each(((parse(uri), as_view(data)) for uri, data in pairs), max_in_flight, stopped)
 
 
 def check_range(offset: int, length: int | None) -> None:

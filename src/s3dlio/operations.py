@@ -14,6 +14,7 @@ imported then: a program that only reads files never loads it.
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Iterator
 from typing import Any, TypeVar
@@ -46,6 +47,27 @@ class Sleep:
         yield self
 
 
+class Signal:
+    """Tells an engine, from any thread, that something may go on. Holds two descriptors until it is closed."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = socket.socketpair()
+        self.reader.setblocking(False)
+        self._writer.setblocking(False)
+        self.awaited = False
+
+    def set(self) -> None:
+        """Wake whoever waits; nothing if nobody does."""
+        if self.awaited:
+            self.awaited = False
+            self._writer.send(b"!")
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self.reader.close()
+        self._writer.close()
+
+
 class Gather:
     """Runs operations side by side, at most `limit` of them at a time, and waits for all.
 
@@ -53,10 +75,11 @@ class Gather:
     put them.
     """
 
-    def __init__(self, operations: Iterable[Operation[Any]], limit: int) -> None:
+    def __init__(self, operations: Iterable[Operation[Any] | Signal], limit: int) -> None:
         """
         Args:
-            operations: coroutines; taken one by one as places become free.
+            operations: coroutines; taken one by one as places become free. A `Signal` among them means: none now,
+                ask again when it is set.
             limit: operations at a time, 1 or more.
         """
         self.operations = iter(operations)

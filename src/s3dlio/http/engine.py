@@ -25,8 +25,8 @@ from typing import Any, TypeVar
 from s3dlio.http.address import Address
 from s3dlio.http.connection import Connection, pool
 from s3dlio.http.exchange import HEAD_BYTES, Exchange
-from s3dlio.http.poller import Poller
-from s3dlio.operations import Gather, Operation, Sleep, Stopped
+from s3dlio.http.poller import READ, Poller
+from s3dlio.operations import Gather, Operation, Signal, Sleep, Stopped
 
 T = TypeVar("T")
 
@@ -247,39 +247,56 @@ class _Group:
         self._active: set[Task] = set()
         self._failure: BaseException | None = None
         self._exhausted = False
+        self._signal: Signal | None = None  # waited for before another child is begun
 
     def begin(self) -> None:
         """Start as many children as may run; go on with the parent if none is left."""
         try:
-            while len(self._active) < self._limit and self._failure is None and not self._exhausted:
+            while len(self._active) < self._limit and not self._exhausted and self._signal is None:
                 operation = next(self._operations, None)
                 if operation is None:
                     self._exhausted = True
+                elif isinstance(operation, Signal):
+                    self._signal = operation
+                    self._engine.watch(operation.reader.fileno(), READ, self._on_signal)
                 else:
                     self._active.add(self._engine.start(operation, self._on_end))
         except Exception as error:  # raised by what makes the operations
             self.stop(error)
         else:
-            if not self._active:
-                self._engine.resume(self._parent, error=self._failure)
+            if not self._active and self._signal is None:
+                self._engine.resume(self._parent)
 
     def stop(self, failure: BaseException) -> None:
         """Stop every child; the parent goes on with `failure` when they have ended."""
         if self._failure is None:
             self._failure = failure
+            self._stop_listening()
             for child in list(self._active):
                 self._engine.cancel(child)
             if not self._active:
                 self._engine.resume(self._parent, error=failure)
 
+    def _on_signal(self, _: int) -> None:
+        assert self._signal is not None
+        self._signal.reader.recv(64)
+        self._stop_listening()
+        self.begin()
+
+    def _stop_listening(self) -> None:
+        if self._signal is not None:
+            self._engine.forget(self._signal.reader.fileno())
+            self._signal = None
+
     def _on_end(self, child: Task) -> None:
         self._active.discard(child)
-        if child.error is not None and self._failure is None:
+        if self._failure is not None:
+            if not self._active:
+                self._engine.resume(self._parent, error=self._failure)
+        elif child.error is not None:
             self.stop(child.error)
-        elif self._failure is None:
+        else:
             self.begin()
-        elif not self._active:
-            self._engine.resume(self._parent, error=self._failure)
 
 
 def run_begun(operation: Operation[T], awaited: Any, stopped: threading.Event | None) -> T:

@@ -72,6 +72,10 @@ class Store(abc.ABC):
     async def get(self, uri: URI) -> memoryview:
         """The whole object."""
 
+    async def get_one_of_many(self, uri: URI) -> memoryview:
+        """The whole object, as one of so many that splitting it would gain nothing."""
+        return await self.get(uri)
+
     @abc.abstractmethod
     async def get_range(self, uri: URI, offset: int, length: int | None) -> memoryview:
         """Bytes from `offset` on, `length` of them or all; fewer where the object ends before."""

@@ -121,8 +121,7 @@ class CloudStore(Store):
         part = int(settings_module.current().get_part_mb * MIB)
         return await self._consistent(lambda: self._read(uri, 0, None, part))
 
-    async def get_whole(self, uri: URI) -> memoryview:
-        """The whole object in one request: what a batch does, which has its connections busy already."""
+    async def get_one_of_many(self, uri: URI) -> memoryview:
         return await self._consistent(lambda: self._read(uri, 0, None, None))
 
     async def get_range(self, uri: URI, offset: int, length: int | None) -> memoryview:

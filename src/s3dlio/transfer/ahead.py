@@ -4,6 +4,8 @@ A thread that lives as long as the iterator keeps objects coming while the calle
 at most so many objects, and so many bytes, are under way or waiting to be taken. What an object will weigh is not
 known before it has come, so the largest of those seen lately stands for it; the first goes alone.
 
+The thread drives an engine where the first object is in a cloud store, and works with other threads where it is a file.
+
 The front, which the caller holds, and the state, which the thread holds, are two objects: dropping the front ends
 the thread. In a forked child, where the thread does not exist, the front starts again with what it has not yet
 handed out.
@@ -17,7 +19,8 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from s3dlio.operations import run
+from s3dlio import settings
+from s3dlio.operations import Gather, Operation, Signal, run
 from s3dlio.stores import store_for
 from s3dlio.transfer.batch import THREADS
 from s3dlio.uri import parse
@@ -78,6 +81,7 @@ class _State:
         self._stopped = threading.Event()
         self._ended = False
         self._thread: threading.Thread | None = None
+        self._signal: Signal | None = None
 
     # The caller's side...
 
@@ -95,7 +99,7 @@ class _State:
             self._handed_out += 1
             if isinstance(result, memoryview):
                 self._waiting_bytes -= len(result)
-                self._changed.notify_all()
+                self._room_made()
                 return uri, result
         self.stop(wait=True)
         raise result
@@ -105,7 +109,7 @@ class _State:
         with self._changed:
             self._stopped.set()
             self._waiting.clear()
-            self._changed.notify_all()
+            self._room_made()
         if wait and self._thread is not None:
             self._thread.join()
 
@@ -119,13 +123,24 @@ class _State:
             return next(iter(self._waiting), None)
         return self._handed_out if self._handed_out in self._waiting else None
 
+    def _room_made(self) -> None:
+        self._changed.notify_all()
+        if self._signal is not None:
+            self._signal.set()
+
     # The thread's side...
 
     def _read(self) -> None:
         failure: BaseException | None = None
         try:
-            for_each(self._admitted(), self._get, min(self._max_in_flight, THREADS))
-        except BaseException as error:  # the caller's own iterable failed
+            first = next(self._uris, None)
+            if first is not None:
+                self._uris = itertools.chain([first], self._uris)
+                if store_for(parse(first).scheme).blocking:
+                    self._read_in_threads()
+                else:
+                    self._read_on_engine()
+        except BaseException as error:  # the caller's own iterable failed, or its first URI is none
             failure = error
         with self._changed:
             if failure is not None and not self._stopped.is_set():
@@ -134,7 +149,28 @@ class _State:
             self._ended = True
             self._changed.notify_all()
 
+    def _read_in_threads(self) -> None:
+        for_each(
+            self._admitted(),
+            lambda item: run(self._get(*item), self._stopped),
+            min(self._max_in_flight, THREADS),
+        )
+
+    def _read_on_engine(self) -> None:
+        self._signal = Signal()
+
+        async def read() -> None:
+            await Gather(self._operations(), self._max_in_flight)
+
+        try:
+            run(read(), self._stopped)
+        finally:
+            with self._changed:
+                self._signal.close()
+                self._signal = None
+
     def _admitted(self) -> Iterator[tuple[int, str]]:
+        """The next object each time, when there is room for it."""
         for place, uri in enumerate(self._uris):
             with self._changed:
                 self._under_way[place] = uri
@@ -143,6 +179,22 @@ class _State:
                 if self._stopped.is_set():
                     return
             yield place, uri
+
+    def _operations(self) -> Iterator[Operation[None] | Signal]:
+        """The same for the engine, which must not be kept waiting: it gets a signal to listen to."""
+        for place, uri in enumerate(self._uris):
+            with self._changed:
+                self._under_way[place] = uri
+            while True:
+                with self._changed:
+                    if self._stopped.is_set():
+                        return
+                    if self._has_room():
+                        break
+                    assert self._signal is not None
+                    self._signal.awaited = True
+                yield self._signal
+            yield self._get(place, uri)
 
     def _has_room(self) -> bool:
         """Whether one more object, the last of those under way, fits into the window."""
@@ -154,12 +206,13 @@ class _State:
         expected = self._waiting_bytes + len(self._under_way) * max(self._sizes)
         return count <= self._max_in_flight and expected <= self._window
 
-    def _get(self, item: tuple[int, str]) -> None:
-        place, text = item
+    async def _get(self, place: int, text: str) -> None:
         result: memoryview | BaseException
         try:
             uri = parse(text)
-            result = run(store_for(uri.scheme).get(uri), self._stopped)
+            store = store_for(uri.scheme)
+            large = not self._sizes or max(self._sizes) > settings.current().get_part_mb * settings.MIB
+            result = await (store.get(uri) if large else store.get_one_of_many(uri))
         except Exception as error:
             result = error
         with self._changed:
