@@ -44,9 +44,14 @@ def main() -> int:
 
 
 def _run() -> int:
+    import logging
+
     from s3dlio.cli import app, output
     from s3dlio.errors import S3dlioError
 
+    # What the library warns of looks like what the command says. This handler serves loggers that have none.
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     try:
         # Click returns the status of `typer.Exit`, or what the command returned: None.
         return app.command().main(prog_name="s3dlio", standalone_mode=False) or 0
