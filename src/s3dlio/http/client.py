@@ -45,7 +45,7 @@ class Request:
         body: buffers, sent one after the other, not copied.
         receive: names the buffer for the answer's body (see `Exchange`).
         resume: called when the body of an answer was cut off, with the head of the answer and the number of bytes
-            that had come; changes the request so that it asks for the rest, or returns False.
+            that had come; the request for the rest, or None to send the same again.
     """
 
     uri: str
@@ -56,7 +56,7 @@ class Request:
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: Sequence[memoryview] = ()
     receive: Receive | None = None
-    resume: Callable[[ResponseHead, int], bool] | None = None
+    resume: Callable[[ResponseHead, int], Request | None] | None = None
 
 
 class Service(Protocol):
@@ -118,13 +118,11 @@ async def send(service: Service, request: Request) -> Response:
                 endpoint.failed()
         elif failure is not None:
             endpoint.failed()
-            if (
-                failure.head is not None
-                and failure.received
-                and request.resume is not None
-                and request.resume(failure.head, failure.received)
-            ):
-                tries, began = 0, 0.0  # bytes have come: the bounds are on tries without any
+            if failure.head is not None and failure.received and request.resume is not None:
+                rest = request.resume(failure.head, failure.received)
+                if rest is not None:
+                    request = rest
+                    tries, began = 0, 0.0  # bytes have come: the bounds are on tries without any
         now = time.monotonic()
         began = began or now
         tries += 1

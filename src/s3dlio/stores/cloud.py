@@ -32,6 +32,9 @@ from s3dlio.uri import URI
 
 T = TypeVar("T")
 
+# Given the size of the whole object and the length of the answer, names the buffer for the answer's body.
+Place = Callable[[int, int], memoryview]
+
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
 _PARTS_KEPT = 4  # full parts that a writer collects before it sends them together
@@ -204,7 +207,7 @@ class CloudStore(Store):
         start: int,
         stop: int | None,
         version: str | None,
-        place: Callable[[int, int], memoryview] | None,
+        place: Place | None,
     ) -> Part | None:
         """One range of the object, resumed where it is cut off.
 
@@ -220,50 +223,8 @@ class CloudStore(Store):
             Replaced: the object is not, or no longer, that version.
         """
         self.require_key(uri)
-        request = self.read_request(uri, version)
-        plain_headers = request.headers
-        if start or stop is not None:
-            last = "" if stop is None else stop - 1
-            request.headers = [*plain_headers, ("Range", f"bytes={start}-{last}")]
-        state = _Fetch(uri, start, stop, version)
-
-        def receive(head: ResponseHead) -> memoryview | None:
-            return state.target_for(head, place) if head.status in (200, 206) else None
-
-        def resume(head: ResponseHead, received: int) -> bool:
-            if head.status not in (200, 206) or state.data is None:
-                return False
-            seen = self.version_of(head)
-            state.done += received
-            if not seen:  # nothing to hold the rest to: from the start again
-                state.done = 0
-                return False
-            again = self.read_request(uri, seen)
-            state.version = seen
-            request.headers = [*again.headers, ("Range", f"bytes={start + state.done}-{state.end - 1}")]
-            return True
-
-        request.receive, request.resume = receive, resume
-        response = await send(self.service(), request)
-        head = response.head
-        if head.status in (200, 206):
-            if state.data is None:
-                state.take_unsized(response, place)
-            assert state.data is not None
-            seen = self.version_of(head)
-            if state.version is not None and seen != state.version:
-                raise Replaced(f"{uri.text} was replaced while it was read")
-            if head.status == 200 or len(state.data) == state.size:
-                self.check_body(uri, Response(state.first_head, state.data, response.address))
-            return Part(state.data, state.size, seen, head)
-        if head.status == 412 and state.version is not None:
-            raise Replaced(f"{uri.text} was replaced while it was read")
-        if head.status == 416:
-            match = _UNSATISFIED_RANGE.fullmatch(head.headers.get("content-range", ""))
-            if version is not None or (match is not None and int(match[1]) > start):
-                raise Replaced(f"{uri.text} was replaced while it was read")
-            return None
-        raise self.refusal(response, uri.text)
+        read = _RangeRead(self, uri, start, stop, version, place)
+        return read.result(await send(self.service(), read.request(version, start, stop)))
 
     # Writing...
 
@@ -302,67 +263,95 @@ class CloudStore(Store):
         """Nothing: an object store has no folders."""
 
 
-class _Fetch:
-    """How far a range has come."""
+class _RangeRead:
+    """One range of an object on its way: what is asked for, and how much of it has come."""
 
-    def __init__(self, uri: URI, start: int, stop: int | None, version: str | None) -> None:
-        self.uri = uri
-        self.start = start
-        self.stop = stop
-        self.version = version
-        self.data: memoryview | None = None
-        self.done = 0
-        self.size = 0
-        self.end = 0
-        self.first_head: ResponseHead
+    def __init__(
+        self, store: CloudStore, uri: URI, start: int, stop: int | None, version: str | None, place: Place | None
+    ) -> None:
+        self._store = store
+        self._uri = uri
+        self._start = start
+        self._stop = stop
+        self._version = version
+        self._place = place
+        self._data: memoryview | None = None
+        self._done = 0  # bytes that had come when the last answer was cut off
+        self._size = 0  # of the whole object
+        self._first_head: ResponseHead
 
-    def target_for(self, head: ResponseHead, place: Callable[[int, int], memoryview] | None) -> memoryview | None:
-        """The buffer for the body of an answer.
+    def request(self, version: str | None, start: int, stop: int | None) -> Request:
+        """The request for a range; without a Range field if that is the whole object."""
+        request = self._store.read_request(self._uri, version)
+        if start or stop is not None:
+            request.headers.append(("Range", f"bytes={start}-{'' if stop is None else stop - 1}"))
+        request.receive, request.resume = self._receive, self._resume
+        return request
 
-        Raises:
-            Replaced: the answer is about an object of another size than the first part's.
-        """
-        begins, size = self._range_of(head)
-        length = head.length
-        if length is None:
+    def _receive(self, head: ResponseHead) -> memoryview | None:
+        """The buffer for the body of an answer."""
+        if head.status not in (200, 206) or head.length is None:
             return None
-        if self.done and begins == self.start + self.done and size == self.size and self.data is not None:
-            return self.data[self.done :]
-        if begins != self.start:
+        begins, size = self._range_of(head)
+        if self._done and begins == self._start + self._done and size == self._size and self._data is not None:
+            return self._data[self._done :]
+        return self._begin(head, begins, size, head.length)
+
+    def _resume(self, head: ResponseHead, received: int) -> Request | None:
+        """The request for what is left after an answer was cut off; None to begin again."""
+        version = self._store.version_of(head)
+        if head.status not in (200, 206) or self._data is None or not version:
+            self._done = 0  # nothing to hold the rest to
+            return None
+        self._version = version
+        self._done += received
+        return self.request(version, self._start + self._done, self._start + len(self._data))
+
+    def result(self, response: Response) -> Part | None:
+        """What the last answer makes of it all: the part, or None if the object ends before it."""
+        head = response.head
+        if head.status in (200, 206):
+            if self._data is None:
+                self._take_unsized(response)
+            assert self._data is not None
+            version = self._store.version_of(head)
+            if self._version is not None and version != self._version:
+                raise self._replaced()
+            if len(self._data) == self._size:
+                self._store.check_body(self._uri, Response(self._first_head, self._data, response.address))
+            return Part(self._data, self._size, version, head)
+        if head.status == 412 and self._version is not None:
+            raise self._replaced()
+        if head.status == 416:
+            match = _UNSATISFIED_RANGE.fullmatch(head.headers.get("content-range", ""))
+            if self._version is not None or (match is not None and int(match[1]) > self._start):
+                raise self._replaced()
+            return None
+        raise self._store.refusal(response, self._uri.text)
+
+    def _begin(self, head: ResponseHead, begins: int, size: int, length: int) -> memoryview:
+        if begins != self._start:
             raise IntegrityError(
-                f"{self.uri.text}: asked for bytes from {self.start + self.done}, the server sent those from {begins}",
-                uri=self.uri.text,
+                f"{self._uri.text}: asked for bytes from {self._start + self._done} on, the server sent those from"
+                f" {begins}; it may not know ranges",
+                uri=self._uri.text,
             )
-        self.done = 0
-        self.size = size
-        self.end = begins + length
-        self.first_head = head
-        self.data = place(size, length) if place is not None else lease(length)
-        return self.data
+        self._done = 0
+        self._size = size
+        self._first_head = head
+        self._data = self._place(size, length) if self._place is not None else lease(length)
+        return self._data
 
-    def take_unsized(self, response: Response, place: Callable[[int, int], memoryview] | None) -> None:
-        """Take the body of an answer that did not tell its length in advance.
-
-        Raises:
-            IntegrityError: nor does it tell its end.
-        """
+    def _take_unsized(self, response: Response) -> None:
+        """Take the body of an answer that did not tell its length in advance."""
         if response.head.body is not BodyKind.CHUNKED:
             raise IntegrityError(
-                f"{self.uri.text}: the answer tells neither its length nor its end, so it may be cut short",
-                uri=self.uri.text,
+                f"{self._uri.text}: the answer tells neither its length nor its end, so it may be cut short",
+                uri=self._uri.text,
             )
         begins, size = self._range_of(response.head)
-        if response.head.status == 200:
-            size = len(response.body)
-        if begins != self.start:
-            raise IntegrityError(f"{self.uri.text}: the server sent other bytes than asked for", uri=self.uri.text)
-        self.size = size
-        self.end = begins + len(response.body)
-        self.first_head = response.head
-        self.data = response.body
-        if place is not None:
-            self.data = place(size, len(response.body))
-            self.data[:] = response.body
+        length = len(response.body)
+        self._begin(response.head, begins, length if response.head.status == 200 else size, length)[:] = response.body
 
     def _range_of(self, head: ResponseHead) -> tuple[int, int]:
         """Where the body begins in the object, and the size of the object."""
@@ -370,8 +359,13 @@ class _Fetch:
             return 0, head.length or 0
         match = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
         if match is None:
-            raise IntegrityError(f"{self.uri.text}: a partial answer without a proper Content-Range", uri=self.uri.text)
+            raise IntegrityError(
+                f"{self._uri.text}: a partial answer without a proper Content-Range", uri=self._uri.text
+            )
         return int(match[1]), int(match[3])
+
+    def _replaced(self) -> Replaced:
+        return Replaced(f"{self._uri.text} was replaced while it was read")
 
 
 class CloudWriter(ObjectWriter):
