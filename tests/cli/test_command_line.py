@@ -132,7 +132,7 @@ def test_the_bar_fits_terminals_of_any_width(large: Path, columns: int) -> None:
     assert b"/s" in result.out
 
 
-@pytest.mark.parametrize("columns", ["", "0", "-1", "wide", "20"])
+@pytest.mark.parametrize("columns", ["", "0", "-1", "\u00b2", "20"])
 def test_a_nonsensical_COLUMNS_harms_nothing(large: Path, columns: str) -> None:  # noqa: N802
     assert run_on_terminal("cp", large, large.with_name("copy"), COLUMNS=columns).status == 0
     result = run("--help", COLUMNS=columns)

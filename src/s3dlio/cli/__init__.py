@@ -28,7 +28,8 @@ def main() -> int:
         from s3dlio.cli import output
 
         # A width that is none would make rich and click draw nothing, or fail.
-        if not os.environ.get("COLUMNS", "1").isdigit() or os.environ.get("COLUMNS") == "0":
+        columns = os.environ.get("COLUMNS", "")
+        if columns and not (columns.isdecimal() and int(columns) > 0):
             del os.environ["COLUMNS"]
         try:
             status = _run()
