@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import s3dlio
-from s3dlio.integrations.dlio import checkpointing, counters
-from s3dlio.integrations.dlio.checkpointing import ObjectFile, stream_checkpoints
+from s3dlio import settings
+from s3dlio.integrations.dlio import counters
+from s3dlio.integrations.dlio.checkpointing import stream_checkpoints
+from s3dlio.integrations.dlio.files import ObjectFile
 
 
 class Storage:
@@ -34,53 +33,7 @@ def mechanism(root: str) -> Any:
     return made
 
 
-@pytest.fixture
-def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranges small enough that a test object takes many of them."""
-    monkeypatch.setattr(checkpointing, "RANGE_BYTES", 64)
-    monkeypatch.setattr(checkpointing, "SMALL_RANGE_BYTES", 16)
-
-
-@pytest.mark.usefixtures("small_ranges")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    size=st.integers(0, 400),
-    steps=st.lists(st.tuples(st.integers(0, 2), st.integers(-500, 500), st.integers(0, 300)), max_size=8),
-)
-def test_an_object_reads_like_a_file(tmp_path: Path, size: int, steps: list[tuple[int, int, int]]) -> None:
-    content = bytes(i % 251 for i in range(size))
-    uri = f"file://{tmp_path}/object"
-    s3dlio.put_bytes(uri, content)
-    ours, theirs = ObjectFile(uri), io.BytesIO(content)
-    for whence, offset, length in steps:
-        if whence == 0:
-            offset = abs(offset)
-        assert ours.seek(offset, whence) == theirs.seek(offset, whence)
-        assert ours.read(length) == theirs.read(length)
-        assert ours.tell() == theirs.tell()
-
-
-@pytest.mark.usefixtures("small_ranges")
-def test_reading_on_takes_large_ranges_and_each_byte_once(tmp_path: Path) -> None:
-    uri = f"file://{tmp_path}/object"
-    s3dlio.put_bytes(uri, bytes(1000))
-    file = ObjectFile(uri)
-    assert len(file.read(1)) == 1  # a small range, then large ones
-    assert len(file.read()) == 999
-    assert file.bytes == 1000
-
-
-@pytest.mark.usefixtures("small_ranges")
-def test_an_object_cut_short_meanwhile_is_an_error_that_names_it(tmp_path: Path) -> None:
-    uri = f"file://{tmp_path}/object"
-    s3dlio.put_bytes(uri, bytes(1000))
-    file = ObjectFile(uri)
-    s3dlio.put_bytes(uri, bytes(10))
-    with pytest.raises(s3dlio.IntegrityError, match=uri):
-        file.read()
-
-
-@pytest.mark.usefixtures("dlio", "small_ranges")
+@pytest.mark.usefixtures("dlio")
 @pytest.mark.parametrize("scheme", ["file", "direct"])
 def test_the_state_that_was_saved_is_loaded(tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
@@ -112,6 +65,18 @@ def test_a_failed_save_leaves_the_checkpoint_that_was_there(tmp_path: Path) -> N
         made.save_state("model", {"a": torch.ones(100_000), "b": lambda: None})
     assert s3dlio.get(f"{root}/model.pt") == before
     assert s3dlio.list(root) == [f"{root}/model.pt"]
+
+
+@pytest.mark.usefixtures("dlio")
+def test_a_checkpoint_that_is_to_be_synced_syncs_files(tmp_path: Path) -> None:
+    import torch
+
+    assert not settings.current().file_sync
+    try:
+        mechanism(f"file://{tmp_path}").save_state("model", {"a": torch.ones(3)}, fsync=True)
+        assert settings.current().file_sync
+    finally:
+        s3dlio.configure(file_sync=None)
 
 
 @pytest.mark.usefixtures("dlio")

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import s3dlio
 from s3dlio.integrations.dlio import counters
-from s3dlio.integrations.dlio.readers import BufferFile, decode_npy, decode_npz, read_objects
+from s3dlio.integrations.dlio.readers import decode_npy, decode_npz, read_objects
 
 ARRAYS = {
     "bytes": np.arange(60, dtype=np.uint8).reshape(5, 4, 3),
@@ -66,19 +64,6 @@ def test_objects_that_could_run_code_are_refused() -> None:
         decode_npy(file_of(np.save, array))
     with pytest.raises(ValueError, match="could run code"):
         decode_npz(file_of(np.savez, x=array))
-
-
-@given(
-    content=st.binary(max_size=200), steps=st.lists(st.tuples(st.integers(0, 2), st.integers(-300, 300)), max_size=8)
-)
-def test_a_buffer_reads_like_a_file(content: bytes, steps: list[tuple[int, int]]) -> None:
-    ours, theirs = BufferFile(memoryview(content)), io.BytesIO(content)
-    for whence, offset in steps:
-        if whence == 0:
-            offset = abs(offset)
-        assert ours.seek(offset, whence) == theirs.seek(offset, whence)
-        assert ours.read(7) == theirs.read(7)
-        assert ours.tell() == theirs.tell()
 
 
 class DlioReader:

@@ -9,85 +9,11 @@ model.
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import s3dlio
 from s3dlio.integrations.dlio.counters import Operation
-
-# Large enough to be split over several connections, small enough that the one copy in flight stays small.
-RANGE_BYTES = 64 << 20
-# The zip directory and the pickle of a checkpoint are read in pieces of a few bytes that lie close together.
-SMALL_RANGE_BYTES = 1 << 20
-
-
-class ObjectFile(io.RawIOBase):
-    """A read-only, seekable file over an object that holds at most one range of it in memory.
-
-    PyTorch reads a few bytes at the start and the end, then the tensors one after the other. So a small range
-    answers a jump, a large one a read that goes on where the last range ended.
-
-    Args:
-        uri: the object.
-
-    Attributes:
-        bytes: how many bytes were read from the store.
-    """
-
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-        self._size: int = s3dlio.stat(uri)["size"]
-        self._position = 0
-        self._range = memoryview(b"")
-        self._range_start = -1
-        self.bytes = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; only the end of the object leaves it short, since PyTorch takes no less."""
-        target = memoryview(buffer)[: max(0, self._size - self._position)]
-        filled = 0
-        while filled < len(target):
-            inside = self._position - self._range_start
-            if not 0 <= inside < len(self._range):
-                self._fetch(len(target) - filled)
-                continue
-            length = min(len(self._range) - inside, len(target) - filled)
-            target[filled : filled + length] = self._range[inside : inside + length]
-            filled += length
-            self._position += length
-        return filled
-
-    def _fetch(self, wanted: int) -> None:
-        """Hold a range that covers the position."""
-        start, length = self._position, RANGE_BYTES
-        if self._size <= RANGE_BYTES:
-            start = 0
-        elif self._position != self._range_start + len(self._range):
-            length = min(max(wanted, SMALL_RANGE_BYTES), RANGE_BYTES)
-        # Dropped first, so that its block can take the next range.
-        self._range = memoryview(b"")
-        self._range = s3dlio.get_range(self._uri, start, length)
-        self._range_start = start
-        self.bytes += len(self._range)
-        if start + len(self._range) <= self._position:
-            raise s3dlio.IntegrityError(
-                f"{self._uri}: it ends before byte {self._position} of {self._size}: was it replaced meanwhile?",
-                uri=self._uri,
-            )
+from s3dlio.integrations.dlio.files import ObjectFile
 
 
 def stream_checkpoints(mechanism: Any, storage: Any) -> None:
@@ -113,6 +39,7 @@ def stream_checkpoints(mechanism: Any, storage: Any) -> None:
         with Operation("checkpoint_read", uri) as operation:
             source = ObjectFile(uri)
             loaded = torch.load(source)
+            source.verify()
             operation.bytes = source.bytes
         if not loaded:
             raise s3dlio.IntegrityError(f"{uri}: the checkpoint holds no state", uri=uri)

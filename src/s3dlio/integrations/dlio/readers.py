@@ -16,37 +16,10 @@ from typing import Any
 
 import s3dlio
 from s3dlio.integrations.dlio.counters import Operation
+from s3dlio.integrations.dlio.files import BufferFile
 
 # What is made of an object, by the name of DLIO's format; None: whatever DLIO's own reader makes of a file.
 DECODERS: dict[str, Callable[[memoryview], Any] | None]
-
-
-class BufferFile(io.RawIOBase):
-    """A read-only file over a buffer. `io.BytesIO` would copy the whole of it first."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._data)}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._data[self._position : self._position + len(buffer)]
-        buffer[: len(part)] = part
-        self._position += len(part)
-        return len(part)
 
 
 def decode_npy(data: memoryview) -> Any:
