@@ -8,12 +8,13 @@ store does it: the raw values of the variables named here are compared as one tu
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from s3dlio.errors import ConfigurationError
@@ -261,6 +262,36 @@ class Settings:
         meaning="1: uploads are signed with their SHA-256, for a server that insists (slow)",
     )
 
+    # Google Cloud Storage...
+    gcs_credentials: str | None = _setting(
+        None,
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        meaning="key file for gs://; without one, that of `gcloud auth application-default login`, or the machine's own",
+    )
+    gcs_config_folder: str | None = _setting(
+        None, "CLOUDSDK_CONFIG", meaning="folder of gcloud's settings, instead of ~/.config/gcloud"
+    )
+    gcs_metadata_host: str = _setting(
+        "169.254.169.254",
+        "GCE_METADATA_HOST",
+        "GCE_METADATA_ROOT",
+        meaning="server that gives a machine of Google Cloud its own credentials",
+    )
+    gcs_emulator: str | None = _setting(
+        None,
+        "STORAGE_EMULATOR_HOST",
+        meaning="an emulator for gs://, as in http://host:4443; no credentials are used then",
+    )
+    gcs_endpoint: str | None = _setting(
+        None, "GCS_ENDPOINT_URL", meaning="endpoint for gs://, instead of https://storage.googleapis.com"
+    )
+    gcs_project: str | None = _setting(
+        None, "GOOGLE_CLOUD_PROJECT", meaning="project in which buckets of gs:// are made and listed"
+    )
+    gcs_quota_project: str | None = _setting(
+        None, "GOOGLE_CLOUD_QUOTA_PROJECT", meaning="project that is billed for the requests of gs://"
+    )
+
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 _VARIABLES = tuple(name for field in _FIELDS.values() for name in field.metadata["variables"])
@@ -270,6 +301,12 @@ _environment: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
 _encode: Callable[[str], Any] = getattr(os.environ, "encodekey", str)
 _RAW_KEYS = tuple(_encode(name) for name in _VARIABLES)
 
+
+class _Call(threading.local):
+    settings: Settings | None = None
+
+
+_call = _Call()
 _lock = threading.Lock()
 _overrides: dict[str, Any] = {}
 _seen: tuple[Any, ...] | None = None
@@ -283,12 +320,25 @@ def current() -> Settings:
         ConfigurationError: a variable has a value that its setting does not take; the message names both.
     """
     global _seen, _current
+    if (held := _call.settings) is not None:
+        return held
     raw = tuple(map(_environment.get, _RAW_KEYS))
     if raw != _seen:
         with _lock:
             _current = _read(_overrides)
             _seen = raw
     return _current
+
+
+@contextlib.contextmanager
+def held() -> Iterator[Settings]:
+    """For the length of one call in this thread: the settings of its beginning, without looking again."""
+    outer = _call.settings
+    _call.settings = now = current()
+    try:
+        yield now
+    finally:
+        _call.settings = outer
 
 
 def configure(**settings: Any) -> None:

@@ -28,6 +28,7 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 MAX_PRESIGN_SECONDS = 604_800
 """The longest life of a presigned request: seven days."""
 
+_FIELDS_KEPT = 16
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _SPACES = re.compile(r"[ \t]+")
 
@@ -115,11 +116,14 @@ class Signer:
         moment = self._moment
         if moment is None or moment.second != second:
             self._moment = moment = self._moment_at(second)
-        if headers or payload_hash is not UNSIGNED_PAYLOAD:
+        kept = tuple(headers), payload_hash
+        fields = moment.fields.get(kept)
+        if fields is None:
             added = self._added_fields(moment.timestamp, payload_hash)
-            names, tail = _canonical_fields([("host", self.host), *added, *headers], payload_hash)
-        else:
-            added, names, tail = moment.added, moment.names, moment.tail
+            fields = added, *_canonical_fields([("host", self.host), *added, *headers], payload_hash)
+            if len(moment.fields) < _FIELDS_KEPT:
+                moment.fields[kept] = fields
+        added, names, tail = fields
         signature = _signature(moment, f"{method}\n{path}\n{query}\n{tail}")
         return [*added, ("Authorization", f"{moment.authorization}{names}, Signature={signature}")]
 
@@ -168,8 +172,6 @@ class Signer:
         timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
         day = timestamp[:8]
         scope = f"{day}/{self.region}/{self.service}/aws4_request"
-        added = self._added_fields(timestamp, UNSIGNED_PAYLOAD)
-        names, tail = _canonical_fields([("host", self.host), *added], UNSIGNED_PAYLOAD)
         return _Moment(
             second=second,
             timestamp=timestamp,
@@ -177,9 +179,7 @@ class Signer:
             key=_signing_key(self.credentials.secret_key, day, self.region, self.service),
             to_sign=f"{_ALGORITHM}\n{timestamp}\n{scope}\n",
             authorization=f"{_ALGORITHM} Credential={self.credentials.access_key}/{scope}, SignedHeaders=",
-            added=added,
-            names=names,
-            tail=tail,
+            fields={},
         )
 
     def _added_fields(self, timestamp: str, payload_hash: str) -> list[tuple[str, str]]:
@@ -191,7 +191,11 @@ class Signer:
 
 
 class _Moment(NamedTuple):
-    """What requests signed in one second share; the last three hold for those without further fields."""
+    """What requests signed in one second share.
+
+    `fields` keeps what has been made of the first few combinations of further fields and payload hash: reads repeat
+    theirs from request to request.
+    """
 
     second: int
     timestamp: str
@@ -199,9 +203,7 @@ class _Moment(NamedTuple):
     key: bytes
     to_sign: str
     authorization: str
-    added: list[tuple[str, str]]
-    names: str
-    tail: str
+    fields: dict[tuple[tuple[tuple[str, str], ...], str], tuple[list[tuple[str, str]], str, str]]
 
 
 def _canonical_fields(fields: Iterable[tuple[str, str]], payload_hash: str) -> tuple[str, str]:

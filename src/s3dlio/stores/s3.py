@@ -53,6 +53,7 @@ _DELETE_AT_ONCE = 1000
 _COPY_AT_ONCE = 5 << 30  # bytes; more has to be copied in parts
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}")
+_UNSIGNED = frozenset({"Range", "If-Match"})
 _CHECKSUMMED = ("x-amz-checksum-mode", "ENABLED")
 
 
@@ -96,8 +97,10 @@ class S3Service:
         if self._credentials is None:
             fields = [*unsigned, *headers]
         else:
+            # Of the others no one insists on a signature, and without them most requests sign the same fields.
+            to_sign = [field for field in headers if field[0] not in _UNSIGNED]
             signed = self._signer(bucket, authority).sign(
-                request.method, path, request.query, headers, self._payload_hash(request)
+                request.method, path, request.query, to_sign, self._payload_hash(request)
             )
             fields = [*unsigned, *headers, *signed]
         target = f"{path}?{request.query}" if request.query else path
@@ -333,9 +336,7 @@ class S3Store(CloudStore):
         try:
             response = await send(self.service(), self._request("DELETE", uri, [("uploadId", upload)]))
         except S3dlioError as error:
-            _log.warning(
-                "the parts of %s could not be dropped (a lifecycle rule can): %s", uri.text, error
-            )
+            _log.warning("the parts of %s could not be dropped (a lifecycle rule can): %s", uri.text, error)
         else:
             if response.head.status not in (200, 204, 404):
                 _log.warning("the parts of %s could not be dropped: %s", uri.text, self.refusal(response, uri.text))

@@ -163,7 +163,8 @@ class _State:
             await Gather(self._operations(), self._max_in_flight)
 
         try:
-            run(read(), self._stopped)
+            with settings.held():
+                run(read(), self._stopped)
         finally:
             with self._changed:
                 self._signal.close()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, starmap
 from typing import NamedTuple
 
+from s3dlio import settings
 from s3dlio.errors import S3dlioError
 from s3dlio.operations import Gather, Operation, run
 from s3dlio.stores import store_for
@@ -110,7 +111,8 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
         for_each(operations, lambda operation: run(operation, stopping), threads, stopped=stopping)
 
     def run_network(first: Operation[None]) -> None:
-        run(side_by_side(chain([first], work.network), work.max_in_flight), stopping)
+        with settings.held():
+            run(side_by_side(chain([first], work.network), work.max_in_flight), stopping)
 
     def run_or_stop_the_other(part: tuple[Callable[[Operation[None]], None], Operation[None]]) -> None:
         try:
