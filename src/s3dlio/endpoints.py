@@ -1,11 +1,12 @@
 """Several endpoints of one service: which one the next request goes to.
 
 An endpoint that refuses, times out, breaks off or says 503 is left alone for a while that doubles with each failure
-in a row, up to half a minute; its requests go to the others. When the while is over it gets its share again. With no
-healthy endpoint left, the one whose while ends first is tried: being wrong about all is worse than asking.
+in a row, up to half a minute; its requests go to the others. When the while is over it gets one request, and once that
+is answered its share again. With no healthy endpoint left, the one whose while ends first is tried: being wrong about
+all is worse than asking.
 
 Processes of one job start at different endpoints, by their MPI rank and worker number, so that the first requests of
-hundreds of ranks do not all hit the same one.
+hundreds of ranks do not all hit the same one. A forked child finds its place anew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import os
 import random
 import sys
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 
 from s3dlio.http.address import Address
 
@@ -57,6 +59,10 @@ class Endpoint:
             self._failures += 1
             self._rested_at = now + pause * random.uniform(0.75, 1.0)
 
+    def is_healthy(self, now: float) -> bool:
+        """Whether it may be given another request: it has not failed lately, or is to be tried with a single one."""
+        return not self._failures or (now >= self._rested_at and not self.in_flight)
+
     @property
     def rested_at(self) -> float:
         """When it may be used again, on the monotonic clock; in the past if it is healthy."""
@@ -74,7 +80,8 @@ class Endpoints:
         """
         self.all = tuple(endpoints)
         self._least = strategy == "least_connections"
-        self._turn = itertools.count(place_in_job())
+        self._turn: Iterator[int] | None = itertools.count(place_in_job())
+        _every.add(self)
 
     def choose(self, avoid: Endpoint | None = None) -> Endpoint:
         """The endpoint for the next request.
@@ -86,19 +93,29 @@ class Endpoints:
         if len(every) == 1:
             return every[0]
         now = time.monotonic()
-        healthy = [endpoint for endpoint in every if endpoint.rested_at <= now and endpoint is not avoid]
+        healthy = [endpoint for endpoint in every if endpoint is not avoid and endpoint.is_healthy(now)]
         if not healthy:
             return min(every, key=lambda endpoint: endpoint.rested_at)
+        if self._turn is None:
+            self._turn = itertools.count(place_in_job() or os.getpid())
         turn = next(self._turn)
         if self._least:
             fewest = min(endpoint.in_flight for endpoint in healthy)
             healthy = [endpoint for endpoint in healthy if endpoint.in_flight == fewest]
         return healthy[turn % len(healthy)]
 
-    def others_healthy(self) -> bool:
-        """Whether there are several endpoints, and one of them is healthy."""
+    def others_healthy(self, failed: Endpoint) -> bool:
+        """Whether one of the endpoints beside the one that failed is healthy."""
+        if len(self.all) == 1:
+            return False
         now = time.monotonic()
-        return len(self.all) > 1 and any(endpoint.rested_at <= now for endpoint in self.all)
+        return any(endpoint is not failed and endpoint.is_healthy(now) for endpoint in self.all)
+
+    def _begin_again(self) -> None:
+        # The place is looked for when it is needed: while this runs, multiprocessing has not yet numbered the child.
+        self._turn = None
+        for endpoint in self.all:
+            endpoint.in_flight = 0  # those are the parent's
 
 
 def place_in_job() -> int:
@@ -107,3 +124,14 @@ def place_in_job() -> int:
     processes = sys.modules.get("multiprocessing.process")
     identity = processes.current_process()._identity if processes is not None else ()
     return rank + (identity[-1] if identity else 0)
+
+
+_every: weakref.WeakSet[Endpoints] = weakref.WeakSet()
+
+
+def _begin_again_in_child() -> None:
+    for endpoints in list(_every):
+        endpoints._begin_again()
+
+
+os.register_at_fork(after_in_child=_begin_again_in_child)

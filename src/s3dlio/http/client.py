@@ -3,7 +3,8 @@
 `send` takes a request, asks the service where to send it and for its signed head, and exchanges it. What fails in a
 way that may pass is tried again, at another endpoint if there is one, after a wait that grows exponentially and is
 drawn at random from its whole span (full jitter), or as long as the server's Retry-After says. Tries are bounded in
-number and in time. What is left in the end is an exception that names the object, the endpoint and the reason.
+number and in time, and all of it, waits and resumed bodies included, by the request's own deadline. What is left in
+the end is an exception that names the object, the endpoint and the reason.
 
 A body that was cut off is not fetched again from the start: `Resume` says how the request goes on.
 """
@@ -29,6 +30,8 @@ TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 _FIRST_WAIT = 0.1  # seconds
 _LONGEST_WAIT = 5.0
+_FINAL = frozenset({"malformed", "untrusted", "proxy"})  # failures that the same endpoint will repeat
+_MOST_REDIRECTIONS = 3
 
 
 @dataclass(slots=True)
@@ -93,8 +96,10 @@ async def send(service: Service, request: Request) -> Response:
         S3dlioError: an answer that is not HTTP.
     """
     endpoints = service.endpoints
+    limits = service.limits
+    deadline = time.monotonic() + limits.total
     began = 0.0
-    tries = 0
+    tries = redirections = 0
     endpoint: Endpoint | None = None
     while True:
         endpoint = endpoints.choose(endpoint)
@@ -103,7 +108,7 @@ async def send(service: Service, request: Request) -> Response:
         failure: TransportError | None = None
         endpoint.in_flight += 1
         try:
-            response = await Exchange(address, request.method, head, service.limits, request.body, request.receive)
+            response = await Exchange(address, request.method, head, limits, request.body, request.receive)
         except TransportError as error:
             failure = error
         finally:
@@ -111,7 +116,8 @@ async def send(service: Service, request: Request) -> Response:
         if response is not None:
             if not service.is_transient(response):
                 endpoint.worked()
-                if service.redirected(request, response):
+                if redirections < _MOST_REDIRECTIONS and service.redirected(request, response):
+                    redirections += 1
                     continue
                 return response
             if response.head.status == 503:
@@ -126,14 +132,16 @@ async def send(service: Service, request: Request) -> Response:
         now = time.monotonic()
         began = began or now
         tries += 1
-        wait = _wait(service.settings, tries, now - began, failure, response, endpoints)
-        if wait is None:
+        others = endpoints.others_healthy(endpoint) and tries <= len(endpoints.all)
+        wait = _wait(service.settings, tries, now - began, failure, response, others)
+        if wait is None or now + wait >= deadline:
             if response is not None:
                 return response
             assert failure is not None
             raise _translated(failure, request, address, tries) from failure
         if wait:
             await Sleep(wait)
+        limits = limits._replace(total=deadline - now - wait)
 
 
 def _wait(
@@ -142,17 +150,16 @@ def _wait(
     elapsed: float,
     failure: TransportError | None,
     response: Response | None,
-    endpoints: Endpoints,
+    others: bool,
 ) -> float | None:
-    """Seconds to wait before the next try; None if there is to be none."""
+    """Seconds to wait before the next try, 0 if there are other endpoints to take over; None for no next try."""
     kind = failure.kind if failure is not None else "answer"
-    others = endpoints.others_healthy()
-    if kind == "malformed" or tries > settings.retries:
+    if tries > settings.retries:
         return None
-    if others and tries <= len(endpoints.all):
+    if others:
         return 0.0
-    if kind == "connect timeout" and not others:
-        return None  # it was waited for long enough
+    if kind in _FINAL or kind == "connect timeout":
+        return None  # nothing will change, or it was waited for long enough
     longest = settings.connect_retry_seconds if kind in ("connect", "refused") else settings.retry_seconds
     wait = random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (tries - 1)))
     if response is not None:
@@ -173,12 +180,17 @@ def _retry_after(head: ResponseHead) -> float:
 
 def _translated(failure: TransportError, request: Request, address: Address, tries: int) -> S3dlioError:
     again = f", tried {tries} times" if tries > 1 else ""
-    message = f"{request.method} {request.uri} at {address.url}: {failure}{again}"
+    way = f" through the proxy {address.proxy.host}:{address.proxy.port}" if address.proxy is not None else ""
+    message = f"{request.method} {request.uri} at {address.url}{way}: {failure}{again}"
     kind: type[S3dlioError]
     if failure.kind in ("timeout", "connect timeout"):
         kind, hint = StoreTimeoutError, "check the endpoint and the network, or allow more time"
     elif failure.kind == "malformed":
         kind, hint = S3dlioError, "check that the endpoint is the right kind of service"
+    elif failure.kind == "untrusted":
+        kind, hint = StoreUnavailableError, "check the endpoint's host name, and AWS_CA_BUNDLE or SSL_CERT_FILE"
+    elif failure.kind == "proxy":
+        kind, hint = StoreUnavailableError, "check the proxy, its user and password, and NO_PROXY"
     else:
         kind, hint = StoreUnavailableError, "check the endpoint and that the service is up"
     return kind(f"{message}; {hint}", uri=request.uri, endpoint=address.url)

@@ -28,9 +28,16 @@ _SEND_AT_ONCE = 256 * 1024  # bytes handed to TLS in one call
 
 
 class ConnectError(OSError):
-    """The connection could not be made. `refused` tells whether somebody answered, and said no."""
+    """The connection could not be made.
 
-    refused = False
+    Attributes:
+        kind: "connect"; "refused", if somebody answered and said no; "untrusted", if the certificate is not one to
+            trust; "proxy", if the proxy will not do it.
+    """
+
+    def __init__(self, message: str, kind: str = "connect") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Connection:
@@ -86,23 +93,32 @@ class Connection:
     def _try_next_address(self, error: OSError | None) -> int:
         while self._addresses:
             family, address = self._addresses.pop(0)
+            try:
+                # Before the last one is closed: a poller must not take a new socket for the old one by its number.
+                sock = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as failed:
+                error = failed
+                continue
             if self.fd >= 0:
                 self.sock.close()
+            self.sock = sock
+            self.fd = sock.fileno()
             try:
-                self.sock = socket.socket(family, socket.SOCK_STREAM)
-                self.fd = self.sock.fileno()
-                self.sock.setblocking(False)
-                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.sock.connect(address)
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.connect(address)
             except BlockingIOError:
                 pass
             except OSError as failed:
                 error = failed
                 continue
             return WRITE
-        failure = ConnectError(f"cannot connect: {(error and error.strerror) or error}")
-        failure.refused = isinstance(error, ConnectionRefusedError)
-        raise failure
+        if self.fd >= 0:
+            self.sock.close()
+        raise ConnectError(
+            f"cannot connect: {(error and error.strerror) or error}",
+            "refused" if isinstance(error, ConnectionRefusedError) else "connect",
+        )
 
     def _connected(self) -> int:
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -116,7 +132,10 @@ class Connection:
             fields = [("Host", target)]
             if self.address.proxy.authorization:
                 fields.append(("Proxy-Authorization", self.address.proxy.authorization))
-            self.sock.send(framing.request_head("CONNECT", target, fields))
+            try:
+                self.sock.send(framing.request_head("CONNECT", target, fields))
+            except OSError as error:
+                raise ConnectError(f"the proxy broke the connection: {error.strerror}") from error
             return READ
         return self._begin_tls()
 
@@ -132,14 +151,19 @@ class Connection:
             raise ConnectError("the proxy closed the connection")
         self._tunnel += piece
         try:
-            end = framing.find_head_end(self._tunnel)
-            if end < 0:
-                return READ
-            head = framing.parse_head(bytes(self._tunnel[:end]), "CONNECT")
+            while True:
+                end = framing.find_head_end(self._tunnel)
+                if end < 0:
+                    return READ
+                head = framing.parse_head(bytes(self._tunnel[:end]), "CONNECT")
+                if not head.is_informational:
+                    break
+                del self._tunnel[:end]
         except framing.FramingError as error:
             raise ConnectError(f"the proxy does not speak HTTP: {error}") from error
         if head.status >= 300:
-            raise ConnectError(f"the proxy refused with {head.status} {head.reason}")
+            kind = "connect" if head.status >= 500 else "proxy"
+            raise ConnectError(f"the proxy refused with {head.status} {head.reason}", kind)
         return self._begin_tls()
 
     def _begin_tls(self) -> int:
@@ -159,7 +183,7 @@ class Connection:
         except ssl.SSLWantWriteError:
             return WRITE
         except ssl.SSLCertVerificationError as error:
-            raise ConnectError(f"the certificate cannot be verified: {error.verify_message}") from error
+            raise ConnectError(f"the certificate cannot be verified: {error.verify_message}", "untrusted") from error
         except OSError as error:
             raise ConnectError(f"the TLS handshake failed: {error.strerror or error}") from error
         return 0
@@ -184,6 +208,10 @@ class Connection:
             return WOULD_BLOCK
         except ssl.SSLZeroReturnError:
             return 0
+
+    def pending(self) -> int:
+        """Bytes that wait inside TLS, where no poller sees them."""
+        return self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
 
     def is_alive(self) -> bool:
         """Whether an idle connection can still be used: nothing to read, neither its end nor unasked-for bytes."""
@@ -235,14 +263,26 @@ class Pool:
         return None
 
     def give(self, connection: Connection) -> None:
-        """Keep a connection for the next call, unless as many idle ones are kept as the settings allow."""
+        """Keep a connection for the next call, unless as many idle ones are kept as the settings allow.
+
+        Those that have been idle for too long are closed on this occasion.
+        """
+        now = time.monotonic()
+        limits = settings.current()
         idle = self._idle.setdefault(connection.address, [])
-        if len(idle) >= settings.current().idle_connections:
+        if len(idle) >= limits.idle_connections:
             connection.close()
         else:
-            connection.since = time.monotonic()
+            connection.since = now
             connection.reused = True
             idle.append(connection)
+        for kept in list(self._idle.values()):
+            while kept and now - kept[0].since > limits.keep_alive:
+                try:
+                    oldest = kept.pop(0)
+                except IndexError:
+                    break  # another thread was faster
+                oldest.close()
 
     def count(self) -> int:
         """Idle connections kept."""

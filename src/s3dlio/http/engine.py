@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -32,6 +34,7 @@ T = TypeVar("T")
 
 _TICK = 0.1  # seconds between two looks at the deadlines, and at whether the call has been stopped
 _FAREWELL = 0.2  # seconds that operations have to clean up after Ctrl-C
+_CLEANING = 2.0  # seconds that a cancelled operation has for the same
 
 Handler = Callable[[int], None]
 
@@ -66,7 +69,9 @@ class Engine:
         self._order = itertools.count()
         self._hot: dict[Address, list[Connection]] = {}
         self._next_tick = 0.0
+        self._cancelled: list[tuple[float, Task]] = []  # each with the time at which its cleaning up is cut short
         self.closing = False
+        _engines.add(self)
 
     # Tasks...
 
@@ -88,13 +93,27 @@ class Engine:
         self._ready.append((task, value, error))
 
     def cancel(self, task: Task) -> None:
-        """Throw `Stopped` into a task. It ends when it has cleaned up."""
+        """Throw `Stopped` into a task. It ends when it has cleaned up; if that takes long, it is stopped again."""
+        if task.ended:
+            return
+        self._cancelled.append((time.monotonic() + _CLEANING, task))
         if isinstance(task.waiting, _Group):
             task.waiting.stop(Stopped())  # the task goes on when its group has cleaned up
-        elif not task.ended:
-            if isinstance(task.waiting, Exchange):
-                task.waiting.detach()
-            self.resume(task, error=Stopped())
+        else:
+            self._stop(task)
+
+    def _stop(self, task: Task) -> None:
+        if isinstance(task.waiting, Exchange):
+            task.waiting.detach()
+        elif task.waiting is None:  # about to go on: it is not to begin anything else first
+            self._ready = deque(entry for entry in self._ready if entry[0] is not task)
+        self.resume(task, error=Stopped())
+
+    def _hurry_cancelled(self, now: float) -> None:
+        late = [task for when, task in self._cancelled if when <= now]
+        self._cancelled = [(when, task) for when, task in self._cancelled if when > now and not task.ended]
+        for task in late:
+            self.cancel(task)
 
     def _advance(self, task: Task, value: Any, error: BaseException | None) -> None:
         try:
@@ -113,13 +132,14 @@ class Engine:
             self._wait(task, awaited)
 
     def _wait(self, task: Task, awaited: Any) -> None:
-        if isinstance(awaited, Exchange):
+        if self.closing:
+            self.resume(task, error=Stopped())
+        elif isinstance(awaited, Exchange):
             task.waiting = awaited
             awaited.begin(self, task)
         elif isinstance(awaited, Sleep):
             task.waiting = awaited
-            when = time.monotonic() + (0.0 if self.closing else awaited.seconds)
-            heapq.heappush(self._timers, (when, next(self._order), task, awaited))
+            heapq.heappush(self._timers, (time.monotonic() + awaited.seconds, next(self._order), task, awaited))
         else:
             assert isinstance(awaited, Gather)
             task.waiting = group = _Group(self, task, awaited)
@@ -195,19 +215,20 @@ class Engine:
             for exchange in list(self.exchanges):
                 if exchange in self.exchanges:
                     exchange.check_deadlines(now)
+            if self._cancelled:
+                self._hurry_cancelled(now)
         self._run_ready()
 
     def _run_ready(self) -> None:
-        ready = self._ready
-        while ready:
-            task, value, error = ready.popleft()
+        while self._ready:
+            task, value, error = self._ready.popleft()
             if not task.ended:
                 self._advance(task, value, error)
 
     def time_to_wait(self, timeout: float | None) -> float | None:
         """Seconds until something has to be looked at even if no socket is ready: at most `timeout`, None for ever."""
         longest = timeout
-        if self.exchanges and (longest is None or longest > _TICK):
+        if (self.exchanges or self._cancelled) and (longest is None or longest > _TICK):
             longest = _TICK
         if self._timers:
             until = max(0.0, self._timers[0][0] - time.monotonic())
@@ -221,14 +242,12 @@ class Engine:
                 self.resume(task)
 
     def close(self) -> None:
-        """End. What is still under way is stopped, without further exchanges; connections go into the pool."""
+        """End. What is still under way is stopped, and may wait for nothing more; connections go into the pool."""
         self.closing = True
-        for exchange in list(self.exchanges):
-            exchange.detach()
-            self.resume(exchange.task, error=Stopped())
-        deadline = time.monotonic() + _FAREWELL
-        while (self._ready or self._timers) and time.monotonic() < deadline:
-            self.turn(0)
+        sleeping = [task for _, _, task, sleep in self._timers if task.waiting is sleep]
+        for task in [*sleeping, *(exchange.task for exchange in self.exchanges)]:
+            self._stop(task)
+        self._run_ready()
         for hot in self._hot.values():
             for connection in hot:
                 self.forget(connection.fd)
@@ -276,6 +295,8 @@ class _Group:
                 self._engine.cancel(child)
             if not self._active:
                 self._engine.resume(self._parent, error=failure)
+        elif isinstance(failure, Stopped):
+            self._failure = failure  # a parent that is told to stop must not take the other for one to try again after
 
     def _on_signal(self, _: int) -> None:
         assert self._signal is not None
@@ -313,7 +334,7 @@ def run_begun(operation: Operation[T], awaited: Any, stopped: threading.Event | 
         told = False
         try:
             while not task.ended:
-                engine.turn(None)
+                engine.turn(None if stopped is None else _TICK)
                 if stopped is not None and stopped.is_set() and not told:
                     engine.cancel(task)
                     told = True
@@ -334,3 +355,18 @@ def run_begun(operation: Operation[T], awaited: Any, stopped: threading.Event | 
 
 def _nobody_waits(_: Task) -> None:
     """A plain call looks at its task itself."""
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _close_inherited() -> None:
+    """In a forked child: close the parent's pollers, which a child that unwinds the stack would otherwise change."""
+    global _engines
+    inherited = list(_engines)
+    _engines = weakref.WeakSet()
+    for engine in inherited:
+        engine.poller.close()
+
+
+os.register_at_fork(after_in_child=_close_inherited)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what follows the head is copied
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
+_MOST_INTERIM = 32  # 1xx answers before the real one
 
 Receive = Callable[[ResponseHead], "memoryview | None"]
 
@@ -51,7 +52,7 @@ class TransportError(Exception):
     """An exchange that came to no answer.
 
     Attributes:
-        kind: "connect", "refused", "timeout", "connect timeout", "lost" or "malformed".
+        kind: "connect", "refused", "untrusted", "proxy", "timeout", "connect timeout", "lost" or "malformed".
         head: the head of the answer if it had come.
         received: bytes of the body that had come, and are in the buffer.
     """
@@ -92,6 +93,7 @@ class Exchange:
         "_got",
         "_head",
         "_head_bytes",
+        "_interim",
         "_limits",
         "_method",
         "_question",
@@ -144,10 +146,8 @@ class Exchange:
         """Called by the engine when an operation awaits this exchange."""
         self._engine = engine
         self.task = task
-        self.began = self.touched = monotonic()  # not engine.now: the operation may have computed for long
-        if engine.closing:
-            engine.resume(task, error=TransportError("lost", "the call is ending"))
-            return
+        # The operation may have computed for long, or the event loop been held up, since the engine last looked.
+        self.began = self.touched = engine.now = monotonic()
         engine.exchanges.add(self)
         connection = None if self._fresh else engine.take_connection(self.address, self._limits.keep_alive)
         if connection is not None:
@@ -179,7 +179,7 @@ class Exchange:
         try:
             self._connection = Connection(self.address, addresses)
         except ConnectError as error:
-            self._fail("refused" if error.refused else "connect", str(error))
+            self._fail(error.kind, str(error))
             return
         self._engine.watch(self._connection.fd, WRITE, self._on_opening)
 
@@ -190,7 +190,11 @@ class Exchange:
         try:
             events = connection.advance()
         except ConnectError as error:
-            self._fail("refused" if error.refused else "connect", str(error))
+            self._fail(error.kind, str(error))
+            return
+        except Exception as error:  # a CA file that cannot be read, a name that TLS does not take
+            self._drop()
+            self._engine.resume(self.task, error=error)
             return
         if connection.fd != before:  # the next address of the host, or the same descriptor inside TLS
             self._engine.forget(before)
@@ -209,6 +213,7 @@ class Exchange:
         self._write_failed: OSError | None = None
         self._head: ResponseHead | None = None
         self._head_bytes = b""
+        self._interim = 0
         self._got = 0
         if self._send():
             self._engine.watch(connection.fd, READ, self._on_head)
@@ -249,6 +254,11 @@ class Exchange:
     # Receiving the answer...
 
     def _on_head(self, _: int) -> None:
+        while self._receive_head():  # epoll does not see the bytes that TLS has read ahead
+            pass
+
+    def _receive_head(self) -> bool:
+        """Receive once; whether to do so again at once, for more of the head."""
         connection, engine = self._connection, self._engine
         assert connection is not None
         buffer = engine.head_buffer
@@ -256,11 +266,11 @@ class Exchange:
             count = connection.receive(engine.head_view)
         except OSError as error:
             self._lost(error)
-            return
+            return False
         if count <= 0:
             if count != WOULD_BLOCK:
                 self._lost(None)
-            return
+            return False
         self.touched = engine.now
         try:
             if self._head_bytes:
@@ -271,16 +281,20 @@ class Exchange:
                 end = find_head_end(buffer, start, count)
                 if end < 0:
                     self._head_bytes = bytes(buffer[start:count])
-                    return
+                    return self.address.tls
                 head = parse_head(buffer[start:end], self._method)
                 if head.status >= 200:
                     break
                 start = end  # 1xx: the answer is still to come
+                self._interim += 1
+                if self._interim > _MOST_INTERIM:
+                    raise FramingError(f"more than {_MOST_INTERIM} answers 1xx came, and no other")
         except FramingError as error:
             self._malformed(error)
-            return
+            return False
         self._head = head
         self._begin_body(head, memoryview(buffer)[end:count])
+        return False
 
     def _begin_body(self, head: ResponseHead, rest: memoryview) -> None:
         """Decide where the body goes, and take what came behind the head."""
@@ -290,13 +304,16 @@ class Exchange:
             assert length is not None
             try:
                 target = self._receive(head) if self._receive is not None else None
+                if target is None:
+                    target = lease(length)
+            except (MemoryError, OverflowError):
+                self._malformed(FramingError(f"the answer is said to have {length} bytes: there is no memory for them"))
+                return
             except Exception as error:  # what the operation makes of the head is its own to hear
                 self._drop()
                 self._engine.resume(self.task, error=error)
                 return
-            if target is None:
-                target = lease(length)
-            elif len(target) != length:
+            if len(target) != length:
                 self._malformed(FramingError(f"the answer has {length} bytes where {len(target)} were asked for"))
                 return
             got = len(rest)
@@ -354,8 +371,10 @@ class Exchange:
                 return  # what else is there the poller will tell, for less than a receive that finds nothing
 
     def _on_chunked(self, _: int) -> None:
-        while (piece := self._receive_piece()) is not None and self._connection is not None:
+        while (piece := self._receive_piece()) is not None:
             self._take_chunked(piece)
+            if not self._is_more_inside():
+                return
 
     def _take_chunked(self, piece: memoryview) -> None:
         try:
@@ -371,9 +390,15 @@ class Exchange:
     def _on_until_close(self, _: int) -> None:
         while (piece := self._receive_piece(at_end=self._done_until_close)) is not None:
             self._chunks += piece
+            if not self._is_more_inside():
+                return
 
     def _done_until_close(self) -> None:
         self._done(memoryview(self._chunks))
+
+    def _is_more_inside(self) -> bool:
+        """Whether bytes wait inside TLS. What waits in the socket the poller will tell, after a look at the clock."""
+        return self._connection is not None and self._connection.pending() > 0
 
     def _receive_piece(self, at_end: Callable[[], None] | None = None) -> memoryview | None:
         connection = self._connection
@@ -435,7 +460,7 @@ class Exchange:
         """Fail if a deadline has passed."""
         limits = self._limits
         if now - self.began > limits.total:
-            self._fail("timeout", f"the request took longer than {limits.total:g} s")
+            self._fail("timeout", "the request took longer than S3DLIO_REQUEST_TIMEOUT allows")
         elif self.opening:
             if now - self.touched > limits.connect:
                 self._fail("connect timeout", f"no connection within {limits.connect:g} s")

@@ -48,7 +48,10 @@ class Question:
             _answers[self._host, self._port] = time.monotonic(), self._found
         except OSError as error:
             self._found = error
-        self._end.close()
+        except Exception as error:  # UnicodeError for a name that cannot be one
+            self._found = OSError(str(error))
+        finally:
+            self._end.close()
 
     def answer(self) -> list[SocketAddress]:
         """The addresses; OSError if the name has none."""
