@@ -266,7 +266,7 @@ class Settings:
     gcs_credentials: str | None = _setting(
         None,
         "GOOGLE_APPLICATION_CREDENTIALS",
-        meaning="key file for gs://; without one, that of `gcloud auth application-default login`, or the machine's own",
+        meaning="key file for gs://; without one, what gcloud has logged in as, or the machine's own identity",
     )
     gcs_config_folder: str | None = _setting(
         None, "CLOUDSDK_CONFIG", meaning="folder of gcloud's settings, instead of ~/.config/gcloud"
