@@ -145,7 +145,7 @@ class CloudStore(Store):
                 part = await self._fetch(uri, start, min(first.size, start + size), first.version, None)
             except Replaced:
                 part = None
-            if part is None:
+            if part is None or len(part.data) != min(first.size, start + size) - start:
                 raise IntegrityError(
                     f"{uri.text} was replaced while it was copied, after {start} of {first.size} bytes; copy it again",
                     uri=uri.text,
@@ -362,7 +362,14 @@ class _RangeRead:
             raise IntegrityError(
                 f"{self._uri.text}: a partial answer without a proper Content-Range", uri=self._uri.text
             )
-        return int(match[1]), int(match[3])
+        begins, last, size = map(int, match.groups())
+        if head.length not in (None, last + 1 - begins):
+            raise IntegrityError(
+                f"{self._uri.text}: the answer's Content-Length is {head.length}, and its Content-Range"
+                f" {match[0]!r} says otherwise",
+                uri=self._uri.text,
+            )
+        return begins, size
 
     def _replaced(self) -> Replaced:
         return Replaced(f"{self._uri.text} was replaced while it was read")
