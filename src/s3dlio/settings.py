@@ -66,6 +66,10 @@ def _choice(*known: str) -> Callable[[str], str]:
     return parse
 
 
+def _boolean_or_auto(text: str) -> str:
+    return "auto" if text == "auto" else str(int(_boolean(text)))
+
+
 def _setting(
     default: Any, *variables: str, parse: Callable[[str], Any] = str, meaning: str, secret: bool = False
 ) -> Any:
@@ -290,6 +294,48 @@ class Settings:
     )
     gcs_quota_project: str | None = _setting(
         None, "GOOGLE_CLOUD_QUOTA_PROJECT", meaning="project that is billed for the requests of gs://"
+    )
+
+    # Azure Blob Storage...
+    azure_account: str | None = _setting(
+        None,
+        "AZURE_STORAGE_ACCOUNT_NAME",
+        "AZURE_STORAGE_ACCOUNT",
+        meaning="storage account for az://; not needed where an endpoint or a connection string names it",
+    )
+    azure_key: str | None = _setting(
+        None,
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        "AZURE_STORAGE_KEY",
+        meaning="one of the account's two keys, as base64",
+        secret=True,
+    )
+    azure_sas_token: str | None = _setting(
+        None, "AZURE_STORAGE_SAS_TOKEN", meaning="shared access signature, where there is no key", secret=True
+    )
+    azure_connection_string: str | None = _setting(
+        None,
+        "AZURE_STORAGE_CONNECTION_STRING",
+        meaning="account, key or signature, and endpoint in one; what is set on its own comes first",
+        secret=True,
+    )
+    azure_endpoint: str | None = _setting(
+        None,
+        "AZURE_STORAGE_ENDPOINT",
+        "AZURE_STORAGE_BLOB_ENDPOINT",
+        meaning="Blob endpoint, as in https://account.blob.core.windows.net, or http://127.0.0.1:10000 for Azurite",
+    )
+    azure_put_md5: bool = _setting(
+        True,
+        "S3DLIO_AZURE_PUT_MD5",
+        parse=_boolean,
+        meaning="1: uploads to az:// carry their MD5, which the service checks",
+    )
+    azure_get_md5: str = _setting(
+        "auto",
+        "S3DLIO_AZURE_GET_MD5",
+        parse=_boolean_or_auto,
+        meaning="1: what is read from az:// is compared with the MD5 that is stored with it; auto: only without TLS",
     )
 
 
