@@ -135,8 +135,7 @@ def test_pipes_and_sockets_are_no_objects_and_nothing_waits_for_them(base: str, 
         assert s3dlio.list(base) == []
 
 
-def test_files_whose_size_the_kernel_does_not_tell_are_read(tmp_path: Path) -> None:
-    assert tmp_path
+def test_files_whose_size_the_kernel_does_not_tell_are_read() -> None:
     for scheme in ("file", "direct"):
         assert bytes(s3dlio.get(f"{scheme}:///proc/self/cmdline")) == Path("/proc/self/cmdline").read_bytes()
 
