@@ -17,16 +17,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
-import platform
-import secrets
 import threading
 import time
+import zlib
 
 RESERVED = ".s3dlio-tmp-"
 
-_HOST = hashlib.blake2s(platform.node().encode(), digest_size=4).hexdigest()
+_HOST = f"{zlib.crc32(os.fsencode(os.uname().nodename)):08x}"
 _ABANDONED = 24 * 3600.0  # seconds
 _FOLDERS_REMEMBERED = 4096
 
@@ -113,7 +111,7 @@ def sweep(folder: str) -> None:
 def _create(folder: str) -> tuple[str, int]:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     while True:
-        path = f"{folder}/{RESERVED}{_HOST}-{secrets.token_hex(8)}"
+        path = f"{folder}/{RESERVED}{_HOST}-{os.urandom(8).hex()}"
         try:
             fd = os.open(path, flags, 0o666)
             if _locked(fd) is not False and os.fstat(fd).st_nlink:

@@ -1,0 +1,391 @@
+# A memoryview equals the bytes that it shows.
+# mypy: no-strict-equality
+"""direct:// is O_DIRECT, right to the byte, with several transfers in flight, and says when it cannot be."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import logging
+import mmap
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import s3dlio
+from s3dlio.buffers import PAGE
+from s3dlio.stores import direct
+from s3dlio.stores.direct import SEGMENT
+from s3dlio.stores.temporary import RESERVED
+from tests.behaviour.content import content
+from tests.filesystems import lacking, takes_direct
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder on a file system with O_DIRECT."""
+    if not takes_direct(tmp_path):
+        lacking(f"the file system of {tmp_path} has no O_DIRECT: give pytest a --basetemp on another")
+    return tmp_path
+
+
+def _flags(fd: int) -> int:
+    """The flags of an open file, as the kernel shows them."""
+    lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("flags:")), 8)
+
+
+class _Seen:
+    """What the transfers of a test looked like to the kernel; they are made all the same."""
+
+    def __init__(self) -> None:
+        self.direct: list[bool] = []
+        self.aligned: list[bool] = []
+        self.threads: set[int] = set()
+        self.at_once = self.most_at_once = 0
+        self.lock = threading.Lock()
+
+    def transfer(self, fd: int, buffer: memoryview, offset: int, call: Callable[[], int]) -> int:
+        address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+        with self.lock:
+            self.direct.append(bool(_flags(fd) & os.O_DIRECT))
+            self.aligned.append(not (address % PAGE or len(buffer) % PAGE or offset % PAGE))
+            self.threads.add(threading.get_ident())
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return call()
+        finally:
+            with self.lock:
+                self.at_once -= 1
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> _Seen:
+    found = _Seen()
+    preadv, pwrite = os.preadv, os.pwrite
+    monkeypatch.setattr(
+        os, "preadv", lambda fd, views, offset: found.transfer(fd, views[0], offset, lambda: preadv(fd, views, offset))
+    )
+    monkeypatch.setattr(
+        os, "pwrite", lambda fd, view, offset: found.transfer(fd, view, offset, lambda: pwrite(fd, view, offset))
+    )
+    return found
+
+
+# Past the page cache...
+
+
+@pytest.mark.parametrize("size", [1, 4095, 4096, 100_001, 9 * MIB + 1])
+def test_every_transfer_is_aligned_and_o_direct(folder: Path, seen: _Seen, size: int) -> None:
+    s3dlio.put_bytes(f"direct://{folder}/object", content(size))
+    written = len(seen.direct)
+    assert s3dlio.get(f"direct://{folder}/object") == content(size)
+    assert 0 < written < len(seen.direct)
+    assert all(seen.direct)
+    assert all(seen.aligned)
+
+
+def _cached_pages(path: Path) -> int:
+    """Pages of a file that lie in the page cache."""
+    size = path.stat().st_size
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), size) as mapped:
+        residency = (ctypes.c_ubyte * -(-size // mmap.PAGESIZE))()
+        start = ctypes.c_char.from_buffer(mapped)
+        libc = ctypes.CDLL(None, use_errno=True)
+        code = libc.mincore(ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(size), residency)
+        del start
+        if code:
+            raise OSError(ctypes.get_errno(), "mincore")
+        return sum(page & 1 for page in residency)
+
+
+def test_nothing_of_it_stays_in_the_page_cache(folder: Path) -> None:
+    path = folder / "object"
+    s3dlio.put_bytes(f"file://{path}", content(3 * MIB))
+    if not _cached_pages(path):
+        lacking("mincore tells nothing here")
+    path.unlink()
+    s3dlio.put_bytes(f"direct://{path}", content(3 * MIB))
+    assert _cached_pages(path) == 0
+    assert s3dlio.get(f"direct://{path}") == content(3 * MIB)
+    assert s3dlio.get_range(f"direct://{path}", 5000, 5000) == content(3 * MIB)[5000:10_000]
+    assert _cached_pages(path) == 0
+
+
+def test_a_reader_finds_what_lies_unwritten_in_the_page_cache(folder: Path) -> None:
+    with (folder / "object").open("wb") as file:
+        file.write(content(MIB))
+        file.flush()
+        assert s3dlio.get(f"direct://{folder}/object") == content(MIB)
+
+
+# Right to the byte...
+
+
+_LARGE = 2 * SEGMENT + 3 * PAGE + 1234
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes]:
+    path = tmp_path_factory.mktemp("direct") / "large"
+    path.write_bytes(content(_LARGE))
+    return f"direct://{path}", content(_LARGE)
+
+
+_NEAR = st.sampled_from([0, PAGE, SEGMENT, 2 * SEGMENT, _LARGE - _LARGE % PAGE, _LARGE])
+_OFFSETS = st.one_of(
+    st.integers(0, _LARGE + 10), st.builds(lambda near, by: max(0, near + by), _NEAR, st.integers(-3, 3))
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(offset=_OFFSETS, end=_OFFSETS, to_the_end=st.booleans())
+def test_any_range_is_what_a_plain_read_gives(
+    large: tuple[str, bytes], offset: int, end: int, to_the_end: bool
+) -> None:
+    uri, data = large
+    if to_the_end:
+        assert s3dlio.get_range(uri, offset) == data[offset:]
+    else:
+        assert s3dlio.get_range(uri, offset, max(0, end - offset)) == data[offset : max(offset, end)]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pieces=st.lists(
+        st.one_of(
+            st.integers(0, 3 * PAGE),
+            st.sampled_from([SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT + PAGE, 5 * SEGMENT + 1]),
+        ),
+        max_size=5,
+    )
+)
+def test_pieces_of_any_size_make_the_object(tmp_path: Path, pieces: list[int]) -> None:
+    parts = [content(size, seed=number) for number, size in enumerate(pieces)]
+    with s3dlio.MultipartUploadWriter.from_uri(f"direct://{tmp_path}/object") as writer:
+        for part in parts:
+            writer.write(part)
+    assert (tmp_path / "object").read_bytes() == b"".join(parts)
+
+
+def test_data_from_any_address_is_written(folder: Path) -> None:
+    data = content(9 * MIB)
+    for start in (0, 1, 7, 511, 4095):
+        s3dlio.put_bytes(f"direct://{folder}/object", memoryview(data)[start:])
+        assert (folder / "object").read_bytes() == data[start:]
+
+
+# Several in flight...
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 4])
+def test_as_many_transfers_are_in_flight_as_the_settings_say(
+    folder: Path, seen: _Seen, in_flight: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3DLIO_DIRECT_IN_FLIGHT", str(in_flight))
+    meeting = threading.Barrier(in_flight)
+    transfer = seen.transfer
+
+    def meet(fd: int, buffer: memoryview, offset: int, call: Callable[[], int]) -> int:
+        def when_all_are_there() -> int:
+            if offset < in_flight * SEGMENT:
+                meeting.wait(30)  # broken unless so many transfers are under way together
+            return call()
+
+        return transfer(fd, buffer, offset, when_all_are_there)
+
+    monkeypatch.setattr(seen, "transfer", meet)
+    data = content(in_flight * SEGMENT)
+    s3dlio.put_bytes(f"direct://{folder}/object", data)
+    assert s3dlio.get(f"direct://{folder}/object") == data
+    assert seen.most_at_once == in_flight
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("s3dlio")] == []
+
+
+def test_a_small_read_starts_no_thread(folder: Path, seen: _Seen) -> None:
+    s3dlio.put_bytes(f"direct://{folder}/object", content(SEGMENT))
+    s3dlio.get(f"direct://{folder}/object")
+    assert seen.threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("failing", ["preadv", "pwrite"])
+def test_a_failed_transfer_among_several_is_raised_and_nothing_stays(
+    folder: Path, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"direct://{folder}/object"
+    s3dlio.put_bytes(uri, content(6 * SEGMENT))
+    real = getattr(os, failing)
+
+    def fail_in_the_middle(fd: int, data: Any, offset: int) -> int:
+        if offset == 3 * SEGMENT:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return int(real(fd, data, offset))
+
+    monkeypatch.setattr(os, failing, fail_in_the_middle)
+    with pytest.raises(s3dlio.S3dlioError, match="Input/output error") as caught:
+        if failing == "preadv":
+            s3dlio.get(uri)
+        else:
+            s3dlio.put_bytes(uri, bytes(6 * SEGMENT))
+    assert caught.value.uri == uri
+    monkeypatch.undo()
+    assert os.listdir(folder) == ["object"]
+    assert s3dlio.get(uri) == content(6 * SEGMENT)
+
+
+# Without O_DIRECT...
+
+
+@pytest.fixture(autouse=True)
+def _no_warning_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "_warned", {})
+
+
+def _refuse(monkeypatch: pytest.MonkeyPatch, when: str, fallen_back: list[int]) -> None:
+    """Make the system refuse O_DIRECT, on opening or on each transfer, and record what is dropped from the cache."""
+    refusal = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    real_open, real_fcntl, preadv, pwrite, fadvise = os.open, fcntl.fcntl, os.preadv, os.pwrite, os.posix_fadvise
+
+    def refusing_open(path: str, flags: int, *rest: Any, **named: Any) -> int:
+        if flags & os.O_DIRECT:
+            raise refusal
+        return real_open(path, flags, *rest, **named)
+
+    def refusing_fcntl(fd: int, command: int, argument: int = 0) -> int:
+        if command == fcntl.F_SETFL and argument & os.O_DIRECT:
+            raise refusal
+        return int(real_fcntl(fd, command, argument))
+
+    def refusing_transfer(real: Callable[..., int]) -> Callable[..., int]:
+        def transfer(fd: int, data: Any, offset: int) -> int:
+            if _flags(fd) & os.O_DIRECT:
+                meeting.wait()
+                raise refusal
+            return real(fd, data, offset)
+
+        return transfer
+
+    def dropped(fd: int, offset: int, length: int, advice: int) -> None:
+        if advice == os.POSIX_FADV_DONTNEED:
+            fallen_back.append(fd)
+        fadvise(fd, offset, length, advice)
+
+    if when == "open":
+        monkeypatch.setattr(os, "open", refusing_open)
+        monkeypatch.setattr(fcntl, "fcntl", refusing_fcntl)
+    else:
+        # Several threads are refused together, before the first of them has drawn its conclusion.
+        meeting = threading.Barrier(2 if when == "transfers" else 1, timeout=30)
+        monkeypatch.setattr(os, "preadv", refusing_transfer(preadv))
+        monkeypatch.setattr(os, "pwrite", refusing_transfer(pwrite))
+    monkeypatch.setattr(os, "posix_fadvise", dropped)
+
+
+_REFUSALS = [("open", 100_001), ("open", 3 * SEGMENT), ("transfer", 100_001), ("transfers", 2 * SEGMENT)]
+
+
+@pytest.mark.parametrize(("when", "size"), _REFUSALS)
+def test_a_file_system_without_o_direct_gets_one_warning_and_no_trace_in_its_cache(
+    folder: Path, when: str, size: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = f"direct://{folder}/object"
+    data = content(size)
+    fallen_back: list[int] = []
+    monkeypatch.setenv("S3DLIO_DIRECT_IN_FLIGHT", "2")
+    with caplog.at_level(logging.WARNING, "s3dlio"):
+        _refuse(monkeypatch, when, fallen_back)
+        s3dlio.put_bytes(uri, data)
+        assert len(fallen_back) == 1
+        assert s3dlio.get(uri) == data
+        assert s3dlio.get_range(uri, 0, size - 1) == data[:-1]
+        assert len(fallen_back) == 3
+    monkeypatch.undo()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert uri in record.getMessage()
+    assert "O_DIRECT" in record.getMessage()
+    assert _cached_pages(folder / "object") == 0
+    assert (folder / "object").read_bytes() == data
+
+
+@pytest.mark.parametrize(("when", "size"), _REFUSALS)
+def test_when_strict_it_is_an_error_and_nothing_is_written(
+    folder: Path, when: str, size: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = f"direct://{folder}/object"
+    s3dlio.put_bytes(uri, content(size))
+    monkeypatch.setenv("S3DLIO_DIRECT_STRICT", "1")
+    monkeypatch.setenv("S3DLIO_DIRECT_IN_FLIGHT", "2")
+    _refuse(monkeypatch, when, [])
+    calls: list[Callable[[], object]] = [
+        lambda: s3dlio.get(uri),
+        lambda: s3dlio.get_range(uri, 0, size - 1),
+        lambda: s3dlio.put_bytes(uri, bytes(size)),
+    ]
+    for call in calls:
+        with pytest.raises(s3dlio.ConfigurationError, match="S3DLIO_DIRECT_STRICT") as caught:
+            call()
+        assert caught.value.uri == uri
+        assert uri in str(caught.value)
+    monkeypatch.undo()
+    assert caplog.records == []
+    assert os.listdir(folder) == ["object"]
+    assert (folder / "object").read_bytes() == content(size)
+
+
+@pytest.mark.parametrize("strict", ["0", "1"])
+def test_a_folder_is_a_folder_and_no_file_system_without_o_direct(
+    folder: Path, strict: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("S3DLIO_DIRECT_STRICT", strict)
+    with pytest.raises(s3dlio.ObjectNotFoundError, match="folder"):
+        s3dlio.get(f"direct://{folder}")
+    assert caplog.records == []
+
+
+# As the kernel sees it...
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_the_kernel_sees_direct_transfers_and_a_sync_before_the_rename(folder: Path) -> None:
+    trace = folder / "trace"
+    (folder / "data").mkdir()
+    program = """if True:
+        import s3dlio, sys
+        s3dlio.put_bytes(sys.argv[1], bytes(9_000_001))
+        assert len(s3dlio.get(sys.argv[1])) == 9_000_001
+    """
+    calls = "trace=open,openat,fcntl,pwrite64,preadv,preadv2,ftruncate,fdatasync,rename,renameat,renameat2"
+    strace = ["strace", "-f", "-e", calls, "-o", str(trace)]
+    subprocess.run(
+        [*strace, sys.executable, "-B", "-c", program, f"direct://{folder}/data/object"], check=True, timeout=60
+    )
+    lines = trace.read_text().splitlines()
+    order = [
+        next(number for number, line in enumerate(lines) if re.search(pattern, line))
+        for pattern in (
+            rf"openat?\(.*{RESERVED}.*O_CREAT",
+            r"fcntl\(\d+, F_SETFL, .*O_DIRECT",
+            r"pwrite64\(.*, 4194304, 0",
+            r"ftruncate\(\d+, 9000001\)",
+            r"fdatasync\(",
+            r"rename(at2?)?\(",
+            r'open(at)?\(.*data/object", .*O_DIRECT',
+            r"preadv2?\(",
+        )
+    ]
+    assert order == sorted(order)
