@@ -21,6 +21,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from s3dlio import settings as settings_module
 from s3dlio.buffers import lease
+from s3dlio.checksums import crc32c, crc32c_text
 from s3dlio.errors import IntegrityError, InvalidURIError, S3dlioError
 from s3dlio.http.client import Request, Service, send
 from s3dlio.http.exchange import Response
@@ -67,6 +68,7 @@ class CloudStore(Store):
 
     blocking = False
     most_parts: ClassVar[int]
+    version_gone: ClassVar[frozenset[int]] = frozenset({412})  # answers to a request for a version that is no more
 
     # What a protocol says...
 
@@ -98,6 +100,10 @@ class CloudStore(Store):
             IntegrityError: they differ.
         """
 
+    def whole_crc32c(self, head: ResponseHead) -> str | None:  # noqa: ARG002
+        """The CRC32C of the whole object, in base64, where even the answer to a range of it tells."""
+        return None
+
     @abc.abstractmethod
     async def put_whole(self, uri: URI, data: list[memoryview]) -> None:
         """Write the object in one request, checked."""
@@ -105,6 +111,10 @@ class CloudStore(Store):
     @abc.abstractmethod
     async def begin_parts(self, uri: URI) -> Any:
         """Begin an object of parts; returns what names the upload."""
+
+    def parts_at_a_time(self, upload: Any) -> int:  # noqa: ARG002
+        """How many parts of an upload may be sent side by side; with 1 they are sent in order."""
+        return settings_module.current().parts_in_flight
 
     @abc.abstractmethod
     async def put_part(self, uri: URI, upload: Any, number: int, data: list[memoryview]) -> Any:
@@ -139,6 +149,9 @@ class CloudStore(Store):
         first = await self._consistent(lambda: self._fetch(uri, 0, size, None, None))
         if first is None:
             return
+        # A single chunk has been checked as a whole body already.
+        sent = self._crc32c_to_check(first) if len(first.data) < first.size else None
+        value = crc32c([first.data]) if sent is not None else 0
         yield first.data
         for start in range(len(first.data), first.size, size):
             try:
@@ -150,7 +163,22 @@ class CloudStore(Store):
                     f"{uri.text} was replaced while it was copied, after {start} of {first.size} bytes; copy it again",
                     uri=uri.text,
                 )
+            if sent is not None:
+                value = crc32c([part.data], value)
+                if start + size >= first.size:
+                    self._compare(uri, value, sent)
             yield part.data
+
+    def _crc32c_to_check(self, first: Part) -> str | None:
+        return self.whole_crc32c(first.head) if settings_module.current().verify_get else None
+
+    def _compare(self, uri: URI, value: int, sent: str) -> None:
+        if crc32c_text(value) != sent:
+            raise IntegrityError(
+                f"{uri.text}: the bytes received do not have the CRC32C that the server sent with them; read it again,"
+                " and check the network and the server's disks",
+                uri=uri.text,
+            )
 
     async def _consistent(self, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         for _ in range(_TIMES_REPLACED):
@@ -199,6 +227,8 @@ class CloudStore(Store):
 
             limit = settings_module.current().parts_in_flight
             await Gather((fetch(offset) for offset in range(done, len(whole), part)), limit)
+            if start == 0 and len(whole) == first.size and (sent := self._crc32c_to_check(first)) is not None:
+                self._compare(uri, crc32c([whole]), sent)
         return whole
 
     async def _fetch(
@@ -241,7 +271,7 @@ class CloudStore(Store):
             async def put(index: int) -> None:
                 parts[index] = await self.put_part(uri, upload, index + 1, [data[index * size : (index + 1) * size]])
 
-            await Gather(map(put, range(len(parts))), settings_module.current().parts_in_flight)
+            await Gather(map(put, range(len(parts))), self.parts_at_a_time(upload))
             await self.finish_parts(uri, upload, parts, len(data))
         except BaseException:
             await self.drop_parts(uri, upload)
@@ -320,7 +350,7 @@ class _RangeRead:
             if len(self._data) == self._size:
                 self._store.check_body(self._uri, Response(self._first_head, self._data, response.address))
             return Part(self._data, self._size, version, head)
-        if head.status == 412 and self._version is not None:
+        if head.status in self._store.version_gone and self._version is not None:
             raise self._replaced()
         if head.status == 416:
             match = _UNSATISFIED_RANGE.fullmatch(head.headers.get("content-range", ""))
@@ -444,18 +474,22 @@ class CloudWriter(ObjectWriter):
                 self._uri, self._upload, first + index + 1, [parts[index]]
             )
 
-        await Gather(map(put, range(len(parts))), settings_module.current().parts_in_flight)
+        await Gather(map(put, range(len(parts))), self._store.parts_at_a_time(self._upload))
 
     def _next_part_size(self, waiting: int) -> int:
         """Parts double in size each tenth of the most there may be, so that terabytes fit without knowing."""
         number = len(self._parts) + waiting
-        base = int(settings_module.current().put_part_mb * MIB)
-        return min(_LARGEST_PART, base << (number * 10 // self._store.most_parts))
+        return min(_LARGEST_PART, _first_part_size() << (number * 10 // self._store.most_parts))
 
 
 def part_size(total: int, most_parts: int) -> int:
     """Bytes of each part of an object whose size is known."""
-    size = int(settings_module.current().put_part_mb * MIB)
+    size = _first_part_size()
     while -(-total // size) > most_parts:
         size *= 2
     return size
+
+
+def _first_part_size() -> int:
+    """The size that the settings give, in whole 256 KiB: GCS takes nothing else of an object that is not yet whole."""
+    return int(settings_module.current().put_part_mb * 4) << 18
