@@ -236,11 +236,12 @@ def test_a_failed_transfer_among_several_is_raised_and_nothing_stays(
         return int(real(fd, data, offset))
 
     monkeypatch.setattr(os, failing, fail_in_the_middle)
+    calls: dict[str, Callable[[str], object]] = {
+        "preadv": s3dlio.get,
+        "pwrite": lambda uri: s3dlio.put_bytes(uri, bytes(6 * SEGMENT)),
+    }
     with pytest.raises(s3dlio.S3dlioError, match="Input/output error") as caught:
-        if failing == "preadv":
-            s3dlio.get(uri)
-        else:
-            s3dlio.put_bytes(uri, bytes(6 * SEGMENT))
+        calls[failing](uri)
     assert caught.value.uri == uri
     monkeypatch.undo()
     assert os.listdir(folder) == ["object"]

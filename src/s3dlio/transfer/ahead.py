@@ -133,13 +133,13 @@ class _State:
     def _read(self) -> None:
         failure: BaseException | None = None
         try:
-            first = next(self._uris, None)
-            if first is not None:
+            for first in self._uris:
                 self._uris = itertools.chain([first], self._uris)
                 if store_for(parse(first).scheme).blocking:
                     self._read_in_threads()
                 else:
                     self._read_on_engine()
+                break
         except BaseException as error:  # the caller's own iterable failed, or its first URI is none
             failure = error
         with self._changed:
