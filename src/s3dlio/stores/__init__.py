@@ -11,6 +11,7 @@ _CLASSES = {
     "file": ("s3dlio.stores.file", "FileStore"),
     "direct": ("s3dlio.stores.direct", "DirectStore"),
     "s3": ("s3dlio.stores.s3", "S3Store"),
+    "gs": ("s3dlio.stores.gcs", "GcsStore"),
 }
 
 _stores: dict[str, Store] = {}

@@ -1,0 +1,711 @@
+"""gs:// — Google Cloud Storage, and its emulators.
+
+The JSON API does everything but one thing: large objects are written by the XML API's multipart upload, the only way
+to send parts of an object side by side that leaves nothing visible before the end (`compose` needs temporary objects).
+Where the service has no multipart upload, as no emulator has, parts go one after the other by a resumable upload.
+
+Versions are generations. The first answer to a read names the object's, and every further part of it is asked of that
+generation alone, which answers 404 once it is gone. `x-goog-hash` is always the whole object's CRC32C, also on the
+answer to a range, so objects read in parts are checked when they are together. Objects stored compressed are read as
+they are stored: the service would unpack them for a client that does not say it takes gzip, and then knows neither
+their length nor ranges.
+
+Section names follow the life of a request: the service, reading, writing, listing, deleting, buckets and copies,
+errors.
+
+Source: Cloud Storage JSON API v1 and XML API references; each request names its page.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import re
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+from xml.etree import ElementTree as ET
+
+from s3dlio import settings as settings_module
+from s3dlio.auth.bearer import Token, TokenSource
+from s3dlio.checksums import crc32c, crc32c_joined, crc32c_text
+from s3dlio.endpoints import Endpoint, Endpoints
+from s3dlio.errors import (
+    ConfigurationError,
+    IntegrityError,
+    ObjectNotFoundError,
+    PermissionDeniedError,
+    S3dlioError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from s3dlio.http.address import Address, parse_endpoint, reached
+from s3dlio.http.client import TRANSIENT, Request, limits, send
+from s3dlio.http.exchange import Response
+from s3dlio.http.fetch import fetch
+from s3dlio.http.framing import ResponseHead, request_head
+from s3dlio.operations import Gather, Sleep
+from s3dlio.settings import Settings
+from s3dlio.stores.base import Entry, ObjectInfo
+from s3dlio.stores.cloud import CloudStore
+from s3dlio.uri import URI
+
+_log = logging.getLogger("s3dlio")
+
+_CONTENT_TYPE = "application/octet-stream"
+_STORED = "size,crc32c,generation"  # what is asked of the answer to a write
+_FACTS = "size,timeCreated,updated,etag,contentType,metadata,crc32c,md5Hash,storageClass,generation"
+_DELETES_AT_ONCE = 32
+_KEPT_RANGE = re.compile(r"bytes=0-(\d+)")
+_NO_MULTIPART = frozenset({400, 404, 405, 501})  # without an error of the XML API: nobody there who knows it
+
+
+# The service...
+
+
+@dataclasses.dataclass(slots=True)
+class GcsRequest(Request):
+    """A request that remembers which token it was sent with."""
+
+    token: Token | None = None
+
+
+class GcsService:
+    """The service that one state of the settings describes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.limits = limits(settings)
+        emulator = settings.gcs_emulator
+        if emulator:
+            # Google's own libraries take it with and without the scheme.
+            place = emulator if "://" in emulator else f"http://{emulator}"
+            address, path = parse_endpoint(place, "STORAGE_EMULATOR_HOST")
+        else:
+            address, path = parse_endpoint(
+                settings.gcs_endpoint or "https://storage.googleapis.com", "GCS_ENDPOINT_URL"
+            )
+        self.endpoints = Endpoints([Endpoint(reached(address, settings), path)])
+        self.has_multipart = not emulator
+        self.tokens: TokenSource | None = None
+        if not emulator and not settings.s3_no_sign:
+            self.tokens = TokenSource(
+                fetch,
+                settings.gcs_credentials,
+                settings.gcs_config_folder,
+                settings.gcs_metadata_host,
+                settings.gcs_quota_project,
+            )
+
+    def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
+        """Where a request goes, and its head, with the token of the moment."""
+        address = endpoint.address
+        fields = [("Host", address.authority)]
+        if request.body or request.method in ("PUT", "POST"):
+            fields.append(("Content-Length", str(sum(map(len, request.body)))))
+        fields += request.headers
+        if self.tokens is not None:
+            assert isinstance(request, GcsRequest)
+            request.token = self.tokens.current()
+            fields += request.token.fields
+        target = endpoint.path + request.path + (f"?{request.query}" if request.query else "")
+        if address.proxy is not None and not address.tls:
+            target = address.url + target
+            if address.proxy.authorization:
+                fields.append(("Proxy-Authorization", address.proxy.authorization))
+        return address, request_head(request.method, target, fields)
+
+    def is_transient(self, response: Response) -> bool:
+        """Whether an answer may be another one next time (Cloud Storage, "Retry strategy")."""
+        return response.head.status in TRANSIENT
+
+    def redirected(self, request: Request, response: Response) -> bool:
+        """Whether a request that was refused for its token can go out again with another one."""
+        if response.head.status != 401 or self.tokens is None:
+            return False
+        assert isinstance(request, GcsRequest)
+        return request.token is not None and self.tokens.renew(request.token)
+
+
+class Multipart(NamedTuple):
+    """A multipart upload of the XML API."""
+
+    id: str
+
+
+@dataclasses.dataclass
+class Resumable:
+    """A resumable upload, and how far it has come.
+
+    Attributes:
+        path, query: of the session's URI.
+        sent: bytes that the service has.
+        checksum: the CRC32C of these bytes.
+        tail: the last part, which goes out when the size of the whole is known.
+    """
+
+    path: str
+    query: str
+    sent: int = 0
+    checksum: int = 0
+    tail: list[memoryview] = dataclasses.field(default_factory=list)
+
+
+class Uploaded(NamedTuple):
+    """What finishing a multipart upload needs of a part."""
+
+    etag: str
+    checksum: int
+    size: int
+
+
+class GcsStore(CloudStore):
+    """gs://"""
+
+    most_parts = 10_000
+    # A generation that has been replaced is not found; 412 is what preconditions answer.
+    version_gone = frozenset({404, 412})
+
+    def __init__(self) -> None:
+        self._service: GcsService | None = None
+
+    def service(self) -> GcsService:
+        settings = settings_module.current()
+        service = self._service
+        if service is None or service.settings is not settings:
+            service = self._service = GcsService(settings)
+        return service
+
+    # Reading (Objects: get)...
+
+    def read_request(self, uri: URI, version: str | None) -> Request:
+        query = "alt=media" if version is None else f"alt=media&generation={version}"
+        return GcsRequest(
+            uri.text, "GET", uri.container, object_path(uri), query=query, headers=[("Accept-Encoding", "gzip")]
+        )
+
+    def version_of(self, head: ResponseHead) -> str:
+        return head.headers.get("x-goog-generation", "")
+
+    def whole_crc32c(self, head: ResponseHead) -> str | None:
+        headers = head.headers
+        if headers.get("x-goog-stored-content-encoding") == "gzip" and headers.get("content-encoding") != "gzip":
+            return None  # unpacked on the way by somebody: the checksum is that of the packed object
+        return _hashes(head).get("crc32c")
+
+    def check_body(self, uri: URI, response: Response) -> None:
+        sent = self.whole_crc32c(response.head)
+        if sent is not None and self.service().settings.verify_get:
+            self._compare(uri, crc32c([response.body]), sent)
+
+    async def stat(self, uri: URI) -> ObjectInfo:
+        """Objects: get, without its data."""
+        self.require_key(uri)
+        facts = _parsed(await self._expect(self._about(uri, _FACTS)))
+        checksums = {name: facts[field] for name, field in (("crc32c", "crc32c"), ("md5", "md5Hash")) if field in facts}
+        written = facts.get("timeCreated") or facts.get("updated")
+        return {
+            "size": int(facts.get("size", 0)),
+            "last_modified": _time(written) if written else datetime.fromtimestamp(0, timezone.utc),
+            "etag": str(facts.get("etag", "")).strip('"') or None,
+            "content_type": facts.get("contentType"),
+            "metadata": {name.lower(): value for name, value in facts.get("metadata", {}).items()},
+            "checksums": checksums,
+            "storage_class": facts.get("storageClass"),
+            "version": facts.get("generation"),
+        }
+
+    async def exists(self, uri: URI) -> bool:
+        self.require_key(uri)
+        response = await send(self.service(), self._about(uri, "generation"))
+        if response.head.status == 200:
+            return True
+        if response.head.status == 404:
+            return False
+        raise self.refusal(response, uri.text)
+
+    def _about(self, uri: URI, fields: str) -> Request:
+        return GcsRequest(uri.text, "GET", uri.container, object_path(uri), query=_query(fields=fields))
+
+    # Writing (Objects: insert)...
+
+    async def put_whole(self, uri: URI, data: list[memoryview]) -> None:
+        """One request with the object's name and checksum before its bytes (RFC 2387)."""
+        checksum = crc32c(data)
+        boundary = secrets.token_hex(16)
+        facts = {"name": uri.key, "contentType": _CONTENT_TYPE, "crc32c": crc32c_text(checksum)}
+        before = (
+            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(facts)}\r\n"
+            f"--{boundary}\r\nContent-Type: {_CONTENT_TYPE}\r\n\r\n"
+        )
+        request = self._upload_request("POST", uri, uploadType="multipart", fields=_STORED)
+        request.headers = [("Content-Type", f"multipart/related; boundary={boundary}")]
+        request.body = [_view(before), *data, _view(f"\r\n--{boundary}--\r\n")]
+        await self._check_stored(uri, await self._expect(request), sum(map(len, data)), checksum)
+
+    async def begin_parts(self, uri: URI) -> Multipart | Resumable:
+        if self.service().has_multipart:
+            upload = await self._begin_multipart(uri)
+            if upload is not None:
+                return upload
+            self.service().has_multipart = False
+        return await self._begin_resumable(uri)
+
+    def parts_at_a_time(self, upload: Multipart | Resumable) -> int:
+        return 1 if isinstance(upload, Resumable) else super().parts_at_a_time(upload)
+
+    async def put_part(
+        self, uri: URI, upload: Multipart | Resumable, number: int, data: list[memoryview]
+    ) -> Uploaded | None:
+        if isinstance(upload, Multipart):
+            return await self._put_part(uri, upload, number, data)
+        if sum(map(len, data)) % (256 * 1024):
+            upload.tail = data  # nothing but the last part has such a size
+        else:
+            await self._put_chunk(uri, upload, data, None)
+        return None
+
+    async def finish_parts(self, uri: URI, upload: Multipart | Resumable, parts: list[Any], size: int) -> None:
+        if isinstance(upload, Multipart):
+            await self._complete(uri, upload, parts, size)
+        else:
+            response = await self._put_chunk(uri, upload, upload.tail, size)
+            await self._check_stored(uri, response, size, upload.checksum)
+
+    async def drop_parts(self, uri: URI, upload: Multipart | Resumable) -> None:
+        if isinstance(upload, Multipart):
+            request = self._xml_request("DELETE", uri, uploadId=upload.id)
+        else:
+            request = GcsRequest(uri.text, "DELETE", uri.container, upload.path, upload.query)
+        try:
+            response = await send(self.service(), request)
+        except S3dlioError as error:
+            _log.warning("the upload of %s could not be dropped (it expires by itself): %s", uri.text, error)
+        else:
+            # 499 is the answer to a cancelled resumable upload; 404 and 410 say that there is none any more.
+            if response.head.status not in (200, 204, 404, 410, 499):
+                _log.warning("the upload of %s could not be dropped: %s", uri.text, self.refusal(response, uri.text))
+
+    async def _check_stored(self, uri: URI, response: Response, size: int, checksum: int) -> None:
+        """Compare what the service says it stored with what was sent; what differs is deleted again."""
+        stored = _parsed(response)
+        if self._is_stored(stored, size, checksum):
+            if self.service().settings.put_verify:
+                await self._verify(uri, size, checksum)
+            return
+        generation = stored.get("generation")
+        if generation:
+            request = GcsRequest(uri.text, "DELETE", uri.container, object_path(uri), _query(generation=generation))
+            await send(self.service(), request)
+        raise IntegrityError(
+            f"{uri.text} at {response.address.url}: the service stored other bytes than were sent, and was told to"
+            " delete them; write it again, and check the network",
+            uri=uri.text,
+            endpoint=response.address.url,
+        )
+
+    async def _verify(self, uri: URI, size: int, checksum: int) -> None:
+        """Ask for what is stored, and compare."""
+        response = await self._expect(self._about(uri, _STORED))
+        stored = _parsed(response)
+        if not self._is_stored(stored, size, checksum):
+            raise IntegrityError(
+                f"{uri.text} at {response.address.url}: {size} bytes were written, and {stored.get('size')} bytes with"
+                " another checksum are stored; somebody else may be writing the same object",
+                uri=uri.text,
+                endpoint=response.address.url,
+            )
+
+    def _is_stored(self, stored: dict[str, Any], size: int, checksum: int) -> bool:
+        return (
+            int(stored.get("size", size)) == size
+            and stored.get("crc32c", crc32c_text(checksum)) == crc32c_text(checksum)
+        )  # fmt: skip
+
+    # Writing in parts by the XML API (Initiate, Upload part, Complete, Abort a multipart upload)...
+
+    async def _begin_multipart(self, uri: URI) -> Multipart | None:
+        """An upload, or None if the service knows nothing of the XML API's."""
+        request = self._xml_request("POST", uri, uploads="")
+        request.headers.append(("Content-Type", _CONTENT_TYPE))
+        response = await send(self.service(), request)
+        if response.head.status == 200:
+            upload = _element(response, "UploadId")
+            if upload:
+                return Multipart(upload)
+            raise S3dlioError(f"{uri.text} at {response.address.url}: the answer names no upload", uri=uri.text)
+        if response.head.status in _NO_MULTIPART and not _element(response, "Code"):
+            return None
+        raise self.refusal(response, uri.text)
+
+    async def _put_part(self, uri: URI, upload: Multipart, number: int, data: list[memoryview]) -> Uploaded:
+        checksum = crc32c(data)
+        request = self._xml_request("PUT", uri, partNumber=str(number), uploadId=upload.id)
+        request.headers.append(("x-goog-hash", f"crc32c={crc32c_text(checksum)}"))
+        request.body = data
+        response = await self._expect(request)
+        if _hashes(response.head).get("crc32c", crc32c_text(checksum)) != crc32c_text(checksum):
+            raise IntegrityError(
+                f"{uri.text} at {response.address.url}: the service received other bytes than were sent; write it"
+                " again, and check the network",
+                uri=uri.text,
+                endpoint=response.address.url,
+            )
+        return Uploaded(response.head.headers.get("etag", ""), checksum, sum(map(len, data)))
+
+    async def _complete(self, uri: URI, upload: Multipart, parts: list[Uploaded], size: int) -> None:
+        """Make the parts one object. The answer may be 200 with an error inside, or 404 after an earlier try."""
+        root = ET.Element("CompleteMultipartUpload")
+        checksum = 0
+        for number, part in enumerate(parts, 1):
+            element = ET.SubElement(root, "Part")
+            ET.SubElement(element, "PartNumber").text = str(number)
+            ET.SubElement(element, "ETag").text = part.etag
+            checksum = crc32c_joined(checksum, part.checksum, part.size)
+        request = self._xml_request("POST", uri, uploadId=upload.id)
+        request.headers.append(("Content-Type", "application/xml"))
+        request.body = [memoryview(ET.tostring(root))]
+        response = await self._send_until_no_error_inside(request)
+        if response.head.status == 404 and _element(response, "Code") == "NoSuchUpload":
+            # An earlier try of this request may have succeeded and its answer been lost.
+            stored = await send(self.service(), self._about(uri, _STORED))
+            if stored.head.status != 200 or not self._is_stored(_parsed(stored), size, checksum):
+                raise self.refusal(response, uri.text)
+            return
+        if response.head.status != 200:
+            raise self.refusal(response, uri.text)
+        sent = _hashes(response.head).get("crc32c")
+        if self.service().settings.put_verify or (sent is not None and sent != crc32c_text(checksum)):
+            await self._verify(uri, size, checksum)
+
+    async def _send_until_no_error_inside(self, request: Request) -> Response:
+        """Send a request whose answer may be 200 with an error in its body, again while that error may pass."""
+        tries = 0
+        while True:
+            response = await send(self.service(), request)
+            code = _element(response, "Code")
+            if response.head.status != 200 or not code:
+                return response
+            tries += 1
+            if code not in _TRANSIENT_CODES or tries > self.service().settings.retries:
+                raise self.refusal(response, request.uri)
+            await Sleep(min(5.0, 0.2 * 2**tries))
+
+    # Writing in parts by a resumable upload ("Resumable uploads", "Perform resumable uploads")...
+
+    async def _begin_resumable(self, uri: URI) -> Resumable:
+        request = self._upload_request("POST", uri, uploadType="resumable", name=uri.key, fields=_STORED)
+        request.headers = [
+            ("Content-Type", "application/json; charset=UTF-8"),
+            ("X-Upload-Content-Type", _CONTENT_TYPE),
+        ]
+        request.body = [_view(json.dumps({"name": uri.key, "contentType": _CONTENT_TYPE}))]
+        response = await self._expect(request)
+        session = urlsplit(response.head.headers.get("location", ""))
+        if "upload_id=" not in session.query:
+            raise S3dlioError(f"{uri.text} at {response.address.url}: the answer names no upload", uri=uri.text)
+        root = self.service().endpoints.all[0].path
+        return Resumable(session.path.removeprefix(root), session.query)
+
+    async def _put_chunk(self, uri: URI, upload: Resumable, data: list[memoryview], total: int | None) -> Response:
+        """Send the next bytes, and again what of them the service did not keep.
+
+        A chunk that failed is simply sent again from its beginning: the service passes over bytes that it has. So it
+        is never asked how far it has come, a question which some emulators take for the end of the upload.
+
+        Args:
+            data: the bytes.
+            total: the size of the object if this is its end; without further bytes it only ends it.
+        """
+        upload.checksum = crc32c(data, upload.checksum)
+        rest = list(data)
+        end = upload.sent + sum(map(len, data))
+        idle = 0
+        while True:
+            request = GcsRequest(uri.text, "PUT", uri.container, upload.path, upload.query, body=rest)
+            place = f"{upload.sent}-{end - 1}" if rest else "*"
+            request.headers.append(("Content-Range", f"bytes {place}/{'*' if total is None else total}"))
+            if total is not None:
+                request.headers.append(("x-goog-hash", f"crc32c={crc32c_text(upload.checksum)}"))
+            response = await send(self.service(), request)
+            status = response.head.status
+            if status in (200, 201):
+                upload.sent = end
+                return response
+            if status != 308:
+                raise self.refusal(response, uri.text)
+            match = _KEPT_RANGE.fullmatch(response.head.headers.get("range", ""))
+            kept = int(match[1]) + 1 if match else 0
+            if kept >= end and total is None:
+                upload.sent = end
+                return response
+            idle = 0 if kept > upload.sent else idle + 1
+            if kept < upload.sent or idle > self.service().settings.retries:
+                raise StoreUnavailableError(
+                    f"{uri.text} at {response.address.url}: the service keeps {kept} bytes of the upload where it had"
+                    f" {upload.sent}; write the object again",
+                    uri=uri.text,
+                    endpoint=response.address.url,
+                    status=status,
+                )
+            rest = _without_first(rest, kept - upload.sent)
+            upload.sent = min(kept, end)
+
+    # Listing (Objects: list)...
+
+    async def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
+        prefix = uri.folder_key
+        last_folder = ""
+        async for page in self._list(uri, "name", "" if recursive else "/"):
+            names = [item["name"] for item in page.get("items", ())]
+            # Pages follow each other in the order of names; what comes again from an emulator is passed over.
+            folders = [folder for folder in page.get("prefixes", ()) if folder > last_folder]
+            last_folder = folders[-1] if folders else last_folder
+            yield [name[len(prefix) :] for name in (*names, *folders) if name != prefix]
+
+    async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
+        prefix = uri.folder_key
+        async for page in self._list(uri, "name,size", ""):
+            found = [(item["name"], int(item.get("size", 0))) for item in page.get("items", ())]
+            yield [Entry(name[len(prefix) :], size) for name, size in found if name != prefix]
+
+    async def is_prefix(self, uri: URI) -> bool:
+        async for page in self._list(uri, "name", "", most=1):
+            if page.get("items"):
+                return True
+        return False
+
+    async def _list(
+        self, uri: URI, fields: str, delimiter: str, most: int = 1000
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        query = {"prefix": uri.folder_key, "maxResults": str(most), "fields": f"nextPageToken,prefixes,items({fields})"}
+        if delimiter:
+            query["delimiter"] = delimiter
+        token = ""
+        while True:
+            more = {"pageToken": token} if token else {}
+            request = GcsRequest(
+                uri.text, "GET", uri.container, f"{bucket_path(uri.container)}/o", query=_query(**query, **more)
+            )
+            response = await send(self.service(), request)
+            if response.head.status != 200:
+                raise self.refusal(response, uri.text, of_bucket=True)
+            page = _parsed(response)
+            yield page
+            before, token = token, page.get("nextPageToken", "")
+            if not token or (most == 1 and page.get("items")):
+                return
+            if token == before:
+                raise S3dlioError(f"the listing of {uri.text} says that it goes on, but not where", uri=uri.text)
+
+    # Deleting (Objects: delete)...
+
+    async def delete(self, uri: URI) -> None:
+        self.require_key(uri)
+        response = await send(self.service(), GcsRequest(uri.text, "DELETE", uri.container, object_path(uri)))
+        if response.head.status in (200, 204):
+            return
+        if response.head.status != 404 or _is_about_bucket(error_of(response)[1]):
+            raise self.refusal(response, uri.text)
+
+    async def delete_prefix(self, uri: URI) -> None:
+        async for page in self._list(uri, "name", ""):
+            await Gather((self.delete(uri.with_key(item["name"])) for item in page.get("items", ())), _DELETES_AT_ONCE)
+
+    # Buckets and copies...
+
+    async def copy(self, source: URI, target: URI, size: int) -> bool:  # noqa: ARG002 - of other stores' interest
+        """Objects: rewrite: let the service copy, in as many steps as it needs. Always possible."""
+        path = f"{object_path(source)}/rewriteTo{object_path(target).removeprefix('/storage/v1')}"
+        query = {"fields": "done,rewriteToken"}
+        while True:
+            request = GcsRequest(source.text, "POST", source.container, path, query=_query(**query))
+            answer = _parsed(await self._expect(request))
+            if answer.get("done"):
+                return True
+            query["rewriteToken"] = answer["rewriteToken"]
+
+    async def make_bucket(self, uri: URI) -> None:
+        """Buckets: insert. One that is ours already is fine."""
+        request = GcsRequest(uri.text, "POST", "", "/storage/v1/b", query=_query(project=self._project()))
+        request.headers.append(("Content-Type", "application/json"))
+        request.body = [_view(json.dumps({"name": uri.container}))]
+        response = await send(self.service(), request)
+        if response.head.status == 409:  # it may be somebody else's
+            request = GcsRequest(uri.text, "GET", "", bucket_path(uri.container), query=_query(fields="name"))
+            response = await send(self.service(), request)
+        if response.head.status != 200:
+            raise self.refusal(response, uri.text)
+
+    async def remove_bucket(self, uri: URI) -> None:
+        """Buckets: delete; it has to be empty."""
+        response = await send(self.service(), GcsRequest(uri.text, "DELETE", "", bucket_path(uri.container)))
+        if response.head.status not in (200, 204):
+            raise self.refusal(response, uri.text, of_bucket=True)
+
+    async def buckets(self) -> list[str]:
+        """Buckets: list: the names of the project's buckets."""
+        names: list[str] = []
+        query = {"project": self._project(), "fields": "nextPageToken,items(name)"}
+        while True:
+            page = _parsed(await self._expect(GcsRequest("gs://", "GET", "", "/storage/v1/b", query=_query(**query))))
+            names += [item["name"] for item in page.get("items", ())]
+            if not page.get("nextPageToken"):
+                return names
+            query["pageToken"] = page["nextPageToken"]
+
+    def _project(self) -> str:
+        project = self.service().settings.gcs_project
+        if not project:
+            raise ConfigurationError(
+                "GOOGLE_CLOUD_PROJECT is not set: buckets of gs:// are made and listed in a project"
+            )
+        return project
+
+    # Requests and refusals...
+
+    def _upload_request(self, method: str, uri: URI, **query: str) -> Request:
+        return GcsRequest(
+            uri.text, method, uri.container, f"/upload{bucket_path(uri.container)}/o", query=_query(**query)
+        )
+
+    def _xml_request(self, method: str, uri: URI, **query: str) -> Request:
+        path = f"/{_encoded(uri.container)}/{_encoded(uri.key)}"
+        return GcsRequest(uri.text, method, uri.container, path, query=_query(**query))
+
+    async def _expect(self, request: Request) -> Response:
+        response = await send(self.service(), request)
+        if response.head.status != 200:
+            raise self.refusal(response, request.uri)
+        return response
+
+    def refusal(self, response: Response, uri: str, of_bucket: bool = False) -> S3dlioError:
+        """See `CloudStore.refusal`; `of_bucket` if only the bucket can be what is missing."""
+        status = response.head.status
+        reason, message = error_of(response)
+        said = f"{reason} {message}".strip() or response.head.reason
+        text = f"{uri} at {response.address.url}: {status} {said}".strip()
+        where: dict[str, Any] = {"uri": uri, "endpoint": response.address.url, "status": status}
+        if status == 404:
+            if reason == "NoSuchUpload" or "upload_id" in message:
+                return ObjectNotFoundError(f"{text}; the upload has been dropped: write the object again", **where)
+            if of_bucket or reason == "NoSuchBucket" or _is_about_bucket(message):
+                return ObjectNotFoundError(f"{text}; there is no such bucket: check its name and the project", **where)
+            if message.startswith("No such object"):
+                return ObjectNotFoundError(f"{text}; the bucket is there, the object is not", **where)
+            return ObjectNotFoundError(f"{text}; there is no such object, or no such bucket: check the names", **where)
+        if status == 401:
+            why = "no credentials were sent" if self.service().tokens is None else "the service refuses the credentials"
+            return PermissionDeniedError(f"{text}; {why}: check GOOGLE_APPLICATION_CREDENTIALS", **where)
+        if status == 403:
+            return PermissionDeniedError(f"{text}; {_CHECK_ROLES}", **where)
+        if status == 400 and "crc32c" in message.lower():
+            return IntegrityError(f"{text}; the bytes changed on the way: write it again, check the network", **where)
+        if status == 410:
+            return StoreUnavailableError(f"{text}; the upload has expired: write the object again", **where)
+        if status in (408, 504):
+            return StoreTimeoutError(f"{text}; the service takes too long, try again later", **where)
+        if status in TRANSIENT:
+            return StoreUnavailableError(f"{text}; the service cannot answer now, try again later", **where)
+        return S3dlioError(text, **where)
+
+
+_CHECK_ROLES = (
+    "check that the account may do this with this bucket (roles/storage.objectViewer to read, objectUser to write)"
+)
+_TRANSIENT_CODES = frozenset({"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"})
+
+
+def error_of(response: Response) -> tuple[str, str]:
+    """Reason and message of the error in an answer: JSON, XML of the XML API, or, for object data, plain text."""
+    body = bytes(response.body[:65536])
+    if body.lstrip().startswith(b"{"):
+        try:
+            error = json.loads(body)["error"]
+            if isinstance(error, dict):
+                reasons = error.get("errors") or [{}]
+                return str(reasons[0].get("reason", "")), str(error.get("message", ""))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            pass
+        return "", ""
+    code = _element(response, "Code")
+    if code:
+        details = _element(response, "Details") or ""
+        return code, f"{_element(response, 'Message') or ''} {details}".strip()
+    text = body.decode("utf-8", "replace").strip()
+    return "", text if text and len(text) < 500 and "<" not in text else ""
+
+
+def object_path(uri: URI) -> str:
+    """The path of an object in the JSON API: its key is one segment."""
+    return f"{bucket_path(uri.container)}/o/{_encoded(uri.key)}"
+
+
+def bucket_path(bucket: str) -> str:
+    """The path of a bucket in the JSON API."""
+    return f"/storage/v1/b/{_encoded(bucket)}"
+
+
+def _encoded(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _query(**parameters: str) -> str:
+    return "&".join(f"{name}={_encoded(value)}" if value else name for name, value in parameters.items())
+
+
+def _view(text: str) -> memoryview:
+    return memoryview(text.encode())
+
+
+def _hashes(head: ResponseHead) -> dict[str, str]:
+    """The checksums in `x-goog-hash`, by name; the field may stand there once for each, or once for all."""
+    fields = head.headers.get("x-goog-hash", "").split(",")
+    return {name.strip(): value for name, _, value in (field.partition("=") for field in fields)}
+
+
+def _is_about_bucket(message: str) -> bool:
+    return "bucket does not exist" in message
+
+
+def _time(text: str) -> datetime:
+    """A time of RFC 3339, of which Python 3.10 does not know the final Z, nor other fractions than of 3 or 6 digits."""
+    moment, _, fraction = text.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{moment}.{fraction[:6].ljust(6, '0')}+00:00")
+
+
+def _without_first(views: Sequence[memoryview], count: int) -> list[memoryview]:
+    """What is left of some views after their first bytes."""
+    left = []
+    for view in views:
+        if count < len(view):
+            left.append(view[count:])
+        count = max(0, count - len(view))
+    return left
+
+
+def _parsed(response: Response) -> dict[str, Any]:
+    try:
+        content = json.loads(bytes(response.body))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise S3dlioError(
+            f"{response.address.url} sent an answer that is not JSON: check that it is an endpoint of Cloud Storage",
+            endpoint=response.address.url,
+        )
+    return content
+
+
+def _element(response: Response, name: str) -> str | None:
+    """The text of an element below the root of an XML answer; None if there is none, or no XML."""
+    body = bytes(response.body[:65536])
+    if not body.lstrip().startswith(b"<"):
+        return None
+    try:
+        return ET.fromstring(body).findtext(f"{{*}}{name}")
+    except ET.ParseError:
+        return None
