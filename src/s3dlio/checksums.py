@@ -77,3 +77,8 @@ def md5_hex(views: Iterable[memoryview]) -> str:
     for view in views:
         digest.update(view)
     return digest.hexdigest()
+
+
+def md5_text(views: Iterable[memoryview]) -> str:
+    """The MD5 of some views one after the other as HTTP writes it (Content-MD5): its bytes in base64."""
+    return base64.b64encode(bytes.fromhex(md5_hex(views))).decode()

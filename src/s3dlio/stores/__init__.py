@@ -11,6 +11,7 @@ _CLASSES = {
     "file": ("s3dlio.stores.file", "FileStore"),
     "direct": ("s3dlio.stores.direct", "DirectStore"),
     "s3": ("s3dlio.stores.s3", "S3Store"),
+    "az": ("s3dlio.stores.azure", "AzureStore"),
     "gs": ("s3dlio.stores.gcs", "GcsStore"),
 }
 
