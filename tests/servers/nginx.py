@@ -32,7 +32,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    map $request_method $stored {{ PUT '"stored"'; default ''; }}
+    map $request_method $stored {{ PUT '"stored"'; default $sent_http_etag; }}
     server {{
         listen 127.0.0.1:{port};
         listen 127.0.0.1:{tls_port} ssl;
@@ -42,13 +42,14 @@ http {{
         dav_methods PUT DELETE;
         create_full_put_path on;
         add_header ETag $stored;
+        {more}
     }}
 }}
 """
 
 
-def start(processes: Processes) -> StaticServer:
-    """Starts it and waits until it listens."""
+def start(processes: Processes, more: str = "") -> StaticServer:
+    """Starts it and waits until it listens; `more` is further configuration of its server."""
     program = install.locate("nginx") / "usr" / "sbin" / "nginx"
     folder = processes.folder
     root = folder / "data"
@@ -64,6 +65,7 @@ def start(processes: Processes) -> StaticServer:
             tls_port=tls_port,
             chain=certificate.chain,
             key=certificate.key,
+            more=more,
         )
     )
     processes.start([program, "-p", folder, "-e", processes.logs / "error.log", "-c", folder / "nginx.conf"])

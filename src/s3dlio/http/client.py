@@ -21,7 +21,7 @@ from typing import Protocol
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http.address import Address
-from s3dlio.http.exchange import Exchange, Limits, Receive, Response, TransportError
+from s3dlio.http.exchange import Exchange, Limits, Observe, Receive, Response, TransportError
 from s3dlio.http.framing import ResponseHead
 from s3dlio.operations import Sleep
 from s3dlio.settings import Settings
@@ -47,6 +47,7 @@ class Request:
         headers: fields beside those of the signature.
         body: buffers, sent one after the other, not copied.
         receive: names the buffer for the answer's body (see `Exchange`).
+        observe: sees the pieces of the answer's body as they come (see `Exchange`).
         resume: called when the body of an answer was cut off, with the head of the answer and the number of bytes
             that had come; the request for the rest, or None to send the same again.
     """
@@ -59,6 +60,7 @@ class Request:
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: Sequence[memoryview] = ()
     receive: Receive | None = None
+    observe: Observe | None = None
     resume: Callable[[ResponseHead, int], Request | None] | None = None
 
 
@@ -108,7 +110,9 @@ async def send(service: Service, request: Request) -> Response:
         failure: TransportError | None = None
         endpoint.in_flight += 1
         try:
-            response = await Exchange(address, request.method, head, limits, request.body, request.receive)
+            response = await Exchange(
+                address, request.method, head, limits, request.body, request.receive, request.observe
+            )
         except TransportError as error:
             failure = error
         finally:

@@ -31,7 +31,10 @@ HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
 _MOST_INTERIM = 32  # 1xx answers before the real one
 
+_OBSERVED_BYTES = 512 * 1024  # received at once where a body is looked at on the way: what the cache surely holds
+
 Receive = Callable[[ResponseHead], "memoryview | None"]
+Observe = Callable[[memoryview], None]
 
 
 class Response(NamedTuple):
@@ -96,6 +99,7 @@ class Exchange:
         "_interim",
         "_limits",
         "_method",
+        "_observe",
         "_question",
         "_receive",
         "_request",
@@ -117,6 +121,7 @@ class Exchange:
         limits: Limits,
         body: Sequence[memoryview] = (),
         receive: Receive | None = None,
+        observe: Observe | None = None,
     ) -> None:
         """
         Args:
@@ -126,12 +131,14 @@ class Exchange:
             limits: deadlines.
             body: the body of the request; not copied, so it must not change meanwhile.
             receive: given the head of the answer, names the buffer for its body, or None for a pooled one.
+            observe: called with each piece of a body of known length, in order, while it is still in the cache.
         """
         self.address = address
         self._method = method
         self._request = [memoryview(head), *(view for view in body if len(view))]
         self._limits = limits
         self._receive = receive
+        self._observe = observe
         self._fresh = False
         self._connection: Connection | None = None
         self._question: resolve.Question | None = None
@@ -322,6 +329,8 @@ class Exchange:
                 return
             target[:got] = rest
             self._target, self._got = target, got
+            if self._observe is not None and got:
+                self._observe(rest)
             if got == length:
                 self._done(target)
             else:
@@ -350,11 +359,11 @@ class Exchange:
             handler(READ)
 
     def _on_body(self, _: int) -> None:
-        connection, target, got = self._connection, self._target, self._got
+        connection, target, got, observe = self._connection, self._target, self._got, self._observe
         assert connection is not None
         while True:
             try:
-                count = connection.receive(target[got:])
+                count = connection.receive(target[got:] if observe is None else target[got : got + _OBSERVED_BYTES])
             except OSError as error:
                 self._lost(error)
                 return
@@ -363,6 +372,8 @@ class Exchange:
                     self._lost(None)
                 return
             self.touched = self._engine.now
+            if observe is not None:
+                observe(target[got : got + count])
             self._got = got = got + count
             if got == len(target):
                 self._done(target)

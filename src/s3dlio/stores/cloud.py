@@ -92,17 +92,16 @@ class CloudStore(Store):
     def refusal(self, response: Response, uri: str) -> S3dlioError:
         """The error for an answer that is none of the expected ones."""
 
-    @abc.abstractmethod
+    def whole_crc32c(self, head: ResponseHead) -> str | None:  # noqa: ARG002
+        """The CRC32C of the whole object, in base64, if the answer to a read, or to a range of it, carries one."""
+        return None
+
     def check_body(self, uri: URI, response: Response) -> None:
-        """Compare the body of a whole object with the checksum its answer carries, if it carries one.
+        """Compare the body of a whole object with another checksum that its answer carries.
 
         Raises:
             IntegrityError: they differ.
         """
-
-    def whole_crc32c(self, head: ResponseHead) -> str | None:  # noqa: ARG002
-        """The CRC32C of the whole object, in base64, where even the answer to a range of it tells."""
-        return None
 
     @abc.abstractmethod
     async def put_whole(self, uri: URI, data: list[memoryview]) -> None:
@@ -173,6 +172,7 @@ class CloudStore(Store):
         return self.whole_crc32c(first.head) if settings_module.current().verify_get else None
 
     def _compare(self, uri: URI, value: int, sent: str) -> None:
+        """Raise IntegrityError if the CRC32C of what was received is not the one the server sent."""
         if crc32c_text(value) != sent:
             raise IntegrityError(
                 f"{uri.text}: the bytes received do not have the CRC32C that the server sent with them; read it again,"
@@ -308,6 +308,9 @@ class _RangeRead:
         self._data: memoryview | None = None
         self._done = 0  # bytes that had come when the last answer was cut off
         self._size = 0  # of the whole object
+        self._verify = settings_module.current().verify_get
+        self._sent: str | None = None  # the CRC32C that the server sent, if this range is the whole object
+        self._crc32c = 0  # of what has come
         self._first_head: ResponseHead
 
     def request(self, version: str | None, start: int, stop: int | None) -> Request:
@@ -316,6 +319,8 @@ class _RangeRead:
         if start or stop is not None:
             request.headers.append(("Range", f"bytes={start}-{'' if stop is None else stop - 1}"))
         request.receive, request.resume = self._receive, self._resume
+        if self._verify:
+            request.observe = self._take_note
         return request
 
     def _receive(self, head: ResponseHead) -> memoryview | None:
@@ -347,7 +352,9 @@ class _RangeRead:
             version = self._store.version_of(head)
             if self._version is not None and version != self._version:
                 raise self._replaced()
-            if len(self._data) == self._size:
+            if self._sent is not None:
+                self._store._compare(self._uri, self._crc32c, self._sent)
+            elif len(self._data) == self._size:
                 self._store.check_body(self._uri, Response(self._first_head, self._data, response.address))
             return Part(self._data, self._size, version, head)
         if head.status in self._store.version_gone and self._version is not None:
@@ -369,6 +376,8 @@ class _RangeRead:
         self._done = 0
         self._size = size
         self._first_head = head
+        self._sent = self._store.whole_crc32c(head) if self._verify and length == size else None
+        self._crc32c = 0
         self._data = self._place(size, length) if self._place is not None else lease(length)
         return self._data
 
@@ -382,6 +391,12 @@ class _RangeRead:
         begins, size = self._range_of(response.head)
         length = len(response.body)
         self._begin(response.head, begins, length if response.head.status == 200 else size, length)[:] = response.body
+        self._take_note(response.body)
+
+    def _take_note(self, piece: memoryview) -> None:
+        """Add what has just come to the checksum, while it is in the cache."""
+        if self._sent is not None:
+            self._crc32c = crc32c([piece], self._crc32c)
 
     def _range_of(self, head: ResponseHead) -> tuple[int, int]:
         """Where the body begins in the object, and the size of the object."""
