@@ -1,0 +1,40 @@
+"""The protocols that the table of faults is run against.
+
+A store joins with one entry in `PROTOCOLS`: which fixture starts its server, and what makes the store use that server
+by way of a proxy's URL. Everything else holds for all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from s3dlio.operations import run
+from s3dlio.stores.s3 import S3Store
+from s3dlio.uri import parse
+
+
+class Protocol(NamedTuple):
+    """A store and its server.
+
+    Attributes:
+        name: as it is to appear in the names of the tests.
+        fixture: of the server; it has a `url`.
+        root: given the server and the URL of a proxy in front of it, sets the environment so that the proxy is what
+            the store talks to, and returns the URI of a container, without a final "/".
+    """
+
+    name: str
+    fixture: str
+    root: Callable[[Any, str], str]
+
+
+def s3_root(server: Any, url: str) -> str:
+    """A bucket, reached through a proxy."""
+    os.environ.update({**server.environment(), "AWS_ENDPOINT_URL": url})
+    run(S3Store().make_bucket(parse("s3://faults")))
+    return "s3://faults"
+
+
+PROTOCOLS = [Protocol("s3", "seaweedfs", s3_root)]
