@@ -571,10 +571,14 @@ def encoded_key(uri: URI) -> str:
     """The key as it stands in a request's path.
 
     Raises:
-        InvalidURIError: it has a segment "." or "..", which would be resolved before the service sees it, and so name
-            another object ("Naming and Referencing Containers, Blobs, and Metadata").
+        InvalidURIError: it would name another object: the service takes a backslash for a slash, and segments "." and
+            ".." are resolved before it sees them.
     """
     key = uri.key
+    if "\\" in key:
+        raise InvalidURIError(
+            f"{uri.text!r}: Azure takes a backslash for a slash: name the object by the latter", uri=uri.text
+        )
     if "." in key and not {".", ".."}.isdisjoint(key.split("/")):
         raise InvalidURIError(f"{uri.text!r}: Azure takes no '.' and no '..' between slashes in a name", uri=uri.text)
     return uri_encode(key)
