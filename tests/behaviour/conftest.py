@@ -14,7 +14,9 @@ from tests.behaviour.protocols import PROTOCOLS, Protocol
 @pytest.fixture(params=PROTOCOLS, ids=lambda protocol: protocol.name)
 def protocol(request: pytest.FixtureRequest) -> Protocol:
     chosen: Protocol = request.param
-    reason = chosen.deviations.get(request.function.__name__)
+    name = request.function.__name__
+    parameters = request.node.name.removeprefix(name)[1:-1].replace(chosen.name, "", 1).strip("-")
+    reason = chosen.deviations.get(name) or chosen.deviations.get(f"{name}[{parameters}]")
     if reason is not None:
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     return chosen
