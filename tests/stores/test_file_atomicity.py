@@ -343,6 +343,19 @@ def test_file_and_folder_are_synced_around_the_rename_when_asked(
     assert synced == expected
 
 
+def test_folders_made_for_an_object_are_synced_into_their_parents(
+    tmp_path: Path, synced: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3DLIO_FILE_SYNC", "1")
+    s3dlio.put_bytes(f"file://{tmp_path}/a/b/object", b"x")
+    assert [path for name, path in synced if name == "fsync"] == [
+        "temporary",
+        f"{tmp_path}/a/b",
+        f"{tmp_path}/a",
+        f"{tmp_path}",
+    ]
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.parametrize(
     ("scheme", "sync", "expected"),

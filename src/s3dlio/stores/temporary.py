@@ -50,10 +50,12 @@ class TemporaryFile:
         if not name or os.path.isdir(target):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         self.target = target
-        self.folder = folder
+        self._changed_folders = [folder]
         try:
             self.path, self.fd = _create(folder)
         except FileNotFoundError:
+            while not os.path.isdir(self._changed_folders[-1]):
+                self._changed_folders.append(os.path.dirname(self._changed_folders[-1]))
             os.makedirs(folder, exist_ok=True)
             self.path, self.fd = _create(folder)
         try:
@@ -66,7 +68,7 @@ class TemporaryFile:
         """Give the file its name.
 
         Args:
-            sync: sync the file and its folder to the disk first and afterwards.
+            sync: sync the file to the disk first, and its folder, with those made for it, afterwards.
         """
         if sync:
             os.fsync(self.fd)
@@ -76,7 +78,8 @@ class TemporaryFile:
         os.rename(self.path, self.target)
         self._close()
         if sync:
-            sync_folder(self.folder)
+            for folder in self._changed_folders:
+                sync_folder(folder)
 
     def discard(self) -> None:
         """Remove the file unless it has been published or discarded already."""
