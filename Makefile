@@ -65,8 +65,9 @@ format: venv ## repair what ruff can
 	$(PYTHON_BIN) -m ruff check --fix
 	$(PYTHON_BIN) -m ruff format
 
-demo: dlio ## set up, then generate, train and checkpoint a small workload with DLIO
-	@$(PYTHON_BIN) -m s3dlio.integrations.dlio.demo
+demo: dlio ## set up, then generate, train and checkpoint a small workload with DLIO, on files and on S3
+	@$(PYTHON_BIN) -m tests.servers install seaweedfs
+	@$(PYTHON_BIN) -m tools.demo
 
 clean: ## remove .venv, .servers and all caches
 	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -46,7 +46,7 @@ class Scenario(NamedTuple):
 
     Attributes:
         size: bytes of an object.
-        count: objects.
+        objects: how many there are.
         repeat: how often each is read in the timed part.
         in_flight: objects at a time.
         at_once: objects in one call of `get_many`.
@@ -57,7 +57,7 @@ class Scenario(NamedTuple):
 
     name: str
     size: int
-    count: int
+    objects: int
     repeat: int
     in_flight: int
     at_once: int
@@ -142,7 +142,7 @@ def _make_objects(folder: Path, scenario: Scenario) -> dict[str, int]:
     """Put the objects of a scenario where nginx finds them; returns key -> CRC-32."""
     folder.mkdir(exist_ok=True)
     content = _content(scenario.size)
-    objects = {f"{scenario.size}-{number:05d}": zlib.crc32(content) for number in range(scenario.count)}
+    objects = {f"{scenario.size}-{number:05d}": zlib.crc32(content) for number in range(scenario.objects)}
     for key in objects:
         path = folder / key
         if not path.exists():

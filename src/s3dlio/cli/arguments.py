@@ -5,7 +5,7 @@ What is no URI is a wrong command line, and is said in the words of the parser o
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +29,8 @@ def _uri(text: str) -> str:
     return text
 
 
-def _uris(texts: list[str]) -> list[str]:
+# On Python 3.10 typer takes `list[str]` in the annotation of a callback for a class, and fails.
+def _uris(texts: Any) -> list[str]:
     return [_uri(text) for text in texts]
 
 

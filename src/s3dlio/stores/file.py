@@ -70,6 +70,8 @@ class FileStore(Store):
             fd = self._open(uri)
             try:
                 end = _size_of_object(fd, uri)
+                if not end and len(content := self._read_unsized(fd)):
+                    yield content
                 for offset in range(0, end, size):
                     yield await self._read(fd, uri, offset, min(end, offset + size))
             finally:

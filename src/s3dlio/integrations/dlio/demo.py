@@ -82,8 +82,29 @@ def workload(storage_root: str, output: Path) -> list[str]:
     return ["workload=unet3d_h100", f"hydra.run.dir={_quoted(str(output))}", *overrides]
 
 
-def run(target: Target, folder: Path, console: Console) -> bool:
-    """Run the workload on one target and print its table; False, and the end of the log, if it failed."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a run that succeeded came to.
+
+    Attributes:
+        operations: operations of every kind that went through s3dlio.
+        bytes: bytes that they moved.
+        samples_per_second: as DLIO measured it, over all epochs.
+        utilisation: accelerator utilisation in percent, likewise.
+        checkpoint_rate: bytes per second while checkpoints were written.
+        folder: where data, log and results are.
+    """
+
+    operations: int
+    bytes: int
+    samples_per_second: float
+    utilisation: float
+    checkpoint_rate: float
+    folder: Path
+
+
+def run(target: Target, folder: Path, console: Console) -> Outcome | None:
+    """Run the workload on one target and print its table; None, and the end of the log, if it failed."""
     output, log = folder / "dlio", folder / "dlio.log"
     metrics = folder / "operations"
     metrics.mkdir(parents=True)
@@ -105,11 +126,20 @@ def run(target: Target, folder: Path, console: Console) -> bool:
             console.print(f"{kind}: {done} operations, {PHASES[kind]} expected", style="red")
         console.print("\n".join(log.read_text(errors="replace").splitlines()[-20:]), markup=False, highlight=False)
         console.print(f"the whole log: {log}", soft_wrap=True, markup=False, highlight=False)
-        return False
+        return None
     metric = json.loads((output / "summary.json").read_text())["metric"]
-    console.print(_table(target, totals, metric))
+    checkpoints = totals["checkpoint_write"]
+    outcome = Outcome(
+        sum(total.operations for total in totals.values()),
+        sum(total.bytes for total in totals.values()),
+        metric["train_throughput_mean_samples_per_second"],
+        metric["train_au_mean_percentage"],
+        checkpoints.bytes / checkpoints.busy,
+        folder,
+    )
+    console.print(_table(target, totals, outcome))
     console.print(f"results: {folder}", soft_wrap=True, markup=False, highlight=False)
-    return True
+    return outcome
 
 
 def _follow(process: subprocess.Popen[bytes], metrics: Path, title: str, console: Console) -> None:
@@ -132,7 +162,7 @@ def _follow(process: subprocess.Popen[bytes], metrics: Path, title: str, console
             time.sleep(0.2 if running else 0)
 
 
-def _table(target: Target, totals: Mapping[str, counters.Totals], metric: Mapping[str, float]) -> Table:
+def _table(target: Target, totals: Mapping[str, counters.Totals], outcome: Outcome) -> Table:
     table = Table(title=f"DLIO unet3d through s3dlio on {target.title}", title_justify="left")
     table.add_column("what")
     table.add_column("operations", justify="right")
@@ -144,10 +174,25 @@ def _table(target: Target, totals: Mapping[str, counters.Totals], metric: Mappin
         rate = f"{decimal(int(total.bytes / total.busy))}/s" if total.bytes else ""
         table.add_row(kind.replace("_", " "), str(total.operations), decimal(total.bytes) if total.bytes else "", rate)
     table.add_section()
-    checkpoints = totals["checkpoint_write"]
-    table.add_row("training", "", "", f"{metric['train_throughput_mean_samples_per_second']:.1f} samples/s")
-    table.add_row("accelerator utilisation", "", "", f"{metric['train_au_mean_percentage']:.1f} %")
-    table.add_row("checkpoint throughput", "", "", f"{decimal(int(checkpoints.bytes / checkpoints.busy))}/s")
+    table.add_row("training", "", "", f"{outcome.samples_per_second:.1f} samples/s")
+    table.add_row("accelerator utilisation", "", "", f"{outcome.utilisation:.1f} %")
+    table.add_row("checkpoint throughput", "", "", f"{decimal(int(outcome.checkpoint_rate))}/s")
+    return table
+
+
+def _summary(outcomes: Mapping[str, Outcome]) -> Table:
+    table = Table(title="All runs", title_justify="left")
+    for column in ("storage", "operations", "data", "samples/s", "utilisation", "checkpoints"):
+        table.add_column(column, justify="left" if column == "storage" else "right")
+    for title, outcome in outcomes.items():
+        table.add_row(
+            title,
+            str(outcome.operations),
+            decimal(outcome.bytes),
+            f"{outcome.samples_per_second:.1f}",
+            f"{outcome.utilisation:.1f} %",
+            f"{decimal(int(outcome.checkpoint_rate))}/s",
+        )
     return table
 
 
@@ -167,15 +212,25 @@ def demonstrate(targets: Sequence[Target], folder: Path = RESULTS) -> int:
         The exit status: 0 if all of them ran as they should.
     """
     console = Console()
-    succeeded = [run(target, folder.absolute() / target.title, console) for target in targets]
-    return 0 if all(succeeded) else 1
+    shutil.rmtree(folder, ignore_errors=True)
+    outcomes: dict[str, Outcome] = {}
+    for target in targets:
+        outcome = run(target, folder.absolute() / target.title, console)
+        if outcome is not None:
+            outcomes[target.title] = outcome
+    if len(outcomes) > 1:
+        console.print(_summary(outcomes))
+    return 0 if len(outcomes) == len(targets) else 1
+
+
+def on_files(folder: Path = RESULTS) -> Target:
+    """The workload on a folder of this machine, below the folder of results."""
+    return Target("file", f"file://{folder.absolute() / 'file' / 'storage'}")
 
 
 def main() -> int:
     """The demo on a folder of this machine."""
-    shutil.rmtree(RESULTS, ignore_errors=True)
-    data = RESULTS.absolute() / "file" / "storage"
-    return demonstrate([Target("file", f"file://{data}")])
+    return demonstrate([on_files()])
 
 
 if __name__ == "__main__":
