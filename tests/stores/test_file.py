@@ -135,8 +135,10 @@ def test_pipes_and_sockets_are_no_objects_and_nothing_waits_for_them(base: str, 
         assert s3dlio.list(base) == []
 
 
-def test_files_whose_size_the_kernel_does_not_tell_are_read() -> None:
+def test_files_whose_size_the_kernel_does_not_tell_are_read(tmp_path: Path) -> None:
     for scheme in ("file", "direct"):
+        s3dlio.download(f"{scheme}:///proc/self/cmdline", tmp_path / "copy")
+        assert (tmp_path / "copy").read_bytes() == Path("/proc/self/cmdline").read_bytes()
         assert bytes(s3dlio.get(f"{scheme}:///proc/self/cmdline")) == Path("/proc/self/cmdline").read_bytes()
 
 
