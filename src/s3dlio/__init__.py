@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from s3dlio.api import list_iter as list_iter
     from s3dlio.api import list_objects
     from s3dlio.api import mkdir as mkdir
+    from s3dlio.api import presign as presign
     from s3dlio.api import put_bytes as put_bytes
     from s3dlio.api import put_many as put_many
     from s3dlio.api import stat as stat
@@ -87,6 +88,7 @@ _HOMES = {
         "is_prefix",
         "list_iter",
         "mkdir",
+        "presign",
         "put_bytes",
         "put_many",
         "stat",

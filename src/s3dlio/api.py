@@ -111,6 +111,27 @@ def delete(uri: str, recursive: bool = False) -> None:
     run(store.delete_prefix(target) if recursive else store.delete(target))
 
 
+def presign(uri: str, method: str = "GET", expires: int = 3600) -> str:
+    """A URL with which anyone who has it can make one request for an object, without credentials.
+
+    Nothing is sent: whether the object exists, and whether these credentials may do this, shows when it is used.
+
+    Args:
+        uri: the object, on S3.
+        method: "GET", "HEAD", "PUT" or "DELETE".
+        expires: seconds that the URL is good for, 1 to 604,800; less if the credentials themselves expire before.
+
+    Raises:
+        ValueError: another method, or `expires` out of bounds.
+        InvalidURIError: not an object on S3.
+        ConfigurationError: no credentials.
+    """
+    if method not in ("GET", "HEAD", "PUT", "DELETE"):
+        raise ValueError(f"method={method!r}: it must be GET, HEAD, PUT or DELETE")
+    target = parse(uri)
+    return store_for(target.scheme).presign(target, method, expires)
+
+
 # Folders...
 
 

@@ -68,6 +68,14 @@ def crc32c_text(value: int) -> str:
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
+def crc32_text(views: Iterable[memoryview]) -> str:
+    """The CRC-32 (of zip files and Ethernet) of some views one after the other, in base64 as S3 writes it."""
+    value = 0
+    for view in views:
+        value = crc32.iso_hdlc(view, value)
+    return base64.b64encode(value.to_bytes(4, "big")).decode()
+
+
 def md5_hex(views: Iterable[memoryview]) -> str:
     """The MD5 of some views one after the other, in hexadecimal; for comparison, not for security."""
     digest = hashlib.md5(usedforsecurity=False)

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import ClassVar, NamedTuple, TypedDict
 
+from s3dlio.errors import InvalidURIError
 from s3dlio.uri import URI
 
 
@@ -91,6 +92,27 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def writer(self, uri: URI) -> ObjectWriter:
         """A writer for the object. Does no I/O before its first call."""
+
+    async def copy(self, source: URI, target: URI, size: int) -> bool:  # noqa: ARG002
+        """Let the store itself copy an object, with its metadata, to another place of the same store.
+
+        Args:
+            source: the object.
+            target: the object to write; readers see the old one or the new one, whole.
+            size: bytes of the source, as they were when it was last looked at.
+
+        Returns:
+            False if the store cannot do that; nothing has happened then.
+        """
+        return False
+
+    def presign(self, uri: URI, method: str, expires: int) -> str:  # noqa: ARG002
+        """A URL with which anyone can make one request for an object, for so many seconds.
+
+        Raises:
+            InvalidURIError: the store has no such URLs.
+        """
+        raise InvalidURIError(f"{uri.text} cannot be presigned: only objects on S3 can", uri=uri.text)
 
     @abc.abstractmethod
     async def stat(self, uri: URI) -> ObjectInfo:

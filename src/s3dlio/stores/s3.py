@@ -1,10 +1,9 @@
 """s3:// — Amazon S3, and everything that speaks its REST API: MinIO, Ceph, SeaweedFS and others.
 
-This module knows the requests and what their answers mean; how they travel is `http`'s, how they are signed `auth`'s,
-and how large objects go in parts `cloud`'s. The section names follow the life of a request: the service, building,
-then one section per group of verbs, then errors.
+This module knows the requests. Where they go and how they are signed is `s3_service`'s, what refusals mean
+`s3_answers`'s, how large objects go in parts `cloud`'s. One section per group of verbs.
 
-Source: Amazon S3 API Reference; each request names its page.
+Source: Amazon S3 API Reference, https://docs.aws.amazon.com/AmazonS3/latest/API/; each request names its page.
 """
 
 from __future__ import annotations
@@ -12,185 +11,76 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import random
 import re
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
-from urllib.parse import unquote
+from typing import NamedTuple
+from urllib.parse import quote, unquote_plus
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from s3dlio import settings as settings_module
-from s3dlio.auth.aws_credentials import CredentialSource
-from s3dlio.auth.sigv4 import UNSIGNED_PAYLOAD, Signer, canonical_query, uri_encode
-from s3dlio.checksums import crc32c, crc32c_text, md5_hex
-from s3dlio.endpoints import Endpoint, Endpoints
-from s3dlio.errors import (
-    ConfigurationError,
-    IntegrityError,
-    ObjectNotFoundError,
-    PermissionDeniedError,
-    S3dlioError,
-    StoreTimeoutError,
-    StoreUnavailableError,
-)
-from s3dlio.http.address import Address, parse_endpoint, reached
-from s3dlio.http.client import TRANSIENT, Request, limits, send
+from s3dlio.auth.sigv4 import canonical_query
+from s3dlio.checksums import crc32_text, crc32c, crc32c_joined, crc32c_text, md5_hex
+from s3dlio.errors import IntegrityError, PermissionDeniedError, S3dlioError
+from s3dlio.http.client import Request, send
 from s3dlio.http.exchange import Response
-from s3dlio.http.framing import ResponseHead, request_head
-from s3dlio.operations import Sleep
-from s3dlio.settings import Settings
+from s3dlio.http.framing import ResponseHead
+from s3dlio.operations import Gather, Sleep
 from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore
+from s3dlio.stores.s3_answers import (
+    NAMESPACE,
+    TRANSIENT_CODES,
+    child_text,
+    children,
+    error_of,
+    parsed,
+    refusal,
+    region_of,
+)
+from s3dlio.stores.s3_service import S3Service, encoded_key
 from s3dlio.uri import URI
 
 _log = logging.getLogger("s3dlio")
 
-_TRANSIENT_CODES = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling"})
-_REGION_HEADER = "x-amz-bucket-region"
 _DELETE_AT_ONCE = 1000
 _COPY_AT_ONCE = 5 << 30  # bytes; more has to be copied in parts
+_COPY_PART = 512 << 20
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}")
-_UNSIGNED = frozenset({"Range", "If-Match"})
 _CHECKSUMMED = ("x-amz-checksum-mode", "ENABLED")
+_STORED_AS = ("Content-Type", "application/octet-stream")
 
 
-# The service...
+class Upload(NamedTuple):
+    """A multipart upload.
 
+    Attributes:
+        id: names it.
+        whole: the server keeps one checksum of the object as a whole, not one of the parts' checksums.
+    """
 
-class S3Service:
-    """The service that one state of the settings describes: endpoints, credentials, signers."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.limits = limits(settings)
-        self.is_aws = settings.s3_endpoints is None
-        self._regions: dict[str, str] = {}
-        self._signers: dict[tuple[str, str], Signer] = {}
-        self._addresses: dict[Address, Address] = {}
-        self._credentials = None
-        if not settings.s3_no_sign:
-            self._credentials = CredentialSource(
-                settings.aws_access_key_id,
-                settings.aws_secret_access_key,
-                settings.aws_session_token,
-                settings.aws_profile,
-            )
-        places = settings.s3_endpoints or f"https://s3.{self._default_region()}.amazonaws.com"
-        source = "S3_ENDPOINT_URIS or AWS_ENDPOINT_URL"
-        self.endpoints = Endpoints(
-            [Endpoint(*parse_endpoint(place, source)) for place in places.split(",")], settings.s3_load_balance
-        )
-
-    def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
-        """Where a request goes, and its head, signed now."""
-        bucket = request.container
-        address, path = self._place(bucket, request.path, endpoint)
-        headers = request.headers
-        authority = address.authority
-        length = sum(map(len, request.body))
-        unsigned: list[tuple[str, str]] = [("Host", authority)]
-        if length or request.method in ("PUT", "POST"):
-            unsigned.append(("Content-Length", str(length)))
-        if self._credentials is None:
-            fields = [*unsigned, *headers]
-        else:
-            # Of the others no one insists on a signature, and without them most requests sign the same fields.
-            to_sign = [field for field in headers if field[0] not in _UNSIGNED]
-            signed = self._signer(bucket, authority).sign(
-                request.method, path, request.query, to_sign, self._payload_hash(request)
-            )
-            fields = [*unsigned, *headers, *signed]
-        target = f"{path}?{request.query}" if request.query else path
-        if address.proxy is not None and not address.tls:
-            target = address.url + target
-            if address.proxy.authorization:
-                fields.append(("Proxy-Authorization", address.proxy.authorization))
-        return address, request_head(request.method, target, fields)
-
-    def is_transient(self, response: Response) -> bool:
-        """Whether an answer may be another one next time."""
-        status = response.head.status
-        if status < 300:
-            return False
-        if status in TRANSIENT:
-            return True
-        return status == 400 and error_of(response).code in _TRANSIENT_CODES
-
-    def redirected(self, request: Request, response: Response) -> bool:
-        """Whether the answer names a region that the bucket was not known to lie in; it is remembered."""
-        if response.head.status not in (301, 307, 400) or not request.container:
-            return False
-        region = response.head.headers.get(_REGION_HEADER) or error_of(response).region
-        if not region or self._region(request.container) == region:
-            return False
-        self._regions[request.container] = region
-        return True
-
-    def presign(self, uri: URI, method: str, expires: int) -> str:
-        """The URL with which anyone can make one request for an object."""
-        if self._credentials is None:
-            raise ConfigurationError("S3DLIO_NO_SIGN=1: without credentials there is nothing to presign with")
-        address, path = self._place(uri.container, encoded_key(uri), self.endpoints.choose())
-        signer = self._signer(uri.container, address.authority)
-        return address.url + signer.presign(method, path, expires=expires)
-
-    def _place(self, bucket: str, path: str, endpoint: Endpoint) -> tuple[Address, str]:
-        """The address and path of a request, by the addressing style."""
-        address = endpoint.address
-        style = self.settings.s3_addressing
-        virtual = bucket and (style == "virtual" or (style == "auto" and self.is_aws and "." not in bucket))
-        if self.is_aws and bucket and bucket in self._regions:
-            address = address._replace(host=f"s3.{self._regions[bucket]}.amazonaws.com")
-        if virtual:
-            address = address._replace(host=f"{bucket}.{address.host}")
-            path = f"{endpoint.path}/{path}"
-        else:
-            path = f"{endpoint.path}/{bucket}/{path}" if path else f"{endpoint.path}/{bucket}"
-        known = self._addresses.get(address)
-        if known is None:
-            known = self._addresses[address] = reached(address, self.settings)
-        return known, path
-
-    def _signer(self, bucket: str, authority: str) -> Signer:
-        assert self._credentials is not None
-        region = self._region(bucket)
-        credentials = self._credentials.current()
-        signer = self._signers.get((authority, region))
-        if signer is None or signer.credentials is not credentials:
-            signer = self._signers[authority, region] = Signer(credentials, region, authority)
-        return signer
-
-    def _region(self, bucket: str) -> str:
-        return self._regions.get(bucket) or self._default_region()
-
-    def _default_region(self) -> str:
-        return self.settings.aws_region or "us-east-1"
-
-    def _payload_hash(self, request: Request) -> str:
-        if not self.settings.s3_sign_payload:
-            return UNSIGNED_PAYLOAD
-        digest = hashlib.sha256()
-        for view in request.body:
-            digest.update(view)
-        return digest.hexdigest()
-
-
-class S3Error(NamedTuple):
-    """The error in an answer's body; empty fields where there is none, as in the answer to a HEAD."""
-
-    code: str
-    message: str
-    region: str
+    id: str
+    whole: bool
 
 
 class Uploaded(NamedTuple):
-    """What finishing a multipart upload needs of a part."""
+    """What finishing a multipart upload needs of a part.
+
+    Attributes:
+        etag: as the server gave it.
+        confirmed: the checksum that the server has confirmed, "" if it did not.
+        crc32c: of the part; 0 where the server copied it.
+        size: bytes.
+    """
 
     etag: str
-    checksum: str
+    confirmed: str
+    crc32c: int
+    size: int
 
 
 class S3Store(CloudStore):
@@ -219,7 +109,9 @@ class S3Store(CloudStore):
         return Request(uri.text, "GET", uri.container, encoded_key(uri), headers=headers)
 
     def version_of(self, head: ResponseHead) -> str:
-        return head.headers.get("etag", "")
+        etag = head.headers.get("etag", "")
+        # A weak one never matches an If-Match (RFC 9110, section 13.1.1).
+        return "" if etag.startswith("W/") else etag
 
     def whole_crc32c(self, head: ResponseHead) -> str | None:
         sent = head.headers.get("x-amz-checksum-crc32c")
@@ -228,6 +120,20 @@ class S3Store(CloudStore):
             return None
         # With a range that is just a part, S3 sends the checksum of that part.
         return sent if head.status == 200 or _is_whole(head.headers.get("content-range", "")) else None
+
+    def check_body(self, uri: URI, response: Response) -> None:
+        headers = response.head.headers
+        # What the vendor's SDKs upload has a CRC-32. SHA-1, SHA-256 and CRC-64 would take longer than the transfer.
+        sent = headers.get("x-amz-checksum-crc32")
+        if sent is None or "-" in sent or headers.get("x-amz-checksum-type") == "COMPOSITE":
+            return
+        if self.service().settings.verify_get and crc32_text([response.body]) != sent:
+            raise IntegrityError(
+                f"{uri.text} at {response.address.url}: the bytes received do not have the CRC-32 that the server sent"
+                " with them; read it again, and check the network and the server's disks",
+                uri=uri.text,
+                endpoint=response.address.url,
+            )
 
     async def stat(self, uri: URI) -> ObjectInfo:
         """HeadObject."""
@@ -267,15 +173,20 @@ class S3Store(CloudStore):
         raise self.refusal(response, uri.text)
 
     async def _head(self, uri: URI) -> Response:
-        return await send(
-            self.service(), Request(uri.text, "HEAD", uri.container, encoded_key(uri), headers=[_CHECKSUMMED])
-        )
+        request = Request(uri.text, "HEAD", uri.container, encoded_key(uri), headers=[_CHECKSUMMED])
+        response = await send(self.service(), request)
+        if response.head.status in (301, 400) and not region_of(response):
+            # There is no body to tell the region. Asked for the bucket itself, AWS tells it in the head (HeadBucket).
+            bucket = await send(self.service(), Request(uri.text, "HEAD", uri.container))
+            if region_of(bucket):
+                response = await send(self.service(), request)
+        return response
 
     # Writing (PutObject and multipart upload)...
 
     async def put_whole(self, uri: URI, data: list[memoryview]) -> None:
         checksum = crc32c_text(crc32c(data))
-        headers = [("Content-Type", "application/octet-stream"), ("x-amz-checksum-crc32c", checksum)]
+        headers = [_STORED_AS, ("x-amz-checksum-crc32c", checksum)]
         response = await self._expect(
             Request(uri.text, "PUT", uri.container, encoded_key(uri), headers=headers, body=data), 200
         )
@@ -283,52 +194,70 @@ class S3Store(CloudStore):
         if self.service().settings.put_verify:
             await self._verify(uri, sum(map(len, data)), response.head.headers.get("etag", ""), checksum)
 
-    async def begin_parts(self, uri: URI) -> str:
-        """CreateMultipartUpload; returns the upload's id."""
-        headers = [("Content-Type", "application/octet-stream"), ("x-amz-checksum-algorithm", "CRC32C")]
+    async def begin_parts(self, uri: URI) -> Upload:
+        """CreateMultipartUpload."""
+        wanted = [("x-amz-checksum-algorithm", "CRC32C"), ("x-amz-checksum-type", "FULL_OBJECT")]
+        return await self._begin(uri, [_STORED_AS, *wanted])
+
+    async def _begin(self, uri: URI, headers: list[tuple[str, str]]) -> Upload:
         response = await self._expect(self._request("POST", uri, [("uploads", "")], headers=headers), 200)
-        upload = _text(_parsed(response), "UploadId")
+        upload = child_text(parsed(response), "UploadId")
         if not upload:
             raise S3dlioError(f"{uri.text} at {response.address.url}: the answer names no upload", uri=uri.text)
-        return upload
+        return Upload(upload, response.head.headers.get("x-amz-checksum-type") == "FULL_OBJECT")
 
-    async def put_part(self, uri: URI, upload: str, number: int, data: list[memoryview]) -> Uploaded:
+    async def put_part(self, uri: URI, upload: Upload, number: int, data: list[memoryview]) -> Uploaded:
         """UploadPart."""
-        checksum = crc32c_text(crc32c(data))
-        request = self._request("PUT", uri, [("partNumber", str(number)), ("uploadId", upload)])
+        value = crc32c(data)
+        checksum = crc32c_text(value)
+        request = self._request("PUT", uri, [("partNumber", str(number)), ("uploadId", upload.id)])
         request.headers.append(("x-amz-checksum-crc32c", checksum))
         request.body = data
         response = await self._expect(request, 200)
         self._check_stored(uri, response, checksum, data)
-        confirmed = response.head.headers.get("x-amz-checksum-crc32c", "")
-        return Uploaded(response.head.headers.get("etag", ""), confirmed)
+        headers = response.head.headers
+        return Uploaded(headers.get("etag", ""), headers.get("x-amz-checksum-crc32c", ""), value, sum(map(len, data)))
 
-    async def finish_parts(self, uri: URI, upload: str, parts: list[Uploaded], size: int) -> None:
-        """CompleteMultipartUpload, which may answer 200 and still have failed, or 404 after it had succeeded."""
+    async def finish_parts(self, uri: URI, upload: Upload, parts: list[Uploaded], size: int) -> None:
+        """CompleteMultipartUpload."""
+        checksum = _crc32c_of_parts(parts) if upload.whole else None
+        etag = await self._complete(uri, upload, parts, size, checksum)
+        if self.service().settings.put_verify:
+            await self._verify(uri, size, etag, checksum)
+
+    async def _complete(self, uri: URI, upload: Upload, parts: list[Uploaded], size: int, checksum: str | None) -> str:
+        """Complete an upload and return the object's ETag.
+
+        The answer may be 200 and an error all the same, or 404 because an earlier try has succeeded.
+        """
         lines = []
         for number, part in enumerate(parts, 1):
-            checksum = f"<ChecksumCRC32C>{part.checksum}</ChecksumCRC32C>" if part.checksum else ""
-            lines.append(f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.etag)}</ETag>{checksum}</Part>")
-        body = f'<CompleteMultipartUpload xmlns="{_NAMESPACE}">{"".join(lines)}</CompleteMultipartUpload>'.encode()
-        request = self._request("POST", uri, [("uploadId", upload)], body=[memoryview(body)])
+            confirmed = f"<ChecksumCRC32C>{part.confirmed}</ChecksumCRC32C>" if part.confirmed else ""
+            lines.append(f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.etag)}</ETag>{confirmed}</Part>")
+        body = f'<CompleteMultipartUpload xmlns="{NAMESPACE}">{"".join(lines)}</CompleteMultipartUpload>'.encode()
+        headers = [("Content-Type", "application/xml"), ("x-amz-mp-object-size", str(size))]
+        if checksum is not None:
+            headers += [("x-amz-checksum-crc32c", checksum), ("x-amz-checksum-type", "FULL_OBJECT")]
+        request = self._request("POST", uri, [("uploadId", upload.id)], headers=headers, body=[memoryview(body)])
         response = await self._send_until_no_error_inside(request)
         if response.head.status == 200:
-            etag = _text(_parsed(response), "ETag") or ""
-        elif response.head.status == 404 and error_of(response).code == "NoSuchUpload":
+            result = parsed(response)
+            stored_checksum = child_text(result, "ChecksumCRC32C")
+            if checksum is not None and stored_checksum not in ("", checksum):
+                raise self._stored_wrong(uri, response)
+            return child_text(result, "ETag")
+        if response.head.status == 404 and error_of(response).code == "NoSuchUpload":
             # An earlier try of this request may have succeeded and its answer been lost.
-            etag = _etag_of_parts(parts)
             stored = await self._head(uri)
-            if stored.head.status != 200 or stored.head.length != size or not _same_etag(stored.head, etag):
-                raise self.refusal(response, uri.text)
-        else:
-            raise self.refusal(response, uri.text)
-        if self.service().settings.put_verify:
-            await self._verify(uri, size, etag, None)
+            etag = "" if _is_encrypted(stored.head) else _etag_of_parts(parts)
+            if stored.head.status == 200 and stored.head.length == size and _same_etag(stored.head, etag):
+                return etag
+        raise self.refusal(response, uri.text)
 
-    async def drop_parts(self, uri: URI, upload: str) -> None:
+    async def drop_parts(self, uri: URI, upload: Upload) -> None:
         """AbortMultipartUpload."""
         try:
-            response = await send(self.service(), self._request("DELETE", uri, [("uploadId", upload)]))
+            response = await send(self.service(), self._request("DELETE", uri, [("uploadId", upload.id)]))
         except S3dlioError as error:
             _log.warning("the parts of %s could not be dropped (a lifecycle rule can): %s", uri.text, error)
         else:
@@ -343,27 +272,28 @@ class S3Store(CloudStore):
             right = confirmed == checksum
         else:
             etag = headers.get("etag", "").strip('"')
-            encrypted = headers.get("x-amz-server-side-encryption") or headers.get(
-                "x-amz-server-side-encryption-customer-algorithm"
-            )
-            if not self.service().settings.put_etag or _MD5_ETAG.fullmatch(etag) is None or encrypted:
+            is_md5 = _MD5_ETAG.fullmatch(etag) is not None and not _is_encrypted(response.head)
+            if not is_md5 or not self.service().settings.put_etag:
                 return
             right = md5_hex(data) == etag
         if not right:
-            raise IntegrityError(
-                f"{uri.text} at {response.address.url}: the server stored other bytes than were sent; write it again,"
-                " and check the network and the server",
-                uri=uri.text,
-                endpoint=response.address.url,
-            )
+            raise self._stored_wrong(uri, response)
+
+    def _stored_wrong(self, uri: URI, response: Response) -> IntegrityError:
+        return IntegrityError(
+            f"{uri.text} at {response.address.url}: the server stored other bytes than were sent; write it again,"
+            " and check the network and the server",
+            uri=uri.text,
+            endpoint=response.address.url,
+        )
 
     async def _verify(self, uri: URI, size: int, etag: str, checksum: str | None) -> None:
         """Ask for what is stored, and compare."""
         stored = await self._head(uri)
         if stored.head.status != 200:
             raise self.refusal(stored, uri.text)
-        kept = stored.head.headers.get("x-amz-checksum-crc32c")
-        wrong_checksum = checksum is not None and kept is not None and kept != checksum
+        kept = stored.head.headers.get("x-amz-checksum-crc32c", "-")  # a "-": of the parts' checksums, or none
+        wrong_checksum = checksum is not None and "-" not in kept and kept != checksum
         if stored.head.length != size or wrong_checksum or not _same_etag(stored.head, etag):
             raise IntegrityError(
                 f"{uri.text} at {stored.address.url}: {size} bytes were written, and {stored.head.length} bytes with"
@@ -381,44 +311,54 @@ class S3Store(CloudStore):
             if response.head.status != 200 or not error.code:
                 return response
             tries += 1
-            if error.code not in _TRANSIENT_CODES or tries > self.service().settings.retries:
+            if error.code not in TRANSIENT_CODES or tries > self.service().settings.retries:
                 raise self.refusal(response, request.uri)
-            await Sleep(min(5.0, 0.2 * 2**tries))
+            await Sleep(_wait(tries))
 
     # Listing (ListObjectsV2)...
 
     async def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
         prefix = uri.folder_key
         async for page in self._list(uri, "" if recursive else "/"):
-            names = [unquote(_text(item, "Key") or "") for item in _all(page, "Contents")]
-            folders = [unquote(_text(item, "Prefix") or "") for item in _all(page, "CommonPrefixes")]
-            yield [name[len(prefix) :] for name in (*names, *folders) if name != prefix]
+            decoded = _decoder(page)
+            names = [decoded(child_text(item, "Key")) for item in children(page, "Contents")]
+            names += [decoded(child_text(item, "Prefix")) for item in children(page, "CommonPrefixes")]
+            below = [name[len(prefix) :] for name in names if name != prefix]
+            if below:
+                yield below
 
     async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
         prefix = uri.folder_key
         async for page in self._list(uri, ""):
-            found = [(unquote(_text(item, "Key") or ""), item) for item in _all(page, "Contents")]
-            yield [Entry(key[len(prefix) :], int(_text(item, "Size") or 0)) for key, item in found if key != prefix]
+            decoded = _decoder(page)
+            found = [(decoded(child_text(item, "Key")), item) for item in children(page, "Contents")]
+            below = [Entry(key[len(prefix) :], int(child_text(item, "Size"))) for key, item in found if key != prefix]
+            if below:
+                yield below
 
     async def is_prefix(self, uri: URI) -> bool:
-        async for page in self._list(uri, "", most=1):
-            if _all(page, "Contents"):
-                return True
-        return False
+        pages = self._list(uri, "", most=1)
+        try:
+            async for page in pages:  # a page may be empty and others follow
+                if children(page, "Contents"):
+                    return True
+            return False
+        finally:
+            await pages.aclose()
 
     async def _list(self, uri: URI, delimiter: str, most: int = 1000) -> AsyncGenerator[ET.Element, None]:
         query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(most)), ("prefix", uri.folder_key)]
         if delimiter:
             query.append(("delimiter", delimiter))
-        token: str | None = None
+        token = ""
         while True:
-            more = [("continuation-token", token)] if token is not None else []
+            more = [("continuation-token", token)] if token else []
             request = Request(uri.text, "GET", uri.container, query=canonical_query([*query, *more]))
-            page = _parsed(await self._expect(request, 200))
+            page = parsed(await self._expect(request, 200))
             yield page
-            if _text(page, "IsTruncated") != "true" or most == 1:
+            if child_text(page, "IsTruncated") != "true":
                 return
-            before, token = token, _text(page, "NextContinuationToken")
+            before, token = token, child_text(page, "NextContinuationToken")
             if not token or token == before:
                 raise S3dlioError(f"the listing of {uri.text} says that it goes on, but not where", uri=uri.text)
 
@@ -432,7 +372,8 @@ class S3Store(CloudStore):
 
     async def delete_prefix(self, uri: URI) -> None:
         async for page in self._list(uri, ""):
-            keys = [unquote(_text(item, "Key") or "") for item in _all(page, "Contents")]
+            decoded = _decoder(page)
+            keys = [decoded(child_text(item, "Key")) for item in children(page, "Contents")]
             # What XML cannot hold has to go one by one.
             for key in filter(_NOT_XML.search, keys):
                 await self.delete(uri.with_key(key))
@@ -441,10 +382,34 @@ class S3Store(CloudStore):
                 await self._delete_keys(uri, keys[start : start + _DELETE_AT_ONCE])
 
     async def _delete_keys(self, uri: URI, keys: list[str]) -> None:
-        objects = "".join(f"<Object><Key>{_escaped(key)}</Key></Object>" for key in keys)
-        body = f'<Delete xmlns="{_NAMESPACE}"><Quiet>true</Quiet>{objects}</Delete>'.encode()
+        """DeleteObjects, which answers 200 and reports errors key by key; again for those that may pass."""
+        tries = 0
+        while keys:
+            response = await self._expect(self._delete_request(uri, keys), 200)
+            failed = {}
+            for error in children(parsed(response), "Error"):
+                code = child_text(error, "Code")
+                if code != "NoSuchKey":
+                    failed[child_text(error, "Key")] = code, child_text(error, "Message")
+            lasting = {key: why for key, why in failed.items() if why[0] not in TRANSIENT_CODES}
+            tries += 1
+            if lasting or (failed and tries > self.service().settings.retries):
+                key, (code, message) = next(iter((lasting or failed).items()))
+                kind = PermissionDeniedError if code == "AccessDenied" else S3dlioError
+                raise kind(
+                    f"{len(failed)} of {len(keys)} objects were not deleted, the first s3://{uri.container}/{key}:"
+                    f" {code} {message} at {response.address.url}",
+                    uri=uri.text,
+                    endpoint=response.address.url,
+                )
+            keys = list(failed)
+            if keys:
+                await Sleep(_wait(tries))
+
+    def _delete_request(self, uri: URI, keys: list[str]) -> Request:
+        body = _delete_document(keys)
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        request = Request(
+        return Request(
             uri.text,
             "POST",
             uri.container,
@@ -452,29 +417,69 @@ class S3Store(CloudStore):
             headers=[("Content-MD5", digest), ("Content-Type", "application/xml")],
             body=[memoryview(body)],
         )
-        response = await self._expect(request, 200)
-        failed = _all(_parsed(response), "Error")
-        if failed:
-            code, key = _text(failed[0], "Code") or "", _text(failed[0], "Key") or ""
-            message = f"{len(failed)} of {len(keys)} objects were not deleted, the first s3://{uri.container}/{key}"
-            why = f"{message}: {code} {_text(failed[0], 'Message') or ''} at {response.address.url}"
-            kind = PermissionDeniedError if code == "AccessDenied" else S3dlioError
-            raise kind(why, uri=uri.text, endpoint=response.address.url)
 
-    # Buckets and copies...
+    # Copies (CopyObject, UploadPartCopy)...
 
     async def copy(self, source: URI, target: URI, size: int) -> bool:
-        """CopyObject: let the server copy; False if the object is too large for that."""
+        if source[:3] == target[:3]:
+            return True  # which S3 refuses to do
         if size > _COPY_AT_ONCE:
-            return False
-        place = f"/{source.container}/{encoded_key(source)}"
-        request = Request(
-            target.text, "PUT", target.container, encoded_key(target), headers=[("x-amz-copy-source", place)]
-        )
+            return await self._copy_in_parts(source, target)
+        request = self._request("PUT", target, [], headers=[_copied_from(source)])
         response = await self._send_until_no_error_inside(request)
+        if response.head.status == 501:
+            return False
         if response.head.status != 200:
-            raise self.refusal(response, source.text)
+            raise self._copy_refusal(response, source, target)
         return True
+
+    async def _copy_in_parts(self, source: URI, target: URI) -> bool:
+        found = await self.stat(source)
+        size, etag = found["size"], found["etag"] or ""
+        part = _COPY_PART
+        while -(-size // part) > self.most_parts:
+            part *= 2
+        kept = [(f"x-amz-meta-{name}", value) for name, value in found["metadata"].items()]
+        upload = await self._begin(target, [("Content-Type", found["content_type"] or _STORED_AS[1]), *kept])
+        try:
+            parts = [Uploaded("", "", 0, 0)] * -(-size // part)
+
+            async def copy(index: int) -> None:
+                start, stop = index * part, min(size, (index + 1) * part)
+                parts[index] = await self._copy_part(source, target, upload, index + 1, start, stop, etag)
+
+            await Gather(map(copy, range(len(parts))), settings_module.current().parts_in_flight)
+            # Not every server heeds the condition on the ETag (Ceph 16 does not): look once more, before it is whole.
+            if (await self.stat(source))["etag"] != found["etag"]:
+                raise IntegrityError(f"{source.text} was replaced while it was copied; copy it again", uri=source.text)
+            await self._complete(target, upload, parts, size, None)
+        except BaseException:
+            await self.drop_parts(target, upload)
+            raise
+        return True
+
+    async def _copy_part(
+        self, source: URI, target: URI, upload: Upload, number: int, start: int, stop: int, etag: str
+    ) -> Uploaded:
+        """UploadPartCopy."""
+        headers = [
+            _copied_from(source),
+            ("x-amz-copy-source-range", f"bytes={start}-{stop - 1}"),
+            ("x-amz-copy-source-if-match", f'"{etag}"'),
+        ]
+        request = self._request("PUT", target, [("partNumber", str(number)), ("uploadId", upload.id)], headers=headers)
+        response = await self._send_until_no_error_inside(request)
+        if response.head.status == 412:
+            raise IntegrityError(f"{source.text} was replaced while it was copied; copy it again", uri=source.text)
+        if response.head.status != 200:
+            raise self._copy_refusal(response, source, target)
+        return Uploaded(child_text(parsed(response), "ETag"), "", 0, stop - start)
+
+    def _copy_refusal(self, response: Response, source: URI, target: URI) -> S3dlioError:
+        about_source = error_of(response).code in ("NoSuchKey", "InvalidObjectState")
+        return self.refusal(response, (source if about_source else target).text)
+
+    # Buckets...
 
     async def make_bucket(self, uri: URI) -> None:
         """CreateBucket. One that is ours already is fine."""
@@ -482,24 +487,40 @@ class S3Store(CloudStore):
         body = b""
         if service.is_aws and service.settings.aws_region not in (None, "us-east-1"):
             place = f"<LocationConstraint>{escape(service.settings.aws_region or '')}</LocationConstraint>"
-            body = f'<CreateBucketConfiguration xmlns="{_NAMESPACE}">{place}</CreateBucketConfiguration>'.encode()
+            body = f'<CreateBucketConfiguration xmlns="{NAMESPACE}">{place}</CreateBucketConfiguration>'.encode()
         response = await send(service, Request(uri.text, "PUT", uri.container, body=[memoryview(body)]))
         if response.head.status != 200 and error_of(response).code != "BucketAlreadyOwnedByYou":
             raise self.refusal(response, uri.text)
 
     async def remove_bucket(self, uri: URI) -> None:
-        """DeleteBucket; it has to be empty."""
+        """DeleteBucket, of an empty one only.
+
+        Raises:
+            S3dlioError: there is something in it.
+        """
+        # S3 itself refuses to delete a bucket that is not empty; SeaweedFS deletes all that is in it.
+        if await self.is_prefix(uri.with_key("")):
+            raise S3dlioError(f"{uri.text} is not empty: delete what is in it first", uri=uri.text)
         response = await send(self.service(), Request(uri.text, "DELETE", uri.container))
         if response.head.status not in (200, 204):
             raise self.refusal(response, uri.text)
 
     async def buckets(self) -> list[str]:
         """ListBuckets: the names of our buckets."""
-        page = _parsed(await self._expect(Request("s3://", "GET", ""), 200))
-        return [_text(item, "Name") or "" for group in _all(page, "Buckets") for item in _all(group, "Bucket")]
+        names: list[str] = []
+        token = ""
+        while True:
+            query = canonical_query([("continuation-token", token)] if token else [])
+            page = parsed(await self._expect(Request("s3://", "GET", "", query=query), 200))
+            for group in children(page, "Buckets"):
+                names += [child_text(item, "Name") for item in children(group, "Bucket")]
+            before, token = token, child_text(page, "ContinuationToken")
+            if not token or token == before:
+                return names
+
+    # Presigning...
 
     def presign(self, uri: URI, method: str, expires: int) -> str:
-        """See `api.presign`."""
         self.require_key(uri)
         return self.service().presign(uri, method, expires)
 
@@ -531,63 +552,34 @@ class S3Store(CloudStore):
         return response
 
     def refusal(self, response: Response, uri: str) -> S3dlioError:
-        status = response.head.status
-        error = error_of(response)
-        said = f"{error.code} {error.message}".strip() or response.head.reason
-        message = f"{uri} at {response.address.url}: {status} {said}".strip()
-        where: dict[str, Any] = {"uri": uri, "endpoint": response.address.url, "status": status}
-        if status == 404:
-            what = {
-                "NoSuchBucket": "there is no such bucket: check its name and the endpoint",
-                "NoSuchUpload": "the upload has been aborted: write the object again",
-            }
-            return ObjectNotFoundError(f"{message}; {what.get(error.code, 'there is no such object')}", **where)
-        if status in (401, 403):
-            return PermissionDeniedError(f"{message}; {_WHY_REFUSED.get(error.code, _CHECK_POLICY)}", **where)
-        if status in (301, 307):
-            region = response.head.headers.get(_REGION_HEADER, "") or error.region
-            hint = f" AWS_REGION={region}" if region else " AWS_REGION or the endpoint"
-            return ConfigurationError(f"{message}; the bucket is elsewhere: set{hint}", **where)
-        if status in (408, 504):
-            return StoreTimeoutError(f"{message}; the service takes too long, try again later", **where)
-        if status in TRANSIENT:
-            return StoreUnavailableError(f"{message}; the service cannot answer now, try again later", **where)
-        return S3dlioError(message, **where)
+        return refusal(response, uri)
 
 
-_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-_CHECK_POLICY = "check the credentials, and that they may do this with this bucket (s3:GetObject, s3:PutObject …)"
-_WHY_REFUSED = {
-    "InvalidAccessKeyId": "the service does not know this access key: check AWS_ACCESS_KEY_ID and the endpoint",
-    "SignatureDoesNotMatch": "the secret key is wrong: check AWS_SECRET_ACCESS_KEY",
-    "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
-    "ExpiredToken": "the session has expired: get new credentials",
-    "InvalidToken": "the session token is not valid: check AWS_SESSION_TOKEN",
-}
+def _delete_document(keys: list[str]) -> bytes:
+    objects = "".join(f"<Object><Key>{_escaped(key)}</Key></Object>" for key in keys)
+    return f'<Delete xmlns="{NAMESPACE}"><Quiet>true</Quiet>{objects}</Delete>'.encode()
 
 
-def error_of(response: Response) -> S3Error:
-    """The error that an answer carries in its body, whatever its status."""
-    body = bytes(response.body[:65536])
-    if b"<Error" not in body:
-        return S3Error("", "", "")
-    try:
-        root = ET.fromstring(body)
-    except ET.ParseError:
-        return S3Error("", "", "")
-    if root.tag.rpartition("}")[2] != "Error":
-        return S3Error("", "", "")
-    return S3Error(_text(root, "Code") or "", _text(root, "Message") or "", _text(root, "Region") or "")
+def _copied_from(source: URI) -> tuple[str, str]:
+    return "x-amz-copy-source", f"/{quote(source.container, safe='')}/{encoded_key(source)}"
 
 
-def encoded_key(uri: URI) -> str:
-    """The key as it stands in a request's path."""
-    return uri_encode(uri.key)
+def _wait(tries: int) -> float:
+    """Seconds before an error inside an answer is hoped to have passed."""
+    return random.uniform(0, min(5.0, 0.1 * 2**tries))
 
 
 def _escaped(key: str) -> str:
     """A key as XML text."""
     return escape(key, {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;"})
+
+
+def _decoder(page: ET.Element) -> Callable[[str], str]:
+    """How the keys of a listing are to be read: servers that do not know encoding-type send them as they are.
+
+    The encoding is that of forms: a "+" is a blank.
+    """
+    return unquote_plus if child_text(page, "EncodingType") == "url" else str
 
 
 def _is_whole(content_range: str) -> bool:
@@ -603,6 +595,11 @@ def _same_etag(head: ResponseHead, etag: str) -> bool:
     return not stored or not etag or stored == etag.strip('"')
 
 
+def _is_encrypted(head: ResponseHead) -> bool:
+    """Whether an ETag may be another one than the MD5 because the server encrypts what it stores."""
+    return any(name.startswith("x-amz-server-side-encryption") for name in head.headers)
+
+
 def _etag_of_parts(parts: list[Uploaded]) -> str:
     """The ETag of the object that parts make, where theirs are MD5 sums; else ""."""
     etags = [part.etag.strip('"') for part in parts]
@@ -611,22 +608,9 @@ def _etag_of_parts(parts: list[Uploaded]) -> str:
     return f"{hashlib.md5(bytes.fromhex(''.join(etags)), usedforsecurity=False).hexdigest()}-{len(etags)}"
 
 
-# XML, whatever namespace a server puts it into...
-
-
-def _parsed(response: Response) -> ET.Element:
-    try:
-        return ET.fromstring(bytes(response.body))
-    except ET.ParseError as error:
-        raise S3dlioError(
-            f"{response.address.url} sent an answer that is not XML ({error}): check that it is an S3 endpoint",
-            endpoint=response.address.url,
-        ) from None
-
-
-def _all(element: ET.Element, name: str) -> list[ET.Element]:
-    return element.findall(f"{{*}}{name}")
-
-
-def _text(element: ET.Element, name: str) -> str | None:
-    return element.findtext(f"{{*}}{name}")
+def _crc32c_of_parts(parts: list[Uploaded]) -> str:
+    """The CRC32C of the object that parts make."""
+    value = 0
+    for part in parts:
+        value = crc32c_joined(value, part.crc32c, part.size)
+    return crc32c_text(value)

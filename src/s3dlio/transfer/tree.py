@@ -1,7 +1,8 @@
 """Copies of objects and of trees, from any protocol to any.
 
-An object is read in chunks, all of one version of it, and written through the target's writer: memory stays at a few
-chunks whatever the size, and a copy that fails leaves the target as it was. A tree is copied while it is listed,
+A store that can copy an object of its own to another of its places does so itself. Otherwise the object is read in
+chunks, all of one version of it, and written through the target's writer: memory stays at a few chunks whatever the
+size, and a copy that fails leaves the target as it was. A tree is copied while it is listed,
 several objects at a time.
 """
 
@@ -66,14 +67,21 @@ def copy(
         size = run(source_store.stat(source))["size"]
         report.found(size)
         report.found_all()
-        jobs = iter([(source, _object_target(source, target))])
+        jobs = iter([(source, _object_target(source, target), size)])
 
     for_each(jobs, lambda job: run(_copy_object(*job, report), stopping), THREADS, stopped=stopping)
 
 
-async def _copy_object(source: URI, target: URI, report: _Reporter) -> None:
+async def _copy_object(source: URI, target: URI, size: int, report: _Reporter) -> None:
+    source_store = store_for(source.scheme)
+    if source.scheme == target.scheme:
+        report.moved(source, 0)  # a caller that stops here finds nothing at the target
+        if await source_store.copy(source, target, size):
+            report.moved(source, size)
+            report.finished(source)
+            return
     writer = store_for(target.scheme).writer(target)
-    chunks = store_for(source.scheme).chunks(source, CHUNK)
+    chunks = source_store.chunks(source, CHUNK)
     try:
         async for chunk in chunks:
             await writer.write(chunk)
@@ -88,7 +96,7 @@ async def _copy_object(source: URI, target: URI, report: _Reporter) -> None:
     report.finished(source)
 
 
-def _tree(source: URI, target: URI, report: _Reporter) -> Iterator[tuple[URI, URI]]:
+def _tree(source: URI, target: URI, report: _Reporter) -> Iterator[tuple[URI, URI, int]]:
     pages = iterate(store_for(source.scheme).entries(source))
     page = next(pages, None)
     if page is None and not run(store_for(source.scheme).is_prefix(source)):
@@ -96,13 +104,15 @@ def _tree(source: URI, target: URI, report: _Reporter) -> Iterator[tuple[URI, UR
             f"there is neither an object nor a folder {source.text}: check its name", uri=source.text
         )
     while page is not None:
+        if target.scheme in FILE_SCHEMES:  # an object whose name ends in "/" only says that there is a folder
+            page = [entry for entry in page if entry.size or not entry.relative.endswith("/")]
         for entry in page:
             report.found(entry.size)
         following = next(pages, None)  # before the last of this page goes out: its end must find the totals known
         if following is None:
             report.found_all()
         for entry in page:
-            yield source.with_key(source.folder_key + entry.relative), target.child(entry.relative)
+            yield source.with_key(source.folder_key + entry.relative), target.child(entry.relative), entry.size
         page = following
 
 

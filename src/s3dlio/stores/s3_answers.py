@@ -1,0 +1,190 @@
+"""What S3's answers say: XML, the error in a body, and the exception that it becomes.
+
+An error is known by its code, not by its status: S3 sends errors with status 200 (CompleteMultipartUpload, CopyObject
+after they have begun to answer) and expired credentials with 400. A HEAD has no body, so there only the status is left.
+
+Source: Amazon S3 API Reference, "Error responses", https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+from s3dlio.errors import (
+    ConfigurationError,
+    IntegrityError,
+    InvalidURIError,
+    ObjectNotFoundError,
+    PermissionDeniedError,
+    S3dlioError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from s3dlio.http.client import TRANSIENT
+from s3dlio.http.exchange import Response
+
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+TRANSIENT_CODES = frozenset(
+    {
+        "BadDigest",  # damaged on its way: the memory it was sent from is right
+        "InternalError",
+        "OperationAborted",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "XAmzContentChecksumMismatch",
+        "XAmzContentSHA256Mismatch",
+    }
+)
+"""Errors that may have gone when the same is asked again, whatever their status."""
+
+_MOST_ERROR_BYTES = 65536
+_REGION = re.compile(r"[a-z0-9-]{1,40}")
+_AWS_HOST = re.compile(r"(?:.*\.)?s3(?:[.-]dualstack)?(?:[.-]([a-z0-9-]+))?\.amazonaws\.com(?:\.cn)?")
+
+
+class S3Error(NamedTuple):
+    """The error in an answer's body; empty fields where there is none, as in the answer to a HEAD.
+
+    Attributes:
+        code: what is wrong, in one word.
+        message: the same in a sentence.
+        region: where the bucket is, if it is not here.
+    """
+
+    code: str = ""
+    message: str = ""
+    region: str = ""
+
+
+def error_of(response: Response) -> S3Error:
+    """The error that an answer carries in its body, whatever its status."""
+    body = bytes(response.body[:_MOST_ERROR_BYTES])
+    if b"<Error" not in body:
+        return S3Error()
+    try:
+        root = ET.fromstring(body.lstrip())
+    except ET.ParseError:
+        return S3Error()
+    if root.tag.rpartition("}")[2] != "Error":
+        return S3Error()
+    return S3Error(child_text(root, "Code"), child_text(root, "Message"), _region(root))
+
+
+def region_of(response: Response) -> str:
+    """The region that an answer says the bucket is in; "" if it says nothing."""
+    region = response.head.headers.get("x-amz-bucket-region") or error_of(response).region
+    return region if _REGION.fullmatch(region) else ""
+
+
+def _region(error: ET.Element) -> str:
+    named = child_text(error, "Region")
+    if named:
+        return named
+    # A redirection may name the endpoint alone; the oldest one, without a region, is that of us-east-1.
+    match = _AWS_HOST.fullmatch(child_text(error, "Endpoint"))
+    return (match[1] or "us-east-1") if match is not None else ""
+
+
+# XML, whatever namespace a server puts it into...
+
+
+def parsed(response: Response) -> ET.Element:
+    """The body of an answer as XML. Blanks before it, with which S3 keeps a connection alive, are passed over.
+
+    Raises:
+        S3dlioError: it is something else.
+    """
+    try:
+        return ET.fromstring(bytes(response.body).lstrip())
+    except ET.ParseError as error:
+        raise S3dlioError(
+            f"{response.address.url} sent an answer that is not XML ({error}): check that it is an S3 endpoint",
+            endpoint=response.address.url,
+        ) from None
+
+
+def children(element: ET.Element, name: str) -> list[ET.Element]:
+    """The children of that name."""
+    return element.findall(f"{{*}}{name}")
+
+
+def child_text(element: ET.Element, name: str) -> str:
+    """The text of the first child of that name; "" if there is none."""
+    return element.findtext(f"{{*}}{name}") or ""
+
+
+# Refusals...
+
+_SIGN_AGAIN = "the session has expired: get new credentials"
+_ELSEWHERE = "the bucket is in another region: set AWS_REGION{region}, or the endpoint"
+_LATER = "the service cannot answer now, try again later"
+_CHECK_POLICY = (
+    "check the credentials, and that they may do this with this bucket (s3:GetObject, s3:PutObject …); without"
+    " s3:ListBucket an object that is missing is refused in the same way"
+)
+_DAMAGED = "what arrived are not the bytes that were sent: check the network, then write it again"
+
+_BY_CODE: dict[str, tuple[type[S3dlioError], str]] = {
+    "AuthorizationHeaderMalformed": (ConfigurationError, _ELSEWHERE),
+    "BadDigest": (IntegrityError, _DAMAGED),
+    "BucketAlreadyExists": (S3dlioError, "somebody else has a bucket of that name: choose another"),
+    "BucketNotEmpty": (S3dlioError, "delete what is in the bucket first"),
+    "ExpiredToken": (PermissionDeniedError, _SIGN_AGAIN),
+    "IllegalLocationConstraintException": (ConfigurationError, _ELSEWHERE),
+    "InternalError": (StoreUnavailableError, _LATER),
+    "InvalidAccessKeyId": (
+        PermissionDeniedError,
+        "the service does not know this access key: check AWS_ACCESS_KEY_ID and the endpoint",
+    ),
+    "InvalidBucketName": (InvalidURIError, "no bucket can have that name"),
+    "InvalidObjectState": (S3dlioError, "the object is archived: restore it first"),
+    "InvalidToken": (PermissionDeniedError, "the session token is not valid: check AWS_SESSION_TOKEN"),
+    "InvalidURI": (InvalidURIError, "the service takes no such key"),
+    "KeyTooLongError": (InvalidURIError, "a key has at most 1,024 bytes"),
+    "MethodNotAllowed": (S3dlioError, "the service does not allow this here; a delete marker, for one, has no content"),
+    "NoSuchBucket": (ObjectNotFoundError, "there is no such bucket: check its name and the endpoint"),
+    "NoSuchUpload": (ObjectNotFoundError, "the upload has been aborted: write the object again"),
+    "PermanentRedirect": (ConfigurationError, _ELSEWHERE),
+    "RequestTimeTooSkewed": (PermissionDeniedError, "this machine's clock is wrong: set it"),
+    "RequestTimeout": (StoreTimeoutError, "the service got no data for too long: check the network"),
+    "ServiceUnavailable": (StoreUnavailableError, _LATER),
+    "SignatureDoesNotMatch": (PermissionDeniedError, "the secret key is wrong: check AWS_SECRET_ACCESS_KEY"),
+    "SlowDown": (StoreUnavailableError, "too many requests: keep fewer in flight, or try again later"),
+    "TemporaryRedirect": (ConfigurationError, _ELSEWHERE),
+    "TokenRefreshRequired": (PermissionDeniedError, _SIGN_AGAIN),
+    "XAmzContentChecksumMismatch": (IntegrityError, _DAMAGED),
+    "XAmzContentSHA256Mismatch": (IntegrityError, _DAMAGED),
+}
+
+
+def refusal(response: Response, uri: str) -> S3dlioError:
+    """The exception for an answer that is none of the expected ones."""
+    status = response.head.status
+    error = error_of(response)
+    kind, hint = _BY_CODE.get(error.code) or _by_status(status)
+    region = region_of(response)
+    said = f"{error.code} {error.message}".strip() or response.head.reason
+    message = f"{uri} at {response.address.url}: {status} {said}".strip()
+    if hint:
+        message += "; " + hint.format(region=f"={region}" if region else "")
+    return kind(message, uri=uri, endpoint=response.address.url, status=status)
+
+
+def _by_status(status: int) -> tuple[type[S3dlioError], str]:
+    if status == 404:
+        return ObjectNotFoundError, "there is no such object, or no such bucket"
+    if status in (401, 403):
+        return PermissionDeniedError, _CHECK_POLICY
+    if status in (301, 307):
+        return ConfigurationError, _ELSEWHERE
+    if status in (408, 504):
+        return StoreTimeoutError, "the service takes too long, try again later"
+    if status in TRANSIENT:
+        return StoreUnavailableError, _LATER
+    return S3dlioError, ""

@@ -1,0 +1,167 @@
+"""Where S3's requests go, and how they are signed: the service that one state of the settings describes.
+
+Addresses. With endpoints in the settings, requests go there, the bucket in the path. Without any the service is AWS:
+the host follows from the region, and the bucket is a part of it, unless no host name or no wildcard certificate could
+hold it (a dot, a capital, an underscore). S3_ADDRESSING_STYLE says otherwise.
+
+Regions. The region of the settings holds until an answer names another one for a bucket; that is remembered, so that
+a bucket elsewhere costs one request more, once.
+
+Source: Amazon S3 User Guide, "Virtual hosting of general purpose buckets" and "Bucket naming rules".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from urllib.parse import quote
+
+from s3dlio.auth.aws_credentials import CredentialSource
+from s3dlio.auth.sigv4 import UNSIGNED_PAYLOAD, Signer, uri_encode
+from s3dlio.endpoints import Endpoint, Endpoints
+from s3dlio.errors import ConfigurationError
+from s3dlio.http.address import Address, parse_endpoint, reached
+from s3dlio.http.client import TRANSIENT, Request, limits
+from s3dlio.http.exchange import Response
+from s3dlio.http.framing import request_head
+from s3dlio.settings import Settings
+from s3dlio.stores.s3_answers import TRANSIENT_CODES, error_of, region_of
+from s3dlio.uri import URI
+
+_UNSIGNED = frozenset({"Range", "If-Match"})
+_HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_HOST_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+class S3Service:
+    """See `http.client.Service`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.limits = limits(settings)
+        self.is_aws = settings.s3_endpoints is None
+        self._regions: dict[str, str] = {}
+        self._signers: dict[tuple[str, str], Signer] = {}
+        self._places: dict[tuple[str, Endpoint], tuple[Address, str]] = {}
+        self._credentials = None
+        if not settings.s3_no_sign:
+            self._credentials = CredentialSource(
+                settings.aws_access_key_id,
+                settings.aws_secret_access_key,
+                settings.aws_session_token,
+                settings.aws_profile,
+            )
+        places = settings.s3_endpoints or f"https://{_aws_host(self._default_region())}"
+        source = "S3_ENDPOINT_URIS or AWS_ENDPOINT_URL"
+        self.endpoints = Endpoints(
+            [Endpoint(*parse_endpoint(place, source)) for place in places.split(",")], settings.s3_load_balance
+        )
+
+    def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
+        """Where a request goes, and its head, signed now."""
+        bucket = request.container
+        address, path = self._place(bucket, request.path, endpoint)
+        headers = request.headers
+        authority = address.authority
+        length = sum(map(len, request.body))
+        unsigned: list[tuple[str, str]] = [("Host", authority)]
+        if length or request.method in ("PUT", "POST"):
+            unsigned.append(("Content-Length", str(length)))
+        if self._credentials is None:
+            fields = [*unsigned, *headers]
+        else:
+            # Of the others no one insists on a signature, and without them most requests sign the same fields.
+            to_sign = [field for field in headers if field[0] not in _UNSIGNED]
+            signed = self._signer(bucket, authority).sign(
+                request.method, path, request.query, to_sign, self._payload_hash(request)
+            )
+            fields = [*unsigned, *headers, *signed]
+        target = f"{path}?{request.query}" if request.query else path
+        if address.proxy is not None and not address.tls:
+            target = address.url + target
+            if address.proxy.authorization:
+                fields.append(("Proxy-Authorization", address.proxy.authorization))
+        return address, request_head(request.method, target, fields)
+
+    def is_transient(self, response: Response) -> bool:
+        """Whether an answer may be another one next time."""
+        status = response.head.status
+        if status in TRANSIENT:
+            return True
+        return status in (400, 409) and error_of(response).code in TRANSIENT_CODES
+
+    def redirected(self, request: Request, response: Response) -> bool:
+        """Whether the answer names a region that the bucket was not known to lie in; it is remembered."""
+        bucket = request.container
+        if response.head.status not in (301, 307, 400) or not bucket:
+            return False
+        region = region_of(response)
+        if not region or self._region(bucket) == region:
+            return False
+        self._regions[bucket] = region
+        self._places = {key: place for key, place in self._places.items() if key[0] != bucket}
+        return True
+
+    def presign(self, uri: URI, method: str, expires: int) -> str:
+        """The URL with which anyone can make one request for an object."""
+        if self._credentials is None:
+            raise ConfigurationError("S3DLIO_NO_SIGN=1: without credentials there is nothing to presign with")
+        address, path = self._place(uri.container, encoded_key(uri), self.endpoints.choose())
+        signer = self._signer(uri.container, address.authority)
+        return address.url + signer.presign(method, path, expires=expires)
+
+    def _place(self, bucket: str, path: str, endpoint: Endpoint) -> tuple[Address, str]:
+        """The address and the path of a request."""
+        known = self._places.get((bucket, endpoint))
+        if known is None:
+            known = self._places[bucket, endpoint] = self._bucket_place(bucket, endpoint)
+        address, folder = known
+        if path or not bucket:
+            return address, folder + path
+        return address, folder.removesuffix("/") or "/"
+
+    def _bucket_place(self, bucket: str, endpoint: Endpoint) -> tuple[Address, str]:
+        """The address of a bucket, and what stands before its keys in a path."""
+        address = endpoint.address
+        if self.is_aws and bucket in self._regions:
+            address = address._replace(host=_aws_host(self._regions[bucket]))
+        style = self.settings.s3_addressing
+        in_host = {"path": None, "virtual": _HOST_NAME, "auto": _HOST_LABEL if self.is_aws else None}[style]
+        if in_host is not None and in_host.fullmatch(bucket):
+            address = address._replace(host=f"{bucket}.{address.host}")
+            folder = f"{endpoint.path}/"
+        else:
+            folder = f"{endpoint.path}/{quote(bucket, safe='')}/" if bucket else f"{endpoint.path}/"
+        return reached(address, self.settings), folder
+
+    def _signer(self, bucket: str, authority: str) -> Signer:
+        assert self._credentials is not None
+        region = self._region(bucket)
+        credentials = self._credentials.current()
+        signer = self._signers.get((authority, region))
+        if signer is None or signer.credentials is not credentials:
+            signer = self._signers[authority, region] = Signer(credentials, region, authority)
+        return signer
+
+    def _region(self, bucket: str) -> str:
+        return self._regions.get(bucket) or self._default_region()
+
+    def _default_region(self) -> str:
+        return self.settings.aws_region or "us-east-1"
+
+    def _payload_hash(self, request: Request) -> str:
+        if not self.settings.s3_sign_payload:
+            return UNSIGNED_PAYLOAD
+        digest = hashlib.sha256()
+        for view in request.body:
+            digest.update(view)
+        return digest.hexdigest()
+
+
+def encoded_key(uri: URI) -> str:
+    """The key as it stands in a request's path."""
+    return uri_encode(uri.key)
+
+
+def _aws_host(region: str) -> str:
+    return f"s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
