@@ -28,6 +28,7 @@ import copy
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -295,12 +296,14 @@ def _token_of(info: dict[str, Any], where: str, fetch: Fetch) -> _Found:
             credentials = _credentials(info)
     except (ValueError, KeyError, TypeError, AttributeError, failures.GoogleAuthError) as error:
         # What google-auth says of missing fields names them; what is said of a broken key may quote it.
-        missing = str(error.args[0]) if isinstance(error, failures.MalformedError) and error.args else ""
-        hint = missing if "missing" in missing else "a field is missing, or its private key is damaged"
+        missing = re.search(r"missing fields [\w, ]+", str(error))
+        hint = missing[0] if missing else "a field is missing, or its private key is damaged"
         raise ConfigurationError(f"{where} is malformed: {hint}; download the key again") from None
     transport = _Transport(fetch, where)
     try:
         credentials.refresh(transport)
+    except S3dlioError:
+        raise  # of `fetch`; some are also the builtin errors below
     except failures.GoogleAuthError as error:
         raise _refusal(error, where, transport.skew) from None
     except (ValueError, KeyError, TypeError, OSError) as error:  # an answer, or a file it points to, of another form

@@ -244,7 +244,8 @@ class GcsStore(CloudStore):
         request = self._upload_request("POST", uri, uploadType="multipart", fields=_STORED)
         request.headers = [("Content-Type", f"multipart/related; boundary={boundary}")]
         request.body = [_view(before), *data, _view(f"\r\n--{boundary}--\r\n")]
-        await self._check_stored(uri, await self._expect(request), sum(map(len, data)), checksum)
+        response = await self._expect(request, of_bucket=True)
+        await self._check_stored(uri, response, sum(map(len, data)), checksum)
 
     async def begin_parts(self, uri: URI) -> Multipart | Resumable:
         if self.service().has_multipart:
@@ -403,7 +404,7 @@ class GcsStore(CloudStore):
             ("X-Upload-Content-Type", _CONTENT_TYPE),
         ]
         request.body = [_view(json.dumps({"name": uri.key, "contentType": _CONTENT_TYPE}))]
-        response = await self._expect(request)
+        response = await self._expect(request, of_bucket=True)
         session = urlsplit(response.head.headers.get("location", ""))
         if "upload_id=" not in session.query:
             raise S3dlioError(f"{uri.text} at {response.address.url}: the answer names no upload", uri=uri.text)
@@ -490,10 +491,7 @@ class GcsStore(CloudStore):
             request = GcsRequest(
                 uri.text, "GET", uri.container, f"{bucket_path(uri.container)}/o", query=_query(**query, **more)
             )
-            response = await send(self.service(), request)
-            if response.head.status != 200:
-                raise self.refusal(response, uri.text, of_bucket=True)
-            page = _parsed(response)
+            page = _parsed(await self._expect(request, of_bucket=True))
             yield page
             before, token = token, page.get("nextPageToken", "")
             if not token or (most == 1 and page.get("items")):
@@ -576,17 +574,17 @@ class GcsStore(CloudStore):
         path = f"/{_encoded(uri.container)}/{_encoded(uri.key)}"
         return GcsRequest(uri.text, method, uri.container, path, query=_query(**query))
 
-    async def _expect(self, request: Request) -> Response:
+    async def _expect(self, request: Request, of_bucket: bool = False) -> Response:
         response = await send(self.service(), request)
         if response.head.status != 200:
-            raise self.refusal(response, request.uri)
+            raise self.refusal(response, request.uri, of_bucket)
         return response
 
     def refusal(self, response: Response, uri: str, of_bucket: bool = False) -> S3dlioError:
         """See `CloudStore.refusal`; `of_bucket` if only the bucket can be what is missing."""
         status = response.head.status
         reason, message = error_of(response)
-        said = f"{reason} {message}".strip() or response.head.reason
+        said = (message if reason == message else f"{reason} {message}".strip()) or response.head.reason
         text = f"{uri} at {response.address.url}: {status} {said}".strip()
         where: dict[str, Any] = {"uri": uri, "endpoint": response.address.url, "status": status}
         if status == 404:
