@@ -88,6 +88,35 @@ def test_a_put_is_cancelled_between_two_pieces_and_removes_its_temporary(
     assert s3dlio.get(uri) == b"old"
 
 
+@pytest.mark.parametrize("scheme", ["file", "direct"])
+def test_a_copy_is_cancelled_between_two_pieces_and_leaves_nothing(tmp_path: Path, scheme: str) -> None:
+    source = tmp_path / "source"
+    source.touch()
+    os.truncate(source, 4 * PIECE)
+    begun, go_on = threading.Event(), threading.Event()
+    moved: list[int] = []
+
+    def progress(step: s3dlio.Progress) -> None:
+        moved.append(step.bytes_done)
+        begun.set()
+        assert go_on.wait(30)
+
+    async def work() -> None:
+        target = f"{scheme}://{tmp_path}/target"
+        task = asyncio.create_task(s3dlio.copy_async(f"file://{source}", target, progress=progress))
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(work())
+    assert moved[-1] <= PIECE
+    assert os.listdir(tmp_path) == ["source"]
+
+
 def test_a_get_is_cancelled_between_two_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "object").touch()
     os.truncate(tmp_path / "object", 10 * PIECE)
