@@ -75,7 +75,8 @@ def _after_fork_in_child() -> None:
     _generation += 1
 
 
-# A fork waits for the import of botocore: a child could never take the lock of a module that was half imported.
+# A fork waits for the import of botocore and the making of its chain: a child could never take the lock of a module
+# that was half imported, nor one that OpenSSL held while it set itself up.
 os.register_at_fork(
     before=_import_lock.acquire, after_in_parent=_import_lock.release, after_in_child=_after_fork_in_child
 )
@@ -204,24 +205,33 @@ def _find(profile: str | None) -> Any:
         with _import_lock:
             import botocore.config
             import botocore.session
+
+            with _errors_of_the_chain():
+                session = _session(botocore, profile)
     except ImportError:
         raise ConfigurationError(
             f"no AWS credentials: {_KEYS} are not set. Profiles, SSO, roles and web identity need botocore: "
             f"pip install 's3dlio[aws]'. {_ANONYMOUS}"
         ) from None
     with _errors_of_the_chain():
-        session = botocore.session.Session(profile=profile)
-        # A token service that does not answer must not hold a call for the minutes that botocore would.
-        session.set_default_client_config(
-            botocore.config.Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
-        )
-        region = os.environ.get("AWS_REGION")
-        if region:  # which botocore does not read
-            session.set_config_variable("region", region)
         found = session.get_credentials()
         if found is None:
             raise ConfigurationError(_nothing_found(session))
     return found
+
+
+def _session(botocore: Any, profile: str | None) -> Any:
+    """A session whose chain is made, but has not looked anywhere yet."""
+    session = botocore.session.Session(profile=profile)
+    # A token service that does not answer must not hold a call for the minutes that botocore would.
+    session.set_default_client_config(
+        botocore.config.Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
+    )
+    region = os.environ.get("AWS_REGION")
+    if region:  # which botocore does not read
+        session.set_config_variable("region", region)
+    session.get_component("credential_provider")  # makes TLS contexts, and so OpenSSL's first ones
+    return session
 
 
 def _hold(origin: Any, environment: tuple[Any, ...]) -> _Held:
