@@ -341,6 +341,7 @@ def run_begun(operation: Operation[T], awaited: Any, stopped: threading.Event | 
         except BaseException:
             # Ctrl-C: what is under way may clean up behind itself, but only for a moment.
             engine.cancel(task)
+            engine.turn(0)
             deadline = time.monotonic() + _FAREWELL
             while not task.ended and time.monotonic() < deadline:
                 engine.turn(_FAREWELL)

@@ -1,0 +1,84 @@
+"""A bucket on SeaweedFS, reached directly or through a proxy of ours, and servers that say nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from s3dlio.http.connection import pool
+from s3dlio.operations import run
+from s3dlio.stores.s3 import S3Store
+from s3dlio.uri import parse
+from tests.faults.proxy import FaultProxy
+from tests.servers.base import S3Server
+
+
+@pytest.fixture
+def bucket(seaweedfs: S3Server) -> Iterator[str]:
+    """The URI of a bucket, without a final "/", and an environment to reach it."""
+    os.environ.update(seaweedfs.environment())
+    run(S3Store().make_bucket(parse("s3://http-tests")))
+    yield "s3://http-tests"
+    pool.clear()
+
+
+@pytest.fixture
+def proxy(bucket: str, seaweedfs: S3Server) -> Iterator[FaultProxy]:
+    """A proxy before the server, which the environment names as the endpoint."""
+    assert bucket
+    with FaultProxy(seaweedfs.url) as proxy:
+        os.environ["AWS_ENDPOINT_URL"] = proxy.url
+        yield proxy
+        pool.clear()
+
+
+@pytest.fixture
+def refusing() -> str:
+    """The URL of an endpoint on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    """An endpoint with which no connection comes to be: its queue is full."""
+    with Silent() as endpoint:
+        yield endpoint
+
+
+class Silent:
+    """A listening socket whose queue is full: the kernel drops what else wants to connect."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self._queued: list[socket.socket] = []
+        self.port: int = self._listening.getsockname()[1]
+        for _ in range(8):
+            client = socket.socket()
+            client.settimeout(0.1)
+            self._queued.append(client)
+            try:
+                client.connect(("127.0.0.1", self.port))
+            except TimeoutError:
+                return
+        raise RuntimeError("the queue of a listening socket does not fill")
+
+    @property
+    def url(self) -> str:
+        """As an endpoint."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        """From now on connections are refused."""
+        for connection in (*self._queued, self._listening):
+            connection.close()
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,281 @@
+"""Every call ends in bounded time, and each setting that bounds it does what it says."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import s3dlio
+from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
+from s3dlio.http import resolve
+from tests.faults.proxy import Asked, Fault, FaultProxy
+from tests.http.conftest import Silent
+
+_CALLS: dict[str, Callable[[Path], Any]] = {
+    "get": lambda _: s3dlio.get("s3://http-tests/object"),
+    "get_range": lambda _: s3dlio.get_range("s3://http-tests/object", 5, 5),
+    "get_many": lambda _: s3dlio.get_many([f"s3://http-tests/{number}" for number in range(100)]),
+    "get_many_iter": lambda _: list(s3dlio.get_many_iter([f"s3://http-tests/{number}" for number in range(100)])),
+    "put_bytes": lambda _: s3dlio.put_bytes("s3://http-tests/object", b"x"),
+    "put of parts": lambda _: s3dlio.put_bytes("s3://http-tests/object", bytes(40 << 20)),
+    "put_many": lambda _: s3dlio.put_many([(f"s3://http-tests/{number}", b"x") for number in range(100)]),
+    "list": lambda _: s3dlio.list("s3://http-tests/"),
+    "list_iter": lambda _: list(s3dlio.list_iter("s3://http-tests/")),
+    "stat": lambda _: s3dlio.stat("s3://http-tests/object"),
+    "exists": lambda _: s3dlio.exists("s3://http-tests/object"),
+    "is_prefix": lambda _: s3dlio.is_prefix("s3://http-tests/folder"),
+    "delete": lambda _: s3dlio.delete("s3://http-tests/object"),
+    "delete recursive": lambda _: s3dlio.delete("s3://http-tests/folder", recursive=True),
+    "upload": lambda scratch: s3dlio.upload(scratch / "file", "s3://http-tests/object"),
+    "download": lambda scratch: s3dlio.download("s3://http-tests/object", scratch / "copy"),
+}
+
+
+def _error_of(call: Callable[[], object]) -> tuple[Exception | None, float]:
+    began = time.monotonic()
+    try:
+        call()
+    except Exception as error:
+        return error, time.monotonic() - began
+    return None, time.monotonic() - began
+
+
+def _every_call(endpoint: str, scratch: Path) -> dict[str, tuple[Exception | None, float]]:
+    os.environ.update(AWS_ENDPOINT_URL=endpoint, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="s")
+    (scratch / "file").write_bytes(b"x")
+    with ThreadPoolExecutor(len(_CALLS)) as executor:
+        futures = {name: executor.submit(_error_of, partial(call, scratch)) for name, call in _CALLS.items()}
+        return {name: future.result() for name, future in futures.items()}
+
+
+# Connecting...
+
+
+def test_an_endpoint_that_refuses_answers_within_three_seconds(refusing: str, tmp_path: Path) -> None:
+    for name, (error, took) in _every_call(refusing, tmp_path).items():
+        assert isinstance(error, StoreUnavailableError), name
+        assert refusing in str(error), name
+        assert took < 3, name
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file"]
+
+
+def test_an_endpoint_that_never_answers_is_given_up_at_the_connect_timeout(silent: Silent, tmp_path: Path) -> None:
+    os.environ["S3DLIO_CONNECT_TIMEOUT"] = "0.7"
+    for name, (error, took) in _every_call(silent.url, tmp_path).items():
+        assert isinstance(error, StoreTimeoutError), name
+        assert "no connection within 0.7 s" in str(error), name
+        assert 0.7 <= took < 2.5, name
+
+
+def test_a_server_that_accepts_and_never_speaks_tls_is_given_up_at_the_connect_timeout(bucket: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        os.environ["AWS_ENDPOINT_URL"] = f"https://127.0.0.1:{mute.getsockname()[1]}"
+        os.environ["S3DLIO_CONNECT_TIMEOUT"] = "0.5"
+        error, took = _error_of(lambda: s3dlio.get(f"{bucket}/object"))
+    assert isinstance(error, StoreTimeoutError)
+    assert took < 2
+
+
+def test_refused_connections_are_tried_again_for_as_long_as_is_set(proxy: FaultProxy, bucket: str) -> None:
+    proxy.kill()
+    os.environ["S3DLIO_CONNECT_RETRY_SECONDS"] = "0"
+    error, took = _error_of(lambda: s3dlio.put_bytes(f"{bucket}/refused", b"x"))
+    assert isinstance(error, StoreUnavailableError)
+    assert "tried" not in str(error)
+    assert took < 1
+    os.environ.update(S3DLIO_CONNECT_RETRY_SECONDS="10", S3DLIO_RETRIES="100")
+    threading.Timer(0.4, proxy.revive).start()
+    s3dlio.put_bytes(f"{bucket}/refused", b"x")
+    assert s3dlio.get(f"{bucket}/refused").tobytes() == b"x"
+
+
+# Names...
+
+
+@pytest.fixture
+def endpoint_by_name() -> Iterator[None]:
+    os.environ["AWS_ENDPOINT_URL"] = "http://storage.invalid:9000"
+    resolve._answers.clear()
+    yield
+    resolve._answers.clear()
+
+
+@pytest.mark.usefixtures("bucket", "endpoint_by_name")
+def test_a_slow_resolver_counts_for_the_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: slow.wait(10) and [])
+    os.environ["S3DLIO_CONNECT_TIMEOUT"] = "0.5"
+    error, took = _error_of(lambda: s3dlio.get("s3://http-tests/object"))
+    slow.set()
+    assert isinstance(error, StoreTimeoutError)
+    assert took < 2
+
+
+@pytest.mark.usefixtures("bucket", "endpoint_by_name")
+@pytest.mark.parametrize("host", ["storage.invalid", "a" * 70 + ".invalid"])
+def test_a_name_without_addresses_is_an_error_that_names_it(host: str) -> None:
+    os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:9000"
+    error, took = _error_of(lambda: s3dlio.get("s3://http-tests/object"))
+    assert isinstance(error, StoreUnavailableError)
+    assert f"the name {host!r} cannot be resolved" in str(error)
+    assert took < 3
+
+
+@pytest.mark.usefixtures("endpoint_by_name")
+def test_the_next_address_of_a_name_is_tried_when_one_refuses_late(
+    proxy: FaultProxy, silent: Silent, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first address drops what wants to connect, and refuses it when it is sent again a second later.
+    places = [silent.port, proxy.port]
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in places],
+    )
+    os.environ["AWS_ENDPOINT_URL"] = "http://storage.invalid:9000"
+    threading.Timer(0.3, silent.close).start()
+    s3dlio.put_bytes(f"{bucket}/second-address", b"x")
+    assert proxy.requests["PUT"] == 1
+
+
+# Answers...
+
+
+def test_silence_is_given_up_at_the_read_timeout(proxy: FaultProxy, bucket: str) -> None:
+    os.environ.update(S3DLIO_READ_TIMEOUT="0.4", S3DLIO_RETRIES="0")
+    proxy.choose = lambda _: Fault("stall at once")
+    error, took = _error_of(lambda: s3dlio.get(f"{bucket}/object"))
+    assert isinstance(error, StoreTimeoutError)
+    assert "no byte moved for 0.4 s" in str(error)
+    assert 0.4 <= took < 2
+
+
+@contextmanager
+def _dripping(head: bytes) -> Iterator[str]:
+    """A server that answers everything with a head at once and with a byte every so often, for ever."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def drip(connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.recv(65536)
+                connection.sendall(head)
+                while True:
+                    connection.sendall(b"x")
+                    time.sleep(0.05)
+            except OSError:
+                pass  # the client has had enough
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=drip, args=[connection], daemon=True).start()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()
+
+
+_DRIPS = {
+    "head": b"HTTP/1.1 200 OK\r\nX-Field: ",
+    "body": b'HTTP/1.1 206 Partial\r\nContent-Length: 999\r\nContent-Range: bytes 0-998/999\r\nETag: "e"\r\n\r\n',
+    "body without length": b"HTTP/1.1 200 OK\r\n\r\n",
+    "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n",
+}
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize("head", _DRIPS.values(), ids=_DRIPS.keys())
+def test_an_answer_that_never_ends_is_given_up_at_the_request_timeout(head: bytes) -> None:
+    os.environ["S3DLIO_REQUEST_TIMEOUT"] = "0.6"
+    with _dripping(head) as os.environ["AWS_ENDPOINT_URL"]:
+        error, took = _error_of(lambda: s3dlio.get("s3://http-tests/object"))
+    assert isinstance(error, StoreTimeoutError)
+    assert "S3DLIO_REQUEST_TIMEOUT" in str(error)
+    assert took < 2.5
+
+
+def test_the_request_timeout_holds_for_all_tries_together(proxy: FaultProxy, bucket: str) -> None:
+    os.environ.update(S3DLIO_REQUEST_TIMEOUT="1", S3DLIO_READ_TIMEOUT="0.3", S3DLIO_RETRIES="1000")
+    proxy.choose = lambda _: Fault("stall at once")
+    error, took = _error_of(lambda: s3dlio.get(f"{bucket}/object"))
+    assert isinstance(error, StoreTimeoutError)
+    assert took < 2.5
+    assert proxy.requests["GET"] > 1
+
+
+# Tries...
+
+
+@pytest.mark.parametrize("retries", [0, 1, 4])
+def test_a_request_is_tried_again_as_often_as_is_set(proxy: FaultProxy, bucket: str, retries: int) -> None:
+    os.environ["S3DLIO_RETRIES"] = str(retries)
+    proxy.choose = lambda _: Fault("status", 500, "InternalError")
+    with pytest.raises(StoreUnavailableError, match="500 InternalError"):
+        s3dlio.get(f"{bucket}/object")
+    assert proxy.requests["GET"] == retries + 1
+
+
+def test_tries_end_after_the_retry_seconds(proxy: FaultProxy, bucket: str) -> None:
+    os.environ.update(S3DLIO_RETRIES="1000", S3DLIO_RETRY_SECONDS="0.5")
+    proxy.choose = lambda _: Fault("status", 503, "SlowDown")
+    error, took = _error_of(lambda: s3dlio.get(f"{bucket}/object"))
+    assert isinstance(error, StoreUnavailableError)
+    assert took < 2
+    assert proxy.requests["GET"] > 1
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_obeyed(proxy: FaultProxy, bucket: str, status: int, form: str) -> None:
+    s3dlio.put_bytes(f"{bucket}/object", b"x")
+    times: list[float] = []
+    # A date has whole seconds: of the two that it is ahead, more than one is left.
+    ahead = (
+        "1" if form == "seconds" else format_datetime(datetime.now(timezone.utc) + timedelta(seconds=2), usegmt=True)
+    )
+
+    def choose(_: Asked) -> Fault | None:
+        times.append(time.monotonic())
+        return Fault("status", status, "SlowDown", f"Retry-After: {ahead}\r\n") if len(times) == 1 else None
+
+    proxy.choose = choose
+    assert s3dlio.get(f"{bucket}/object").tobytes() == b"x"
+    assert len(times) == 2
+    assert times[1] - times[0] >= (1 if form == "seconds" else 0.5)
+
+
+def test_a_wait_beyond_the_retry_seconds_is_not_begun(proxy: FaultProxy, bucket: str) -> None:
+    os.environ["S3DLIO_RETRY_SECONDS"] = "5"
+    proxy.choose = lambda _: Fault("status", 503, "SlowDown", "Retry-After: 3600\r\n")
+    error, took = _error_of(lambda: s3dlio.get(f"{bucket}/object"))
+    assert isinstance(error, StoreUnavailableError)
+    assert took < 2
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 501])
+def test_what_will_not_pass_is_not_tried_again(proxy: FaultProxy, bucket: str, status: int) -> None:
+    proxy.choose = lambda _: Fault("status", status, "Injected")
+    with pytest.raises(S3dlioError, match=f"{status} Injected"):
+        s3dlio.get(f"{bucket}/object")
+    assert proxy.requests["GET"] == 1
