@@ -13,7 +13,6 @@ from functools import lru_cache
 
 from s3dlio.errors import ConfigurationError
 
-
 _making = threading.RLock()
 
 os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)
