@@ -325,11 +325,11 @@ class Settings:
         "AZURE_STORAGE_BLOB_ENDPOINT",
         meaning="Blob endpoint, as in https://account.blob.core.windows.net, or http://127.0.0.1:10000 for Azurite",
     )
-    azure_put_md5: bool = _setting(
-        True,
-        "S3DLIO_AZURE_PUT_MD5",
-        parse=_boolean,
-        meaning="1: uploads to az:// carry their MD5, which the service checks",
+    azure_put_checksum: str = _setting(
+        "crc64",
+        "S3DLIO_AZURE_PUT_CHECKSUM",
+        parse=_choice("crc64", "md5", "none"),
+        meaning="checksum by which the service checks uploads to az://: crc64, md5 (slow) or none",
     )
     azure_get_md5: str = _setting(
         "auto",
@@ -396,7 +396,7 @@ def configure(**settings: Any) -> None:
     Raises:
         ConfigurationError: an unknown name, or a value the setting does not take. Nothing is changed then.
     """
-    global _seen, _current
+    global _seen, _current, _overrides
     with _lock:
         overrides = dict(_overrides)
         for name, value in settings.items():
@@ -409,8 +409,7 @@ def configure(**settings: Any) -> None:
             else:
                 overrides[name] = _parse(name, str(value), _FIELDS[name])
         _current = _read(overrides)
-        _overrides.clear()
-        _overrides.update(overrides)
+        _overrides = overrides  # in one step: a fork in between leaves the child the old ones or the new
         _seen = tuple(map(_environment.get, _RAW_KEYS))
 
 
@@ -443,3 +442,11 @@ def _parse(source: str, text: str, field: dataclasses.Field[Any]) -> Any:
         return field.metadata["parse"](text)
     except ValueError as error:
         raise ConfigurationError(f"{source}={text!r}: {error}; it means: {field.metadata['meaning']}") from None
+
+
+def _forget_lock() -> None:
+    global _lock
+    _lock = threading.Lock()  # a thread that held it stayed behind in the parent
+
+
+os.register_at_fork(after_in_child=_forget_lock)
