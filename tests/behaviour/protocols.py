@@ -7,11 +7,19 @@ gone must leave the table.
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from s3dlio.operations import run
+from s3dlio.stores.azure import AzureStore
+from s3dlio.stores.s3 import S3Store
+from s3dlio.uri import parse
+from tests.servers.base import AzureServer, S3Server
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,8 @@ class Protocol:
         name: as it is to appear in the names of the tests.
         root: gives the URI, without a final "/", of a folder in which nothing lies and that nobody else uses; called
             once for each case with the request of its fixture, through which it may start servers.
-        deviations: name of a case, without its parameters -> why this protocol cannot pass it.
+        deviations: name of a case, with its other parameters as pytest shows them or without any -> why this protocol
+            cannot pass it.
     """
 
     name: str
@@ -38,7 +47,49 @@ def _folder(scheme: str) -> Callable[[pytest.FixtureRequest], str]:
     return root
 
 
+_numbers = itertools.count()
+
+
+def _s3(server: str) -> Callable[[pytest.FixtureRequest], str]:
+    def root(request: pytest.FixtureRequest) -> str:
+        found: S3Server = request.getfixturevalue(server)
+        os.environ.update(found.environment())
+        run(S3Store().make_bucket(parse("s3://behaviour")))
+        return f"s3://behaviour/{next(_numbers)}"
+
+    return root
+
+
+def _az(request: pytest.FixtureRequest) -> str:
+    found: AzureServer = request.getfixturevalue("azurite")
+    os.environ.update(found.environment())
+    run(AzureStore().make_bucket(parse("az://behaviour")))
+    return f"az://behaviour/{next(_numbers)}"
+
+
+_READERS = ("get", "get_range", "get_range-to-end", "stat", "get_many", "get_many_iter")
+_FOLDER_AS_OBJECT = "SeaweedFS has real folders, and answers for folder/ as for an object"
+
 PROTOCOLS = [
     Protocol("file", _folder("file")),
     Protocol("direct", _folder("direct")),
+    Protocol(
+        "s3 on SeaweedFS",
+        _s3("seaweedfs"),
+        {
+            r"test_a_key_is_taken_verbatim[back\\slash]": "SeaweedFS takes a backslash for a slash",
+            "test_odd_names_come_back_as_they_are": "one has a backslash; tests/stores/test_s3_keys.py has the others",
+            "test_a_folder_is_a_prefix_and_does_not_exist": _FOLDER_AS_OBJECT,
+            **{f"test_what_is_no_object_is_not_found[folder/-{name}]": _FOLDER_AS_OBJECT for name in _READERS},
+        },
+    ),
+    Protocol("s3 on Ceph", _s3("ceph")),
+    Protocol(
+        "az on Azurite",
+        _az,
+        {
+            r"test_a_key_is_taken_verbatim[back\\slash]": "Azure takes a backslash for a slash, so it is refused",
+            "test_odd_names_come_back_as_they_are": "one has a backslash; tests/stores/test_azure.py has the others",
+        },
+    ),
 ]
