@@ -45,13 +45,14 @@ class Scenario(NamedTuple):
     """What is read.
 
     Attributes:
-        size: bytes of an object.
+        size: bytes of an object, or of the largest.
         objects: how many there are.
         repeat: how often each is read in the timed part.
         in_flight: objects at a time.
         at_once: objects in one call of `get_many`.
         checked: whether the server sends the CRC32C of each object, and s3dlio verifies it.
         fork: whether the client is used, forked, and measured in the child.
+        smallest: bytes of the smallest object, where sizes are drawn at random between the two; 0 where all are equal.
         clients: who takes part.
     """
 
@@ -63,6 +64,7 @@ class Scenario(NamedTuple):
     at_once: int
     checked: bool = False
     fork: bool = False
+    smallest: int = 0
     clients: tuple[str, ...] = (*OURS, *PEERS)
 
 
@@ -77,6 +79,9 @@ SCENARIOS = (
     _SMALL,
     _SMALL._replace(name="64 KiB, CRC32C verified", checked=True),
     _SMALL._replace(name="64 KiB, forked child", fork=True, clients=OURS),
+    Scenario(
+        "10 GiB of 1 to 16 MiB, streamed", 16 << 20, 64, 19, 64, 64, smallest=1 << 20, clients=("s3dlio get_many_iter",)
+    ),
 )
 
 
@@ -142,11 +147,13 @@ def _make_objects(folder: Path, scenario: Scenario) -> dict[str, int]:
     """Put the objects of a scenario where nginx finds them; returns key -> CRC-32."""
     folder.mkdir(exist_ok=True)
     content = _content(scenario.size)
-    objects = {f"{scenario.size}-{number:05d}": zlib.crc32(content) for number in range(scenario.objects)}
-    for key in objects:
-        path = folder / key
-        if not path.exists():
-            path.write_bytes(content)
+    sizes = random.Random(scenario.smallest)
+    objects = {}
+    for number in range(scenario.objects):
+        size = sizes.randint(scenario.smallest, scenario.size) if scenario.smallest else scenario.size
+        key = f"{size}-{number:05d}"
+        (folder / key).write_bytes(content[:size])
+        objects[key] = zlib.crc32(content[:size])
     return objects
 
 
