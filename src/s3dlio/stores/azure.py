@@ -29,7 +29,7 @@ from s3dlio import settings as settings_module
 from s3dlio.auth.azure_credentials import EntraToken, SharedAccessSignature, account_of
 from s3dlio.auth.shared_key import SharedKey
 from s3dlio.auth.sigv4 import canonical_query, uri_encode
-from s3dlio.checksums import md5_text
+from s3dlio.checksums import Expected, ExpectedMd5, crc64_text, md5_text
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import (
     ConfigurationError,
@@ -55,6 +55,9 @@ from s3dlio.uri import URI
 _VERSION = ("x-ms-version", "2021-12-02")
 
 _BLOB_TYPE = "application/octet-stream"
+_CRC64 = "x-ms-content-crc64"
+_NOT_SUPPORTED = "FeatureNotSupported"
+_CHANGED_ON_THE_WAY = frozenset({"Crc64Mismatch", "Md5Mismatch"})
 _COPY_AT_ONCE = 256 << 20  # bytes; the service copies more than that only in the background
 _DELETES_AT_A_TIME = 32
 _TIMES_OVERTAKEN = 10  # a blob that others commit more often while its blocks are sent is an error
@@ -75,9 +78,8 @@ class AzureService:
         self.address = reached(address, settings)
         self.path = path
         self.endpoints = Endpoints([Endpoint(self.address, path)])
-        self.checks_md5 = settings.verify_get and (
-            settings.azure_get_md5 == "1" or (settings.azure_get_md5 == "auto" and not address.tls)
-        )
+        self.checks_md5 = settings.azure_get_md5 == "1" or (settings.azure_get_md5 == "auto" and not address.tls)
+        self.put_checksum = settings.azure_put_checksum
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
         """Where a request goes, and its head, signed now."""
@@ -101,7 +103,19 @@ class AzureService:
     def is_transient(self, response: Response) -> bool:
         """Whether an answer may be another one next time."""
         status = response.head.status
-        return status in TRANSIENT or (status == 400 and error_of(response).code == "Md5Mismatch")
+        if status == 400:
+            return error_of(response).code in _CHANGED_ON_THE_WAY
+        return status in TRANSIENT and response.head.headers.get("x-ms-error-code") != _NOT_SUPPORTED
+
+    def lacks_crc64(self, response: Response) -> bool:
+        """Whether this is how an emulator answers to a CRC64 that it does not know (Azurite before 3.36)."""
+        return self.put_checksum == "crc64" and response.head.headers.get("x-ms-error-code") == _NOT_SUPPORTED
+
+    def checksum(self, data: Sequence[memoryview]) -> list[tuple[str, str]]:
+        """The field by which the service checks a body, if the settings want one."""
+        if self.put_checksum == "crc64":
+            return [(_CRC64, crc64_text(data))]
+        return [("Content-MD5", md5_text(data))] if self.put_checksum == "md5" else []
 
     def redirected(self, request: Request, response: Response) -> bool:  # noqa: ARG002
         """Whether the credential was refused as such and there may be another: a token that has expired."""
@@ -152,16 +166,11 @@ class AzureStore(CloudStore):
     def version_of(self, head: ResponseHead) -> str:
         return head.headers.get("etag", "")
 
-    def check_body(self, uri: URI, response: Response) -> None:
-        sent = _md5_of_blob(response.head)
-        if sent and self.service().checks_md5 and md5_text([response.body]) != sent:
-            raise IntegrityError(
-                f"{uri.text} at {response.address.url}: the bytes received do not have the MD5 that is stored with the"
-                " blob; read it again, and check the network, and whether whoever wrote the blob gave it a wrong MD5"
-                " (S3DLIO_AZURE_GET_MD5=0 reads it all the same)",
-                uri=uri.text,
-                endpoint=response.address.url,
-            )
+    def whole_checksum(self, head: ResponseHead) -> Expected | None:
+        if not self.service().checks_md5:
+            return None
+        sent = _md5_of_blob(head)
+        return ExpectedMd5(sent) if sent else None
 
     async def stat(self, uri: URI) -> ObjectInfo:
         """Get Blob Properties."""
@@ -219,11 +228,9 @@ class AzureStore(CloudStore):
     async def put_whole(self, uri: URI, data: list[memoryview]) -> None:
         """Put Blob."""
         headers = [("x-ms-blob-type", "BlockBlob"), ("Content-Type", _BLOB_TYPE)]
-        md5 = self._add_md5(headers, data)
-        response = await self._expect(self._request("PUT", uri, headers=headers, body=data), 201)
-        self._check_stored(uri, response, md5)
+        response = await self._put_checked(uri, (), headers, data)
         if self.service().settings.put_verify:
-            await self._verify(uri, sum(map(len, data)), response, md5)
+            await self._verify(uri, sum(map(len, data)), response)
 
     async def begin_parts(self, uri: URI) -> str:  # noqa: ARG002
         """The random part of this upload's block names. No request: the service knows no uploads."""
@@ -232,11 +239,7 @@ class AzureStore(CloudStore):
     async def put_part(self, uri: URI, upload: str, number: int, data: list[memoryview]) -> str:
         """Put Block; returns the block's name."""
         block = block_id(upload, number)
-        headers: list[tuple[str, str]] = []
-        md5 = self._add_md5(headers, data)
-        query = [("comp", "block"), ("blockid", block)]
-        response = await self._expect(self._request("PUT", uri, query, headers=headers, body=data), 201)
-        self._check_stored(uri, response, md5)
+        await self._put_checked(uri, [("comp", "block"), ("blockid", block)], (), data)
         return block
 
     async def finish_parts(self, uri: URI, upload: str, parts: list[str], size: int) -> None:  # noqa: ARG002
@@ -248,47 +251,49 @@ class AzureStore(CloudStore):
         lines = "".join([f"<Latest>{block}</Latest>" for block in parts])
         body = [memoryview(f'<?xml version="1.0" encoding="utf-8"?><BlockList>{lines}</BlockList>'.encode())]
         headers = [("x-ms-blob-content-type", _BLOB_TYPE), ("Content-Type", "application/xml")]
-        self._add_md5(headers, body)
-        response = await send(
-            self.service(), self._request("PUT", uri, [("comp", "blocklist")], headers=headers, body=body)
-        )
-        if response.head.status != 201:
-            raise self.refusal(response, uri.text)
+        response = await self._put_checked(uri, [("comp", "blocklist")], headers, body)
         if self.service().settings.put_verify:
-            await self._verify(uri, size, response, "")
+            await self._verify(uri, size, response)
 
     async def drop_parts(self, uri: URI, upload: str) -> None:
         """Nothing: blocks that were not committed expire by themselves, a week after the last one was sent."""
 
-    def _add_md5(self, headers: list[tuple[str, str]], data: Sequence[memoryview]) -> str:
-        """Add the field by which the service checks a body; returns its value, "" if the settings want none."""
-        if not self.service().settings.azure_put_md5:
-            return ""
-        md5 = md5_text(data)
-        headers.append(("Content-MD5", md5))
-        return md5
+    async def _put_checked(
+        self,
+        uri: URI,
+        query: Sequence[tuple[str, str]],
+        headers: Iterable[tuple[str, str]],
+        data: list[memoryview],
+    ) -> Response:
+        """A PUT whose body the service compares with the checksum sent along."""
+        service = self.service()
+        checksum = service.checksum(data)
+        request = self._request("PUT", uri, query, headers=[*headers, *checksum], body=data)
+        response = await send(service, request)
+        if service.lacks_crc64(response):
+            service.put_checksum = "md5"
+            return await self._put_checked(uri, query, headers, data)
+        if response.head.status != 201:
+            raise self.refusal(response, uri.text)
+        for name, value in checksum:
+            if response.head.headers.get(name.lower(), value) != value:
+                raise IntegrityError(
+                    f"{uri.text} at {response.address.url}: the service stored other bytes than were sent; write it"
+                    " again, and check the network and the service",
+                    uri=uri.text,
+                    endpoint=response.address.url,
+                )
+        return response
 
-    def _check_stored(self, uri: URI, response: Response, md5: str) -> None:
-        """Compare the checksum of what the service received, if it says it, with that of what was sent."""
-        if md5 and response.head.headers.get("content-md5", md5) != md5:
-            raise IntegrityError(
-                f"{uri.text} at {response.address.url}: the service stored other bytes than were sent; write it again,"
-                " and check the network and the service",
-                uri=uri.text,
-                endpoint=response.address.url,
-            )
-
-    async def _verify(self, uri: URI, size: int, written: Response, md5: str) -> None:
+    async def _verify(self, uri: URI, size: int, written: Response) -> None:
         """Ask for what is stored, and compare."""
         stored = await self._head(uri)
         if stored.head.status != 200:
             raise self.refusal(stored, uri.text)
-        same_etag = self.version_of(stored.head) == self.version_of(written.head)
-        kept = stored.head.headers.get("content-md5", md5)
-        if stored.head.length != size or not same_etag or (md5 and kept != md5):
+        if stored.head.length != size or self.version_of(stored.head) != self.version_of(written.head):
             raise IntegrityError(
                 f"{uri.text} at {stored.address.url}: {size} bytes were written, and {stored.head.length} bytes with"
-                " another MD5 or ETag are stored; somebody else may be writing the same object",
+                " another ETag are stored; somebody else may be writing the same object",
                 uri=uri.text,
                 endpoint=stored.address.url,
             )
@@ -522,9 +527,9 @@ _REFUSALS: dict[str, tuple[type[S3dlioError] | None, str]] = {
         "the account does not allow its keys to be used: unset AZURE_STORAGE_ACCOUNT_KEY and use Entra ID",
     ),
     "LeaseIdMissing": (S3dlioError, _LEASED),
-    "Md5Mismatch": (
-        IntegrityError,
-        "the bytes changed on their way, or while they were sent: write it again, and check the network",
+    **dict.fromkeys(
+        _CHANGED_ON_THE_WAY,
+        (IntegrityError, "the bytes changed on their way, or while they were sent: write it again, check the network"),
     ),
     "OperationTimedOut": (StoreTimeoutError, "the service takes too long, try again later"),
     "OutOfRangeInput": (InvalidURIError, "the service takes no such name: it is too long or too short"),

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from s3dlio import settings as settings_module
 from s3dlio.buffers import lease
-from s3dlio.checksums import crc32c, crc32c_text
+from s3dlio.checksums import Expected, ExpectedCrc32c
 from s3dlio.errors import IntegrityError, InvalidURIError, S3dlioError
 from s3dlio.http.client import Request, Service, send
 from s3dlio.http.exchange import Response
@@ -96,6 +96,11 @@ class CloudStore(Store):
         """The CRC32C of the whole object, in base64, if the answer to a read, or to a range of it, carries one."""
         return None
 
+    def whole_checksum(self, head: ResponseHead) -> Expected | None:
+        """The checksum of the whole object to compare with, if the answer carries one: its CRC32C, or another."""
+        sent = self.whole_crc32c(head)
+        return ExpectedCrc32c(sent) if sent is not None else None
+
     def check_body(self, uri: URI, response: Response) -> None:
         """Compare the body of a whole object with another checksum that its answer carries.
 
@@ -149,8 +154,9 @@ class CloudStore(Store):
         if first is None:
             return
         # A single chunk has been checked as a whole body already.
-        sent = self._crc32c_to_check(first) if len(first.data) < first.size else None
-        value = crc32c([first.data]) if sent is not None else 0
+        expected = self._to_check(first) if len(first.data) < first.size else None
+        if expected is not None:
+            expected.update(first.data)
         yield first.data
         for start in range(len(first.data), first.size, size):
             try:
@@ -162,21 +168,21 @@ class CloudStore(Store):
                     f"{uri.text} was replaced while it was copied, after {start} of {first.size} bytes; copy it again",
                     uri=uri.text,
                 )
-            if sent is not None:
-                value = crc32c([part.data], value)
+            if expected is not None:
+                expected.update(part.data)
                 if start + size >= first.size:
-                    self._compare(uri, value, sent)
+                    self.compare(uri, expected)
             yield part.data
 
-    def _crc32c_to_check(self, first: Part) -> str | None:
-        return self.whole_crc32c(first.head) if settings_module.current().verify_get else None
+    def _to_check(self, first: Part) -> Expected | None:
+        return self.whole_checksum(first.head) if settings_module.current().verify_get else None
 
-    def _compare(self, uri: URI, value: int, sent: str) -> None:
-        """Raise IntegrityError if the CRC32C of what was received is not the one the server sent."""
-        if crc32c_text(value) != sent:
+    def compare(self, uri: URI, expected: Expected) -> None:
+        """Raise IntegrityError if what was received does not have the checksum that the server sent."""
+        if not expected.is_met():
             raise IntegrityError(
-                f"{uri.text}: the bytes received do not have the CRC32C that the server sent with them; read it again,"
-                " and check the network and the server's disks",
+                f"{uri.text}: the bytes received do not have the {expected.name} that the server sent with them; read"
+                " it again, and check the network and the server's disks",
                 uri=uri.text,
             )
 
@@ -227,8 +233,9 @@ class CloudStore(Store):
 
             limit = settings_module.current().parts_in_flight
             await Gather((fetch(offset) for offset in range(done, len(whole), part)), limit)
-            if start == 0 and len(whole) == first.size and (sent := self._crc32c_to_check(first)) is not None:
-                self._compare(uri, crc32c([whole]), sent)
+            if start == 0 and len(whole) == first.size and (expected := self._to_check(first)) is not None:
+                expected.update(whole)
+                self.compare(uri, expected)
         return whole
 
     async def _fetch(
@@ -309,8 +316,8 @@ class _RangeRead:
         self._done = 0  # bytes that had come when the last answer was cut off
         self._size = 0  # of the whole object
         self._verify = settings_module.current().verify_get
-        self._sent: str | None = None  # the CRC32C that the server sent, if this range is the whole object
-        self._crc32c = 0  # of what has come
+        self._expected: Expected | None = None  # the checksum that the server sent, if this range is the whole object
+        self._is_object = False  # whether what comes is part of the object, and not an error's text
         self._first_head: ResponseHead
 
     def request(self, version: str | None, start: int, stop: int | None) -> Request:
@@ -325,7 +332,8 @@ class _RangeRead:
 
     def _receive(self, head: ResponseHead) -> memoryview | None:
         """The buffer for the body of an answer."""
-        if head.status not in (200, 206) or head.length is None:
+        self._is_object = head.status in (200, 206)
+        if not self._is_object or head.length is None:
             return None
         begins, size = self._range_of(head)
         if self._done and begins == self._start + self._done and size == self._size and self._data is not None:
@@ -352,8 +360,8 @@ class _RangeRead:
             version = self._store.version_of(head)
             if self._version is not None and version != self._version:
                 raise self._replaced()
-            if self._sent is not None:
-                self._store._compare(self._uri, self._crc32c, self._sent)
+            if self._expected is not None:
+                self._store.compare(self._uri, self._expected)
             elif len(self._data) == self._size:
                 self._store.check_body(self._uri, Response(self._first_head, self._data, response.address))
             return Part(self._data, self._size, version, head)
@@ -376,8 +384,7 @@ class _RangeRead:
         self._done = 0
         self._size = size
         self._first_head = head
-        self._sent = self._store.whole_crc32c(head) if self._verify and length == size else None
-        self._crc32c = 0
+        self._expected = self._store.whole_checksum(head) if self._verify and length == size else None
         self._data = self._place(size, length) if self._place is not None else lease(length)
         return self._data
 
@@ -391,12 +398,13 @@ class _RangeRead:
         begins, size = self._range_of(response.head)
         length = len(response.body)
         self._begin(response.head, begins, length if response.head.status == 200 else size, length)[:] = response.body
+        self._is_object = True
         self._take_note(response.body)
 
     def _take_note(self, piece: memoryview) -> None:
         """Add what has just come to the checksum, while it is in the cache."""
-        if self._sent is not None:
-            self._crc32c = crc32c([piece], self._crc32c)
+        if self._expected is not None and self._is_object:
+            self._expected.update(piece)
 
     def _range_of(self, head: ResponseHead) -> tuple[int, int]:
         """Where the body begins in the object, and the size of the object."""

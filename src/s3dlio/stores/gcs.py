@@ -196,11 +196,6 @@ class GcsStore(CloudStore):
             return None  # unpacked on the way by somebody: the checksum is that of the packed object
         return _hashes(head).get("crc32c")
 
-    def check_body(self, uri: URI, response: Response) -> None:
-        sent = self.whole_crc32c(response.head)
-        if sent is not None and self.service().settings.verify_get:
-            self._compare(uri, crc32c([response.body]), sent)
-
     async def stat(self, uri: URI) -> ObjectInfo:
         """Objects: get, without its data."""
         self.require_key(uri)
@@ -602,6 +597,8 @@ class GcsStore(CloudStore):
             return PermissionDeniedError(f"{text}; {_CHECK_ROLES}", **where)
         if status == 400 and "crc32c" in message.lower():
             return IntegrityError(f"{text}; the bytes changed on the way: write it again, check the network", **where)
+        if status == 400 and "requester pays" in message.lower():
+            return ConfigurationError(f"{text}; set GOOGLE_CLOUD_QUOTA_PROJECT to the project that pays", **where)
         if status == 410:
             return StoreUnavailableError(f"{text}; the upload has expired: write the object again", **where)
         if status in (408, 504):
