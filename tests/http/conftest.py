@@ -31,6 +31,7 @@ def proxy(bucket: str, seaweedfs: S3Server) -> Iterator[FaultProxy]:
     assert bucket
     with FaultProxy(seaweedfs.url) as proxy:
         os.environ["AWS_ENDPOINT_URL"] = proxy.url
+        pool.clear()
         yield proxy
         pool.clear()
 

@@ -1,0 +1,139 @@
+"""Connections: used again, bounded in number and age, and replaced unnoticed when the server has closed them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+import s3dlio
+from s3dlio.errors import StoreUnavailableError
+from s3dlio.http.connection import pool
+from tests.faults.proxy import Fault, FaultProxy
+
+
+def _wait_for(proxy: FaultProxy, connections: int) -> None:
+    deadline = time.monotonic() + 5
+    while proxy.open_connections() != connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert proxy.open_connections() == connections
+
+
+def test_calls_one_after_the_other_share_a_connection(proxy: FaultProxy, bucket: str) -> None:
+    for number in range(20):
+        s3dlio.put_bytes(f"{bucket}/shared", b"%d" % number)
+        assert s3dlio.get(f"{bucket}/shared").tobytes() == b"%d" % number
+    assert proxy.requests["GET"] == 20
+    assert proxy.connections == 1
+
+
+def test_a_batch_opens_as_many_connections_as_it_has_in_flight(proxy: FaultProxy, bucket: str) -> None:
+    uris = [f"{bucket}/batch/{number}" for number in range(100)]
+    s3dlio.put_many(((uri, uri.encode()) for uri in uris), max_in_flight=7)
+    assert [data.tobytes().decode() for _, data in s3dlio.get_many(uris, max_in_flight=7)] == uris
+    assert proxy.requests["GET"] == 100
+    assert proxy.connections <= 7
+
+
+def test_no_more_idle_connections_are_kept_than_are_set(proxy: FaultProxy, bucket: str) -> None:
+    os.environ["S3DLIO_IDLE_CONNECTIONS"] = "3"
+    s3dlio.put_many(((f"{bucket}/batch/{number}", b"x") for number in range(100)), max_in_flight=16)
+    assert proxy.connections > 3
+    assert pool.count() == 3
+    _wait_for(proxy, 3)
+    os.environ["S3DLIO_IDLE_CONNECTIONS"] = "0"
+    s3dlio.get(f"{bucket}/batch/1")
+    _wait_for(proxy, 2)
+
+
+def test_a_connection_beyond_the_keep_alive_age_is_not_used(proxy: FaultProxy, bucket: str) -> None:
+    os.environ["S3DLIO_KEEP_ALIVE"] = "0.2"
+    s3dlio.put_many(((f"{bucket}/batch/{number}", b"x") for number in range(20)), max_in_flight=4)
+    opened = proxy.connections
+    time.sleep(0.3)
+    s3dlio.get(f"{bucket}/batch/1")
+    assert proxy.connections == opened + 1
+    _wait_for(proxy, 1)  # the others went as well: nothing idle outlives its age for long
+
+
+def test_with_an_age_of_nothing_each_call_connects(proxy: FaultProxy, bucket: str) -> None:
+    os.environ["S3DLIO_KEEP_ALIVE"] = "0"
+    for _ in range(3):
+        s3dlio.exists(f"{bucket}/object")
+    assert proxy.connections == 3
+
+
+@pytest.mark.parametrize("idle", [0.0, 0.6], ids=["in this moment", "some time ago"])
+def test_a_connection_that_the_server_closed_is_replaced_without_a_try(
+    proxy: FaultProxy, bucket: str, idle: float
+) -> None:
+    os.environ["S3DLIO_RETRIES"] = "0"
+    proxy.choose = lambda _: Fault("close after")
+    for number in range(5):
+        s3dlio.put_bytes(f"{bucket}/closed", b"%d" % number)
+        time.sleep(idle)
+        assert s3dlio.get(f"{bucket}/closed").tobytes() == b"%d" % number
+    assert proxy.connections == 10
+
+
+def test_many_connections_that_the_server_closed_are_all_replaced(proxy: FaultProxy, bucket: str) -> None:
+    os.environ["S3DLIO_RETRIES"] = "0"
+    uris = [f"{bucket}/batch/{number}" for number in range(60)]
+    s3dlio.put_many(((uri, uri.encode()) for uri in uris), max_in_flight=30)
+    proxy.kill()
+    proxy.revive()
+    assert [data.tobytes().decode() for _, data in s3dlio.get_many(uris, max_in_flight=30)] == uris
+
+
+def test_a_request_is_sent_again_unnoticed_only_once(proxy: FaultProxy, bucket: str) -> None:
+    os.environ["S3DLIO_RETRIES"] = "0"
+    s3dlio.put_bytes(f"{bucket}/object", b"x")
+    proxy.choose = lambda _: Fault("close at once")
+    with pytest.raises(StoreUnavailableError, match="before an answer"):
+        s3dlio.get(f"{bucket}/object")
+    assert proxy.requests["GET"] == 2
+
+
+def test_bytes_that_nobody_asked_for_end_an_idle_connection(proxy: FaultProxy, bucket: str) -> None:
+    s3dlio.put_bytes(f"{bucket}/object", b"x" * 1000)
+    proxy.choose = lambda _: Fault("shorter length")
+    with pytest.raises(s3dlio.S3dlioError):
+        s3dlio.get(f"{bucket}/object")
+    proxy.choose = lambda _: None
+    assert s3dlio.get(f"{bucket}/object").tobytes() == b"x" * 1000
+
+
+def test_the_answer_to_an_upload_that_is_refused_early_is_what_is_reported(proxy: FaultProxy, bucket: str) -> None:
+    proxy.choose = lambda _: Fault("refuse early", 403, "AccessDenied")
+    for _ in range(20):
+        with pytest.raises(s3dlio.PermissionDeniedError, match="403 AccessDenied"):
+            s3dlio.put_bytes(f"{bucket}/refused", bytes(8 << 20))
+    assert proxy.requests["PUT"] == 20
+
+
+def test_a_connection_whose_upload_was_cut_short_is_not_used_again(proxy: FaultProxy, bucket: str) -> None:
+    refusals = iter([Fault("refuse early", 409, "Conflict")])
+    proxy.choose = lambda asked: next(refusals, None) if asked.method == "PUT" else None
+    with pytest.raises(s3dlio.S3dlioError, match="409 Conflict"):
+        s3dlio.put_bytes(f"{bucket}/refused", bytes(8 << 20))
+    s3dlio.put_bytes(f"{bucket}/accepted", b"x")
+    assert s3dlio.get(f"{bucket}/accepted").tobytes() == b"x"
+    assert proxy.connections == 2
+
+
+def test_threads_share_the_idle_connections(proxy: FaultProxy, bucket: str) -> None:
+    s3dlio.put_bytes(f"{bucket}/object", b"x" * 5_000)
+
+    def read() -> None:
+        for _ in range(20):
+            assert len(s3dlio.get(f"{bucket}/object")) == 5_000
+
+    for _ in range(3):
+        threads = [threading.Thread(target=read) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert proxy.connections <= 7
