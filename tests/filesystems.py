@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.processes import in_forked_child
+from tests.servers.fixtures import REQUIRED
 
 NOBODY = 65534
 
 
 def lacking(what: str) -> None:
     """Skip the test for want of something that the machine does not give; fail where everything must be there."""
-    if os.environ.get("S3DLIO_REQUIRE_SERVERS") == "1":
-        pytest.fail(f"S3DLIO_REQUIRE_SERVERS=1, and yet: {what}")
+    if REQUIRED:
+        pytest.fail(f"{what} (S3DLIO_REQUIRE_SERVERS is set)", pytrace=False)
     pytest.skip(what)
 
 
