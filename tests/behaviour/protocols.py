@@ -17,9 +17,10 @@ import pytest
 
 from s3dlio.operations import run
 from s3dlio.stores.azure import AzureStore
+from s3dlio.stores.gcs import GcsStore
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
-from tests.servers.base import AzureServer, S3Server
+from tests.servers.base import AzureServer, GcsServer, S3Server
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,13 @@ def _az(request: pytest.FixtureRequest) -> str:
     return f"az://behaviour/{next(_numbers)}"
 
 
+def _gs(request: pytest.FixtureRequest) -> str:
+    found: GcsServer = request.getfixturevalue("fake_gcs")
+    os.environ.update(found.environment())
+    run(GcsStore().make_bucket(parse("gs://behaviour")))
+    return f"gs://behaviour/{next(_numbers)}"
+
+
 _READERS = ("get", "get_range", "get_range-to-end", "stat", "get_many", "get_many_iter")
 _FOLDER_AS_OBJECT = "SeaweedFS has real folders, and answers for folder/ as for an object"
 
@@ -92,4 +100,5 @@ PROTOCOLS = [
             "test_odd_names_come_back_as_they_are": "one has a backslash; tests/stores/test_azure.py has the others",
         },
     ),
+    Protocol("gs on fake-gcs-server", _gs),
 ]
