@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import pickle
 from collections.abc import Callable, Iterator
@@ -238,3 +239,20 @@ def test_every_error_is_also_the_builtin_one_would_catch_and_travels(
         assert type(again) is kind
         assert str(again) == str(error) == "what happened to s3://bucket/key"
         assert (again.uri, again.endpoint, again.status) == ("s3://bucket/key", "http://127.0.0.1:1", 403)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        (s3dlio.ObjectNotFoundError, errno.ENOENT),
+        (s3dlio.PermissionDeniedError, errno.EACCES),
+        (s3dlio.StoreTimeoutError, errno.ETIMEDOUT),
+        (s3dlio.StoreUnavailableError, errno.EHOSTUNREACH),
+    ],
+)
+def test_what_is_also_an_os_error_has_its_number_also_after_pickling(
+    kind: type[s3dlio.S3dlioError], number: int
+) -> None:
+    error = pickle.loads(pickle.dumps(kind("why", uri="file:///x")))
+    assert isinstance(error, OSError)
+    assert (error.errno, str(error), error.uri) == (number, "why", "file:///x")

@@ -9,6 +9,7 @@ what to check; it never carries a secret. Every exception pickles, since they tr
 from __future__ import annotations
 
 import errno
+from typing import ClassVar
 
 
 class S3dlioError(RuntimeError):
@@ -18,6 +19,8 @@ class S3dlioError(RuntimeError):
         uri: the URI the call was about, or None.
         endpoint: the endpoint that answered or did not, or None.
         status: the HTTP status, or None.
+
+    Those that are also an `OSError` have its `errno`, as the same trouble with a file would.
     """
 
     uri: str | None
@@ -36,12 +39,26 @@ class S3dlioError(RuntimeError):
         return str(self.args[0])
 
 
-class ObjectNotFoundError(S3dlioError, FileNotFoundError):
+class _SystemError(S3dlioError, OSError):
+    _errno: ClassVar[int]
+
+    def __init__(
+        self, message: str, *, uri: str | None = None, endpoint: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, uri=uri, endpoint=endpoint, status=status)
+        self.errno = self._errno
+
+
+class ObjectNotFoundError(_SystemError, FileNotFoundError):
     """There is no such object, bucket or container, or the URI names a folder where an object is needed."""
 
+    _errno = errno.ENOENT
 
-class PermissionDeniedError(S3dlioError, PermissionError):
+
+class PermissionDeniedError(_SystemError, PermissionError):
     """The store, or the file system, refuses: credentials, policy, or file permissions."""
+
+    _errno = errno.EACCES
 
 
 class InvalidURIError(S3dlioError, ValueError):
@@ -52,16 +69,20 @@ class ConfigurationError(S3dlioError, ValueError):
     """A setting, an environment variable or a credential is missing or malformed."""
 
 
-class StoreTimeoutError(S3dlioError, TimeoutError):
+class StoreTimeoutError(_SystemError, TimeoutError):
     """The store did not answer in time."""
+
+    _errno = errno.ETIMEDOUT
 
 
 class IntegrityError(S3dlioError):
     """The bytes received or stored are not the bytes of the object."""
 
 
-class StoreUnavailableError(S3dlioError, ConnectionError):
+class StoreUnavailableError(_SystemError, ConnectionError):
     """The store cannot be reached, or says that it cannot serve now, after all retries."""
+
+    _errno = errno.EHOSTUNREACH
 
 
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
