@@ -460,19 +460,27 @@ class GcsStore(CloudStore):
             # Pages follow each other in the order of names; what comes again from an emulator is passed over.
             folders = [folder for folder in page.get("prefixes", ()) if folder > last_folder]
             last_folder = folders[-1] if folders else last_folder
-            yield [name[len(prefix) :] for name in (*names, *folders) if name != prefix]
+            below = [name[len(prefix) :] for name in (*names, *folders) if name != prefix]
+            if below:
+                yield below
 
     async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
         prefix = uri.folder_key
         async for page in self._list(uri, "name,size", ""):
             found = [(item["name"], int(item.get("size", 0))) for item in page.get("items", ())]
-            yield [Entry(name[len(prefix) :], size) for name, size in found if name != prefix]
+            below = [Entry(name[len(prefix) :], size) for name, size in found if name != prefix]
+            if below:
+                yield below
 
     async def is_prefix(self, uri: URI) -> bool:
-        async for page in self._list(uri, "name", "", most=1):
-            if page.get("items"):
-                return True
-        return False
+        pages = self._list(uri, "name", "", most=1)
+        try:
+            async for page in pages:  # a page may be empty and others follow
+                if page.get("items"):
+                    return True
+            return False
+        finally:
+            await pages.aclose()
 
     async def _list(
         self, uri: URI, fields: str, delimiter: str, most: int = 1000
@@ -489,7 +497,7 @@ class GcsStore(CloudStore):
             page = _parsed(await self._expect(request, of_bucket=True))
             yield page
             before, token = token, page.get("nextPageToken", "")
-            if not token or (most == 1 and page.get("items")):
+            if not token:
                 return
             if token == before:
                 raise S3dlioError(f"the listing of {uri.text} says that it goes on, but not where", uri=uri.text)
