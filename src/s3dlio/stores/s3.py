@@ -201,7 +201,7 @@ class S3Store(CloudStore):
 
     async def _begin(self, uri: URI, headers: list[tuple[str, str]]) -> Upload:
         response = await self._expect(self._request("POST", uri, [("uploads", "")], headers=headers), 200)
-        upload = child_text(parsed(response), "UploadId")
+        upload = child_text(parsed(response, uri.text), "UploadId")
         if not upload:
             raise S3dlioError(f"{uri.text} at {response.address.url}: the answer names no upload", uri=uri.text)
         return Upload(upload, response.head.headers.get("x-amz-checksum-type") == "FULL_OBJECT")
@@ -241,7 +241,7 @@ class S3Store(CloudStore):
         request = self._request("POST", uri, [("uploadId", upload.id)], headers=headers, body=[memoryview(body)])
         response = await self._send_until_no_error_inside(request)
         if response.head.status == 200:
-            result = parsed(response)
+            result = parsed(response, uri.text)
             stored_checksum = child_text(result, "ChecksumCRC32C")
             if checksum is not None and stored_checksum not in ("", checksum):
                 raise self._stored_wrong(uri, response)
@@ -354,7 +354,7 @@ class S3Store(CloudStore):
         while True:
             more = [("continuation-token", token)] if token else []
             request = Request(uri.text, "GET", uri.container, query=canonical_query([*query, *more]))
-            page = parsed(await self._expect(request, 200))
+            page = parsed(await self._expect(request, 200), uri.text)
             yield page
             if child_text(page, "IsTruncated") != "true":
                 return
@@ -387,7 +387,7 @@ class S3Store(CloudStore):
         while keys:
             response = await self._expect(self._delete_request(uri, keys), 200)
             failed = {}
-            for error in children(parsed(response), "Error"):
+            for error in children(parsed(response, uri.text), "Error"):
                 code = child_text(error, "Code")
                 if code != "NoSuchKey":
                     failed[child_text(error, "Key")] = code, child_text(error, "Message")
@@ -473,7 +473,7 @@ class S3Store(CloudStore):
             raise IntegrityError(f"{source.text} was replaced while it was copied; copy it again", uri=source.text)
         if response.head.status != 200:
             raise self._copy_refusal(response, source, target)
-        return Uploaded(child_text(parsed(response), "ETag"), "", 0, stop - start)
+        return Uploaded(child_text(parsed(response, target.text), "ETag"), "", 0, stop - start)
 
     def _copy_refusal(self, response: Response, source: URI, target: URI) -> S3dlioError:
         about_source = error_of(response).code in ("NoSuchKey", "InvalidObjectState")
@@ -511,7 +511,7 @@ class S3Store(CloudStore):
         token = ""
         while True:
             query = canonical_query([("continuation-token", token)] if token else [])
-            page = parsed(await self._expect(Request("s3://", "GET", "", query=query), 200))
+            page = parsed(await self._expect(Request("s3://", "GET", "", query=query), 200), "s3://")
             for group in children(page, "Buckets"):
                 names += [child_text(item, "Name") for item in children(group, "Bucket")]
             before, token = token, child_text(page, "ContinuationToken")

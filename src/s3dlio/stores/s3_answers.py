@@ -94,17 +94,18 @@ def _region(error: ET.Element) -> str:
 # XML, whatever namespace a server puts it into...
 
 
-def parsed(response: Response) -> ET.Element:
+def parsed(response: Response, uri: str) -> ET.Element:
     """The body of an answer as XML. Blanks before it, with which S3 keeps a connection alive, are passed over.
 
     Raises:
-        S3dlioError: it is something else.
+        S3dlioError: it is something else; the message names the URI that the request was about.
     """
     try:
         return ET.fromstring(bytes(response.body).lstrip())
     except ET.ParseError as error:
         raise S3dlioError(
-            f"{response.address.url} sent an answer that is not XML ({error}): check that it is an S3 endpoint",
+            f"{uri} at {response.address.url}: the answer is not XML ({error}); check that this is an S3 endpoint",
+            uri=uri,
             endpoint=response.address.url,
         ) from None
 

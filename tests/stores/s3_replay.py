@@ -1,0 +1,90 @@
+"""What the tests of S3's documented answers share: the answers' forms, and AWS behind a proxy.
+
+Nothing here resolves a name: a request for AWS goes to `Aws`, named as the HTTPS proxy, which ends the TLS inside and
+answers from a list, so that what is asserted is the very address that would have been spoken to.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import trustme
+
+from tests.replay import Received, Replay, answer
+
+_REGIONS = ("us-east-1", "us-west-2", "eu-west-1", "cn-north-1")
+
+
+def error(status: int, code: str, more: str = "", headers: dict[str, str] | None = None) -> bytes:
+    """An error as ErrorResponses.html shows it."""
+    return answer(status, error_body(code, more), {"Content-Type": "application/xml", **(headers or {})})
+
+
+def error_body(code: str, more: str = "") -> str:
+    """The body of an error."""
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>As documented.</Message>{more}'
+        "<RequestId>656c76696e6727732072657175657374</RequestId><HostId>Uuag1LuByRx9e6j5Onimr</HostId></Error>"
+    )
+
+
+def chunked(*pieces: str) -> bytes:
+    """An answer of 200 in chunks, as S3 sends it while it is still at work."""
+    head = "HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return (head + "".join(f"{len(piece):x}\r\n{piece}\r\n" for piece in pieces) + "0\r\n\r\n").encode()
+
+
+def xml(name: str, content: str) -> str:
+    """A result document."""
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<{name} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"{content}</{name}>"
+    )
+
+
+def use(server: Replay) -> None:
+    """Make a server the endpoint."""
+    os.environ.update(AWS_ENDPOINT_URL=server.url, AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
+
+
+class Aws(Replay):
+    """AWS, as seen through an HTTPS proxy. `hosts` are those that were asked for, a port other than 443 included."""
+
+    def __init__(self, answers: Sequence[bytes] | Callable[[Received], bytes], folder: Path) -> None:
+        super().__init__(answers)
+        self.hosts: list[str] = []
+        authority = trustme.CA()
+        names = [f"s3.{region}.amazonaws.com" for region in _REGIONS]
+        names += [f"*.{name}" for name in names]
+        names += [f"{name}.cn" for name in names]
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert(*names).configure_cert(self._context)
+        ca_file = folder / f"{self.url.rpartition(':')[2]}.pem"  # which is read once
+        authority.cert_pem.write_to_path(ca_file)
+        os.environ.update(
+            HTTPS_PROXY=self.url,
+            AWS_CA_BUNDLE=str(ca_file),
+            AWS_ACCESS_KEY_ID="key",
+            AWS_SECRET_ACCESS_KEY="secret",
+        )
+
+    def __enter__(self) -> Aws:
+        super().__enter__()
+        return self
+
+    def _serve(self, connection: socket.socket) -> None:
+        asked = b""
+        while not asked.endswith(b"\r\n\r\n"):
+            piece = connection.recv(1)
+            if not piece:
+                return
+            asked += piece
+        method, host, _ = asked.decode().split(" ", 2)
+        assert method == "CONNECT"
+        self.hosts.append(host.removesuffix(":443"))
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        super()._serve(self._context.wrap_socket(connection, server_side=True))
