@@ -340,11 +340,12 @@ def run_begun(operation: Operation[T], awaited: Any, stopped: threading.Event | 
                     told = True
         except BaseException:
             # Ctrl-C: what is under way may clean up behind itself, but only for a moment.
-            engine.cancel(task)
-            engine.turn(0)
             deadline = time.monotonic() + _FAREWELL
-            while not task.ended and time.monotonic() < deadline:
-                engine.turn(_FAREWELL)
+            if not engine.closing:
+                engine.cancel(task)
+                engine.turn(0)
+                while not task.ended and time.monotonic() < deadline:
+                    engine.turn(_FAREWELL)
             raise
     finally:
         engine.close()
@@ -367,6 +368,7 @@ def _close_inherited() -> None:
     inherited = list(_engines)
     _engines = weakref.WeakSet()
     for engine in inherited:
+        engine.closing = True
         engine.poller.close()
 
 
