@@ -1,0 +1,166 @@
+"""What expires is fetched again before it does, once for all threads, and anew in a forked child."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from s3dlio.auth.renewal import Renewed
+from s3dlio.errors import ConfigurationError
+from tests.processes import in_forked_child
+
+
+class Source:
+    """Gives numbers that live as long as it is told; may be slow, and may fail."""
+
+    def __init__(self, lives: float = 3600) -> None:
+        self.lives = lives
+        self.asked = 0
+        self.failing = ""
+        self.open = threading.Event()  # cleared: whoever asks waits
+        self.open.set()
+        self._numbers = itertools.count(1)
+
+    def fetch(self) -> tuple[int, float]:
+        self.asked += 1
+        assert self.open.wait(20)
+        if self.failing:
+            raise ConfigurationError(self.failing)
+        return next(self._numbers), time.time() + self.lives
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.005)
+
+
+def test_it_is_fetched_once_for_all_threads_that_wait() -> None:
+    source = Source()
+    source.open.clear()
+    renewed = Renewed("it", source.fetch, 300)
+    with ThreadPoolExecutor(16) as pool:
+        waiting = [pool.submit(renewed.current) for _ in range(16)]
+        until(lambda: source.asked == 1)
+        source.open.set()
+        assert [future.result() for future in waiting] == [1] * 16
+    assert source.asked == 1
+
+
+def test_a_failed_attempt_fails_all_that_waited_for_it_and_the_next_call_tries_again() -> None:
+    source = Source()
+    source.open.clear()
+    source.failing = "no"
+    renewed = Renewed("it", source.fetch, 300)
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(renewed.current) for _ in range(8)]
+        until(lambda: source.asked == 1)
+        time.sleep(0.1)
+        source.open.set()
+        assert {str(future.exception()) for future in waiting} == {"no"}
+    assert source.asked < 8
+    source.failing = ""
+    assert renewed.current() == 1
+
+
+def test_a_slow_renewal_before_the_end_stalls_nobody() -> None:
+    source = Source(lives=8)
+    renewed = Renewed("it", source.fetch, 7.9)  # due at half its time
+    assert renewed.current() == 1
+    source.open.clear()
+    assert renewed._held is not None
+    renewed._held.refresh_at = 0
+    began = time.monotonic()
+    assert [renewed.current() for _ in range(100)] == [1] * 100
+    assert time.monotonic() - began < 5
+    until(lambda: source.asked == 2)
+    source.open.set()
+    until(lambda: renewed.current() == 2)
+    assert source.asked == 2
+
+
+def test_the_time_of_renewal_is_early_enough_but_never_before_half_of_the_life() -> None:
+    now = time.time()
+    for lives, early, expected in ((3600, 300, 3300), (3600, 3000, 1800), (100, 300, 50)):
+        renewed = Renewed("it", Source(lives).fetch, early)
+        renewed.current()
+        assert renewed._held is not None
+        assert renewed._held.refresh_at - now == pytest.approx(expected, abs=5)
+
+
+def test_in_its_last_seconds_callers_wait_for_the_next_one() -> None:
+    source = Source(lives=0.4)
+    renewed = Renewed("it", source.fetch, 0.3)
+    assert renewed.current() == 1
+    source.lives = 3600
+    until(lambda: renewed._held is not None and time.time() > renewed._held.wait_from)
+    assert renewed.current() == 2
+
+
+def test_a_failed_renewal_is_logged_and_what_is_still_valid_is_used(caplog: pytest.LogCaptureFixture) -> None:
+    source = Source()
+    renewed = Renewed("the thing", source.fetch, 300)
+    renewed.current()
+    source.failing = "the service is down"
+    assert renewed._held is not None
+    renewed._held.refresh_at = 0
+    with caplog.at_level(logging.WARNING, "s3dlio"):
+        assert renewed.current() == 1
+        until(lambda: bool(caplog.records))
+    assert "could not refresh the thing" in caplog.text
+    assert "the service is down" in caplog.text
+    assert renewed.current() == 1
+
+
+def test_what_was_refused_is_fetched_again_unless_it_is_brand_new() -> None:
+    source = Source()
+    renewed = Renewed("it", source.fetch, 300)
+    renewed.current()
+    renewed.drop()
+    assert renewed.current() == 1
+    assert renewed._held is not None
+    renewed._held.since -= 60
+    renewed.drop()
+    assert renewed.current() == 2
+
+
+def test_a_change_of_a_variable_fetches_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source()
+    renewed = Renewed("it", source.fetch, 300, ["S3DLIO_A_VARIABLE"])
+    assert [renewed.current(), renewed.current()] == [1, 1]
+    monkeypatch.setenv("S3DLIO_A_VARIABLE", "1")
+    assert [renewed.current(), renewed.current()] == [2, 2]
+    monkeypatch.setenv("S3DLIO_ANOTHER_VARIABLE", "1")
+    assert renewed.current() == 2
+    monkeypatch.delenv("S3DLIO_A_VARIABLE")
+    assert renewed.current() == 3
+
+
+def test_a_forked_child_fetches_its_own_even_if_the_parent_was_fetching() -> None:
+    source = Source()
+    renewed = Renewed("it", source.fetch, 300)
+    source.open.clear()
+    thread = threading.Thread(target=renewed.current)
+    thread.start()
+    until(lambda: source.asked == 1)
+    parent = os.getpid()
+
+    def child() -> None:
+        assert os.getpid() != parent
+        source.open.set()
+        assert renewed.current() == 1  # by a count of its own
+        assert source.asked == 2
+
+    in_forked_child(child)
+    source.open.set()
+    thread.join()
+    assert renewed.current() == 1
+    assert source.asked == 1
