@@ -120,7 +120,8 @@ class GcsService:
 
     def is_transient(self, response: Response) -> bool:
         """Whether an answer may be another one next time (Cloud Storage, "Retry strategy")."""
-        return response.head.status in TRANSIENT
+        status = response.head.status
+        return status in TRANSIENT or (status == 403 and error_of(response)[0] in _TOO_FAST)
 
     def redirected(self, request: Request, response: Response) -> bool:
         """Whether a request that was refused for its token can go out again with another one."""
@@ -199,7 +200,7 @@ class GcsStore(CloudStore):
     async def stat(self, uri: URI) -> ObjectInfo:
         """Objects: get, without its data."""
         self.require_key(uri)
-        facts = _parsed(await self._expect(self._about(uri, _FACTS)))
+        facts = _parsed(await self._expect(self._about(uri, _FACTS)), uri)
         checksums = {name: facts[field] for name, field in (("crc32c", "crc32c"), ("md5", "md5Hash")) if field in facts}
         written = facts.get("timeCreated") or facts.get("updated")
         return {
@@ -287,7 +288,7 @@ class GcsStore(CloudStore):
 
     async def _check_stored(self, uri: URI, response: Response, size: int, checksum: int) -> None:
         """Compare what the service says it stored with what was sent; what differs is deleted again."""
-        stored = _parsed(response)
+        stored = _parsed(response, uri)
         if self._is_stored(stored, size, checksum):
             if self.service().settings.put_verify:
                 await self._verify(uri, size, checksum)
@@ -306,7 +307,7 @@ class GcsStore(CloudStore):
     async def _verify(self, uri: URI, size: int, checksum: int) -> None:
         """Ask for what is stored, and compare."""
         response = await self._expect(self._about(uri, _STORED))
-        stored = _parsed(response)
+        stored = _parsed(response, uri)
         if not self._is_stored(stored, size, checksum):
             raise IntegrityError(
                 f"{uri.text} at {response.address.url}: {size} bytes were written, and {stored.get('size')} bytes with"
@@ -368,7 +369,7 @@ class GcsStore(CloudStore):
         if response.head.status == 404 and _element(response, "Code") == "NoSuchUpload":
             # An earlier try of this request may have succeeded and its answer been lost.
             stored = await send(self.service(), self._about(uri, _STORED))
-            if stored.head.status != 200 or not self._is_stored(_parsed(stored), size, checksum):
+            if stored.head.status != 200 or not self._is_stored(_parsed(stored, uri), size, checksum):
                 raise self.refusal(response, uri.text)
             return
         if response.head.status != 200:
@@ -494,7 +495,7 @@ class GcsStore(CloudStore):
             request = GcsRequest(
                 uri.text, "GET", uri.container, f"{bucket_path(uri.container)}/o", query=_query(**query, **more)
             )
-            page = _parsed(await self._expect(request, of_bucket=True))
+            page = _parsed(await self._expect(request, of_bucket=True), uri)
             yield page
             before, token = token, page.get("nextPageToken", "")
             if not token:
@@ -524,7 +525,7 @@ class GcsStore(CloudStore):
         query = {"fields": "done,rewriteToken"}
         while True:
             request = GcsRequest(source.text, "POST", source.container, path, query=_query(**query))
-            answer = _parsed(await self._expect(request))
+            answer = _parsed(await self._expect(request), source)
             if answer.get("done"):
                 return True
             query["rewriteToken"] = answer["rewriteToken"]
@@ -552,7 +553,8 @@ class GcsStore(CloudStore):
         names: list[str] = []
         query = {"project": self._project(), "fields": "nextPageToken,items(name)"}
         while True:
-            page = _parsed(await self._expect(GcsRequest("gs://", "GET", "", "/storage/v1/b", query=_query(**query))))
+            request = GcsRequest("gs://", "GET", "", "/storage/v1/b", query=_query(**query))
+            page = _parsed(await self._expect(request), None)
             names += [item["name"] for item in page.get("items", ())]
             if not page.get("nextPageToken"):
                 return names
@@ -601,9 +603,11 @@ class GcsStore(CloudStore):
         if status == 401:
             why = "no credentials were sent" if self.service().tokens is None else "the service refuses the credentials"
             return PermissionDeniedError(f"{text}; {why}: check GOOGLE_APPLICATION_CREDENTIALS", **where)
+        if (status in TRANSIENT and status not in (408, 504)) or reason in _TOO_FAST:
+            return StoreUnavailableError(f"{text}; the service cannot answer now, try again later", **where)
         if status == 403:
             return PermissionDeniedError(f"{text}; {_CHECK_ROLES}", **where)
-        if status == 400 and "crc32c" in message.lower():
+        if status == 400 and (reason in ("BadDigest", "CrcMismatch") or "crc32c" in message.lower()):
             return IntegrityError(f"{text}; the bytes changed on the way: write it again, check the network", **where)
         if status == 400 and "requester pays" in message.lower():
             return ConfigurationError(f"{text}; set GOOGLE_CLOUD_QUOTA_PROJECT to the project that pays", **where)
@@ -611,14 +615,13 @@ class GcsStore(CloudStore):
             return StoreUnavailableError(f"{text}; the upload has expired: write the object again", **where)
         if status in (408, 504):
             return StoreTimeoutError(f"{text}; the service takes too long, try again later", **where)
-        if status in TRANSIENT:
-            return StoreUnavailableError(f"{text}; the service cannot answer now, try again later", **where)
         return S3dlioError(text, **where)
 
 
 _CHECK_ROLES = (
     "check that the account may do this with this bucket (roles/storage.objectViewer to read, objectUser to write)"
 )
+_TOO_FAST = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
 _TRANSIENT_CODES = frozenset({"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"})
 
 
@@ -690,14 +693,16 @@ def _without_first(views: Sequence[memoryview], count: int) -> list[memoryview]:
     return left
 
 
-def _parsed(response: Response) -> dict[str, Any]:
+def _parsed(response: Response, uri: URI | None) -> dict[str, Any]:
     try:
         content = json.loads(bytes(response.body))
     except ValueError:
         content = None
     if not isinstance(content, dict):
+        text = "gs://" if uri is None else uri.text
         raise S3dlioError(
-            f"{response.address.url} sent an answer that is not JSON: check that it is an endpoint of Cloud Storage",
+            f"{text} at {response.address.url}: the answer is not JSON; check that it is an endpoint of Cloud Storage",
+            uri=text,
             endpoint=response.address.url,
         )
     return content
