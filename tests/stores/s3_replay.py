@@ -6,6 +6,7 @@ answers from a list, so that what is asserted is the very address that would hav
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import ssl
@@ -88,3 +89,35 @@ class Aws(Replay):
         self.hosts.append(host.removesuffix(":443"))
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         super()._serve(self._context.wrap_socket(connection, server_side=True))
+
+
+def damaging(url: str, *, up: bool = False, down: bool = False) -> Callable[[Received], bytes]:
+    """What `Replay` is to answer as a way to a real server on which one bit of every content is lost.
+
+    Args:
+        url: the real server.
+        up: damage uploads.
+        down: damage downloads.
+    """
+    host = url.removeprefix("http://")
+
+    def choose(request: Received) -> bytes:
+        body = _damaged(request.body) if up and request.method == "PUT" else request.body
+        connection = http.client.HTTPConnection(host, timeout=20)
+        try:
+            connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
+            for name, value in request.headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            reply = connection.getresponse()
+            content = reply.read()
+        finally:
+            connection.close()
+        fields = {name: value for name, value in reply.getheaders() if name.lower() != "transfer-encoding"}
+        return answer(reply.status, _damaged(content) if down and request.method == "GET" else content, fields)
+
+    return choose
+
+
+def _damaged(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1]) if content else content

@@ -139,7 +139,11 @@ class CloudStore(Store):
         return await self._consistent(lambda: self._read(uri, 0, None, part))
 
     async def get_one_of_many(self, uri: URI) -> memoryview:
-        return await self._consistent(lambda: self._read(uri, 0, None, None))
+        try:
+            part = await self._fetch(uri, 0, None, None, None)
+        except Replaced:
+            return await self._consistent(lambda: self._read(uri, 0, None, None))
+        return lease(0) if part is None else part.data
 
     async def get_range(self, uri: URI, offset: int, length: int | None) -> memoryview:
         if length == 0:
@@ -506,11 +510,9 @@ class CloudWriter(ObjectWriter):
 
 
 def part_size(total: int, most_parts: int) -> int:
-    """Bytes of each part of an object whose size is known."""
-    size = _first_part_size()
-    while -(-total // size) > most_parts:
-        size *= 2
-    return size
+    """Bytes of each part of an object whose size is known: what the settings give, or whole MiB more if need be."""
+    least = -(-total // most_parts)
+    return max(_first_part_size(), -(-least // MIB) * MIB)
 
 
 def _first_part_size() -> int:
