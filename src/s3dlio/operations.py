@@ -113,12 +113,12 @@ def run(operation: Operation[T], stopped: threading.Event | None = None) -> T:
     return run_begun(operation, awaited, stopped)
 
 
-def iterate(generator: AsyncGenerator[T, None]) -> Iterator[T]:
-    """The items of a store's generator, each step run in the calling thread."""
+def iterate(generator: AsyncGenerator[T, None], stopped: threading.Event | None = None) -> Iterator[T]:
+    """The items of a store's generator, each step run in the calling thread; `stopped` as for `run`."""
     try:
         while True:
             try:
-                item = run(_step(generator))
+                item = run(_step(generator), stopped)
             except StopAsyncIteration:
                 return
             yield item

@@ -60,15 +60,15 @@ def copy(
     report = _Reporter(progress)
     source_store = store_for(source.scheme)
     # What ends in "/" is a folder, even where an object of that name marks it.
-    if recursive and (source.key.endswith("/") or not run(source_store.exists(source))):
+    if recursive and (source.key.endswith("/") or not run(source_store.exists(source), stopping)):
         if _inside(target, source):
             raise InvalidURIError(f"cannot copy {source.text} into itself, to {target.text}", uri=target.text)
-        jobs = _tree(source, target, report)
+        jobs = _tree(source, target, report, stopping)
     else:
-        size = run(source_store.stat(source))["size"]
+        size = run(source_store.stat(source), stopping)["size"]
         report.found(size)
         report.found_all()
-        jobs = iter([(source, _object_target(source, target), size)])
+        jobs = iter([(source, _object_target(source, target, stopping), size)])
 
     for_each(jobs, lambda job: run(_copy_object(*job, report), stopping), THREADS, stopped=stopping)
 
@@ -97,10 +97,10 @@ async def _copy_object(source: URI, target: URI, size: int, report: _Reporter) -
     report.finished(source)
 
 
-def _tree(source: URI, target: URI, report: _Reporter) -> Iterator[tuple[URI, URI, int]]:
-    pages = iterate(store_for(source.scheme).entries(source))
+def _tree(source: URI, target: URI, report: _Reporter, stopping: threading.Event) -> Iterator[tuple[URI, URI, int]]:
+    pages = iterate(store_for(source.scheme).entries(source), stopping)
     page = next(pages, None)
-    if page is None and not run(store_for(source.scheme).is_prefix(source)):
+    if page is None and not run(store_for(source.scheme).is_prefix(source), stopping):
         raise ObjectNotFoundError(
             f"there is neither an object nor a folder {source.text}: check its name", uri=source.text
         )
@@ -124,10 +124,10 @@ def _inside(inner: URI, outer: URI) -> bool:
     return inner[:2] == outer[:2] and inner.folder_key.startswith(outer.folder_key)
 
 
-def _object_target(source: URI, target: URI) -> URI:
+def _object_target(source: URI, target: URI, stopping: threading.Event) -> URI:
     into_folder = not target.key or target.key.endswith("/")
     if not into_folder and target.scheme in FILE_SCHEMES:
-        into_folder = run(store_for(target.scheme).is_prefix(target))
+        into_folder = run(store_for(target.scheme).is_prefix(target), stopping)
     return target.child(source.key.rpartition("/")[2]) if into_folder else target
 
 
