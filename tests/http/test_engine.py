@@ -1,0 +1,242 @@
+"""The engine's tasks: side by side, stopped, in a hurry at the end; with each of the pollers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import s3dlio
+from s3dlio.http import engine as engine_module
+from s3dlio.http import poller
+from s3dlio.http.engine import Engine
+from s3dlio.operations import Gather, Operation, Signal, Sleep, Stopped, run
+from tests.faults.proxy import FaultProxy
+
+
+async def _sleep(seconds: float) -> None:
+    await Sleep(seconds)
+
+
+async def _gather(operations: Iterator[Operation[None] | Signal], limit: int) -> None:
+    await Gather(operations, limit)
+
+
+def _run_until(engine: Engine, done: Callable[[], bool], seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        engine.turn(0.05)
+
+
+def test_no_more_run_side_by_side_than_the_limit() -> None:
+    running: list[int] = []
+    most = 0
+
+    async def work(number: int) -> None:
+        nonlocal most
+        running.append(number)
+        most = max(most, len(running))
+        await Sleep(0.001 * (number % 3))
+        running.remove(number)
+
+    run(_gather(map(work, range(50)), 7))
+    assert most == 7
+    assert running == []
+
+
+def test_the_first_failure_stops_the_others_and_is_raised_when_they_have_ended() -> None:
+    ended: list[str] = []
+
+    async def fail() -> None:
+        await Sleep(0.01)
+        raise KeyError("first")
+
+    async def wait() -> None:
+        try:
+            await Sleep(60)
+        finally:
+            await Sleep(0.05)
+            ended.append("cleaned up")
+
+    began = time.monotonic()
+    with pytest.raises(KeyError, match="first"):
+        run(_gather(iter([wait(), fail(), wait()]), 3))
+    assert ended == ["cleaned up", "cleaned up"]
+    assert time.monotonic() - began < 5
+
+
+def test_what_makes_the_operations_may_fail_too() -> None:
+    ended = []
+
+    def operations() -> Iterator[Operation[None]]:
+        yield _sleep(60)
+        raise OSError("no more")
+
+    async def main() -> None:
+        try:
+            await _gather(operations(), 5)
+        finally:
+            ended.append(True)
+
+    with pytest.raises(OSError, match="no more"):
+        run(main())
+    assert ended
+
+
+def test_groups_within_groups_are_stopped_together() -> None:
+    ended = []
+
+    async def leaf() -> None:
+        try:
+            await Sleep(60)
+        finally:
+            ended.append(True)
+
+    async def branch() -> None:
+        await _gather((leaf() for _ in range(3)), 3)
+
+    async def fail() -> None:
+        await Sleep(0.01)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        run(_gather(iter([branch(), branch(), fail()]), 3))
+    assert len(ended) == 6
+
+
+def test_a_call_that_sleeps_is_stopped_from_another_thread() -> None:
+    stopped = threading.Event()
+    threading.Timer(0.1, stopped.set).start()
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        run(_sleep(60), stopped)
+    assert time.monotonic() - began < 2
+
+
+def test_a_group_that_is_stopped_while_it_fails_ends_stopped() -> None:
+    # Its parent tries again after the failure: a call that is to end must not.
+    engine = Engine()
+    tries = []
+
+    async def fail() -> None:
+        await Sleep(0.01)
+        raise KeyError
+
+    async def linger() -> None:
+        try:
+            await Sleep(60)
+        finally:
+            await Sleep(0.1)
+
+    async def main() -> None:
+        while True:
+            tries.append(True)
+            try:
+                await _gather(iter([fail(), linger()]), 2)
+            except KeyError:
+                continue
+
+    task = engine.start(main(), lambda _: None)
+    deadline = time.monotonic() + 0.05
+    while time.monotonic() < deadline:
+        engine.turn(0.01)
+    engine.cancel(task)
+    _run_until(engine, lambda: task.ended)
+    assert isinstance(task.error, Stopped)
+    assert len(tries) == 1
+    engine.close()
+
+
+def test_a_task_stopped_in_the_moment_it_goes_on_begins_nothing_else() -> None:
+    engine = Engine()
+    steps = []
+
+    async def main() -> None:
+        await Sleep(0.001)
+        steps.append("went on")
+
+    task = engine.start(main(), lambda _: None)
+    engine.turn(0)
+    time.sleep(0.01)
+    engine._run_timers(time.monotonic())  # now it is about to
+    engine.cancel(task)
+    _run_until(engine, lambda: task.ended)
+    assert isinstance(task.error, Stopped)
+    assert steps == []
+    engine.close()
+
+
+def test_cleaning_up_that_takes_long_is_stopped_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_CLEANING", 0.2)
+    engine = Engine()
+
+    async def main() -> None:
+        try:
+            await Sleep(60)
+        finally:
+            await Sleep(60)
+
+    task = engine.start(main(), lambda _: None)
+    engine.turn(0)
+    engine.cancel(task)
+    _run_until(engine, lambda: task.ended, seconds=2)
+    engine.close()
+
+
+def test_closing_ends_whatever_is_under_way() -> None:
+    engine = Engine()
+    ended = []
+
+    async def wait() -> None:
+        try:
+            await Sleep(60)
+        finally:
+            try:
+                await Sleep(60)
+            finally:
+                ended.append(True)
+
+    async def group() -> None:
+        await _gather((wait() for _ in range(2)), 2)
+
+    for operation in (wait(), group()):
+        engine.start(operation, lambda _: None)
+    engine.turn(0)
+    began = time.monotonic()
+    engine.close()
+    assert time.monotonic() - began < 1
+    assert len(ended) == 3
+
+
+def test_a_group_that_waits_for_a_signal_goes_on_when_it_is_set() -> None:
+    signal = Signal()
+    done = []
+
+    async def work() -> None:
+        done.append(True)
+
+    def operations() -> Iterator[Operation[None] | Signal]:
+        yield work()
+        signal.awaited = True
+        threading.Timer(0.05, signal.set).start()
+        yield signal
+        yield work()
+
+    run(_gather(operations(), 3))
+    assert len(done) == 2
+    signal.close()
+
+
+def test_the_poller_of_other_systems_serves_as_well(
+    proxy: FaultProxy, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "Poller", poller._Selectors)
+    uris = [f"{bucket}/poller/{number}" for number in range(40)]
+    s3dlio.put_many(((uri, uri.encode() * 3_000) for uri in uris), max_in_flight=8)
+    assert [data.tobytes() for _, data in s3dlio.get_many(uris)] == [uri.encode() * 3_000 for uri in uris]
+    proxy.kill()
+    with pytest.raises(s3dlio.StoreUnavailableError):
+        s3dlio.get(uris[0])
