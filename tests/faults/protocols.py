@@ -7,10 +7,12 @@ by way of a proxy's URL. Everything else holds for all of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from s3dlio.operations import run
+from s3dlio.stores.gcs import GcsStore
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
 
@@ -23,11 +25,13 @@ class Protocol(NamedTuple):
         fixture: of the server; it has a `url`.
         root: given the server and the URL of a proxy in front of it, sets the environment so that the proxy is what
             the store talks to, and returns the URI of a container, without a final "/".
+        deviations: a verb and a fault, as in "get: delay" -> why they are left out with this server.
     """
 
     name: str
     fixture: str
     root: Callable[[Any, str], str]
+    deviations: Mapping[str, str] = MappingProxyType({})
 
 
 def s3_root(server: Any, url: str) -> str:
@@ -37,4 +41,25 @@ def s3_root(server: Any, url: str) -> str:
     return "s3://faults"
 
 
-PROTOCOLS = [Protocol("s3", "seaweedfs", s3_root)]
+def gs_root(server: Any, url: str) -> str:
+    """A bucket, reached through a proxy."""
+    os.environ.update({**server.environment(), "STORAGE_EMULATOR_HOST": url})
+    run(GcsStore().make_bucket(parse("gs://faults")))
+    return "gs://faults"
+
+
+_APPENDS = "fake-gcs-server appends a chunk that comes again, where the service passes over what it has"
+_CHUNKED = "fake-gcs-server tells no length of a long listing"
+
+PROTOCOLS = [
+    Protocol("s3", "seaweedfs", s3_root),
+    Protocol(
+        "gs",
+        "fake_gcs",
+        gs_root,
+        {
+            **{f"writer: {kind}": _APPENDS for kind in ("lost answer", "longer length", "reset in head")},
+            "list: shorter length": _CHUNKED,
+        },
+    ),
+]

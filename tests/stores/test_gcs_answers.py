@@ -550,6 +550,11 @@ class Resumable:
         return answer(308, "", kept, reason="Resume Incomplete")
 
 
+def _write(data: bytes) -> None:
+    with s3dlio.MultipartUploadWriter.from_uri(URI) as writer:
+        writer.write(data)
+
+
 def server_url() -> str:
     return os.environ["GCS_ENDPOINT_URL"]
 
@@ -557,8 +562,8 @@ def server_url() -> str:
 def test_without_multipart_uploads_parts_go_one_after_the_other() -> None:
     service = Resumable()
     with serving(service) as server:
-        s3dlio.put_bytes(URI, LARGE)
-        s3dlio.put_bytes(URI, LARGE)
+        _write(LARGE)
+        _write(LARGE)
     assert service.content == LARGE
     ranges = [f"bytes 0-{5 * MIB - 1}/*", f"bytes {5 * MIB}-{10 * MIB - 1}/*", f"bytes {10 * MIB}-{11 * MIB - 1}/*"]
     assert service.ranges[:4] == [*ranges, f"bytes */{11 * MIB}"]
@@ -568,7 +573,7 @@ def test_without_multipart_uploads_parts_go_one_after_the_other() -> None:
 def test_a_last_part_that_is_no_multiple_tells_the_size_of_the_whole() -> None:
     service = Resumable()
     with serving(service):
-        s3dlio.put_bytes(URI, LARGE[:-7])
+        _write(LARGE[:-7])
     assert service.content == LARGE[:-7]
     assert service.ranges[-1] == f"bytes {10 * MIB}-{11 * MIB - 8}/{11 * MIB - 7}"
 
@@ -587,21 +592,45 @@ def test_a_last_part_that_is_no_multiple_tells_the_size_of_the_whole() -> None:
 def test_what_the_service_did_not_keep_of_a_chunk_is_sent_again(keeps: tuple[Any, ...]) -> None:
     service = Resumable(*keeps)
     with serving(service):
-        s3dlio.put_bytes(URI, LARGE[:-3])
+        _write(LARGE[:-3])
     assert service.content == LARGE[:-3]
 
 
 def test_an_upload_that_makes_no_way_ends() -> None:
     service = Resumable(*[0] * 10)
     with serving(service), pytest.raises(s3dlio.StoreUnavailableError, match="keeps 0 bytes"):
-        s3dlio.put_bytes(URI, LARGE)
+        _write(LARGE)
     assert service.cancelled
 
 
 def test_an_upload_that_has_expired_is_an_error() -> None:
     service = Resumable(5 * MIB, answer(410, "", reason="Gone"))
     with serving(service), pytest.raises(s3dlio.StoreUnavailableError, match="expired"):
+        _write(LARGE)
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_an_upload_whose_last_answer_was_lost_is_looked_for(status: int) -> None:
+    gone = answer(status, "", reason="Gone")
+    service = Resumable(5 * MIB, 5 * MIB, gone)
+
+    def reply(request: Received) -> bytes:
+        return stored(there) if request.path == OBJECT else service(request)
+
+    there = LARGE[:-3]
+    with serving(reply):
+        _write(LARGE[:-3])
+    service = Resumable(5 * MIB, 5 * MIB, gone)
+    there = b"another"
+    with serving(reply), pytest.raises(s3dlio.S3dlioError, match=str(status)):
+        _write(LARGE[:-3])
+
+
+def test_put_bytes_sends_all_at_once_where_there_are_no_multipart_uploads() -> None:
+    with Replay([stored(LARGE)]) as server:
+        os.environ["STORAGE_EMULATOR_HOST"] = server.url
         s3dlio.put_bytes(URI, LARGE)
+    assert _parts_of(server.requests[0])[1] == LARGE
 
 
 def test_an_aborted_upload_is_cancelled() -> None:

@@ -228,6 +228,13 @@ class GcsStore(CloudStore):
 
     # Writing (Objects: insert)...
 
+    async def put(self, uri: URI, data: memoryview) -> None:
+        if self.service().has_multipart:
+            await super().put(uri, data)
+        else:  # parts one after the other would only be slower
+            self.require_key(uri)
+            await self.put_whole(uri, [data])
+
     async def put_whole(self, uri: URI, data: list[memoryview]) -> None:
         """One request with the object's name and checksum before its bytes (RFC 2387)."""
         checksum = crc32c(data)
@@ -270,7 +277,10 @@ class GcsStore(CloudStore):
             await self._complete(uri, upload, parts, size)
         else:
             response = await self._put_chunk(uri, upload, upload.tail, size)
-            await self._check_stored(uri, response, size, upload.checksum)
+            if response.head.status not in (404, 410):
+                await self._check_stored(uri, response, size, upload.checksum)
+            elif not await self._is_there(uri, size, upload.checksum):
+                raise self.refusal(response, uri.text)
 
     async def drop_parts(self, uri: URI, upload: Multipart | Resumable) -> None:
         if isinstance(upload, Multipart):
@@ -315,6 +325,11 @@ class GcsStore(CloudStore):
                 uri=uri.text,
                 endpoint=response.address.url,
             )
+
+    async def _is_there(self, uri: URI, size: int, checksum: int) -> bool:
+        """Whether the object is stored although its upload is gone: the answer to an earlier try may have been lost."""
+        response = await send(self.service(), self._about(uri, _STORED))
+        return response.head.status == 200 and self._is_stored(_parsed(response, uri), size, checksum)
 
     def _is_stored(self, stored: dict[str, Any], size: int, checksum: int) -> bool:
         return (
@@ -367,9 +382,7 @@ class GcsStore(CloudStore):
         request.body = [memoryview(ET.tostring(root))]
         response = await self._send_until_no_error_inside(request)
         if response.head.status == 404 and _element(response, "Code") == "NoSuchUpload":
-            # An earlier try of this request may have succeeded and its answer been lost.
-            stored = await send(self.service(), self._about(uri, _STORED))
-            if stored.head.status != 200 or not self._is_stored(_parsed(stored, uri), size, checksum):
+            if not await self._is_there(uri, size, checksum):
                 raise self.refusal(response, uri.text)
             return
         if response.head.status != 200:
@@ -416,6 +429,9 @@ class GcsStore(CloudStore):
         Args:
             data: the bytes.
             total: the size of the object if this is its end; without further bytes it only ends it.
+
+        Returns:
+            The answer: that the bytes are kept, that the object is stored, or, at its end, that the upload is gone.
         """
         upload.checksum = crc32c(data, upload.checksum)
         rest = list(data)
@@ -429,7 +445,7 @@ class GcsStore(CloudStore):
                 request.headers.append(("x-goog-hash", f"crc32c={crc32c_text(upload.checksum)}"))
             response = await send(self.service(), request)
             status = response.head.status
-            if status in (200, 201):
+            if status in (200, 201) or (status in (404, 410) and total is not None):
                 upload.sent = end
                 return response
             if status != 308:
@@ -593,7 +609,7 @@ class GcsStore(CloudStore):
         text = f"{uri} at {response.address.url}: {status} {said}".strip()
         where: dict[str, Any] = {"uri": uri, "endpoint": response.address.url, "status": status}
         if status == 404:
-            if reason == "NoSuchUpload" or "upload_id" in message:
+            if reason == "NoSuchUpload":
                 return ObjectNotFoundError(f"{text}; the upload has been dropped: write the object again", **where)
             if of_bucket or reason == "NoSuchBucket" or _is_about_bucket(message):
                 return ObjectNotFoundError(f"{text}; there is no such bucket: check its name and the project", **where)
