@@ -238,6 +238,30 @@ def test_an_object_that_is_replaced_while_its_parts_are_read_is_read_again() -> 
     assert conditions == [None, '"old"', '"old"', None, '"new"', '"new"']
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_body_that_is_cut_off_goes_on_where_it_stopped_if_it_is_still_the_same(replaced: bool) -> None:
+    """API/API_GetObject.html: Range and If-Match together."""
+    old, new = content(100_000, seed=1), content(100_000, seed=2)
+
+    def cut(data: bytes, start: int, sent: int) -> bytes:
+        headers = {"Content-Length": str(len(data) - start), "ETag": '"1"', "Connection": "close"}
+        headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        return answer(206, data[start : start + sent], headers)
+
+    whole = answer(206, new, {"ETag": '"2"', "Content-Range": "bytes 0-99999/100000"})
+    rest = [error(412, "PreconditionFailed"), whole] if replaced else [cut(old, 70_000, 30_000)]
+    with Replay([cut(old, 0, 60_000), cut(old, 60_000, 10_000), *rest]) as server:
+        use(server)
+        assert s3dlio.get(URI) == (new if replaced else old)
+    asked = [(request.headers["range"], request.headers.get("if-match")) for request in server.requests]
+    assert asked[:3] == [
+        ("bytes=0-16777215", None),
+        ("bytes=60000-99999", '"1"'),
+        ("bytes=70000-99999", '"1"'),
+    ]
+    assert asked[3:] == ([("bytes=0-16777215", None)] if replaced else [])
+
+
 def test_a_weak_etag_is_no_condition() -> None:
     """RFC 9110, section 13.1.1: If-Match compares strongly, so that a weak ETag (of a proxy) never matches."""
     os.environ["S3DLIO_GET_PART_MB"] = "1"

@@ -1,0 +1,121 @@
+"""Objects that are replaced while they are read: what is returned is one version, whole. On SeaweedFS and on Ceph.
+
+Another process writes versions of different and of equal lengths, without a pause, while this one reads in parts. That
+replacements did fall into reads is counted, and asserted: a test in which none does shows nothing.
+"""
+
+# A memoryview equals the bytes that it shows.
+# mypy: no-strict-equality
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+from hashlib import blake2b
+from typing import Any
+
+import pytest
+
+import s3dlio
+from s3dlio.operations import run
+from s3dlio.stores import cloud
+from s3dlio.stores.s3 import S3Store
+from s3dlio.uri import parse
+from tests.behaviour.content import content
+from tests.servers.base import S3Server
+
+_READS = {"seaweedfs": 500, "ceph": 100}  # Ceph takes five times as long
+# Longer, shorter, of the same length, in one part, and with a last part of one byte.
+_SIZES = [3 << 20, 2 << 20, 3 << 20, (2 << 20) + 1, 1 << 20, (3 << 20) - 1, 1000, 2 << 20]
+
+_numbers = itertools.count()
+_spawning = multiprocessing.get_context("spawn")
+
+
+def _versions() -> list[bytes]:
+    return [content(size, seed=number) for number, size in enumerate(_SIZES)]
+
+
+def _write_for_ever(uri: str) -> None:
+    for data in itertools.cycle(_versions()):
+        s3dlio.put_bytes(uri, data)
+
+
+def _write(uri: str, numbers: Any, written: Any) -> None:
+    versions = _versions()
+    for number in iter(numbers.get, None):
+        s3dlio.put_bytes(uri, versions[number])
+        written.put(number)
+
+
+def _digest(data: bytes | memoryview) -> bytes:
+    return blake2b(data, digest_size=16).digest()
+
+
+@pytest.fixture(params=["seaweedfs", "ceph"])
+def server(request: pytest.FixtureRequest) -> S3Server:
+    found: S3Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def uri(server: S3Server) -> str:
+    os.environ.update(server.environment())
+    os.environ.update(S3DLIO_GET_PART_MB="1")
+    bucket = f"s3://replaced-{next(_numbers)}"
+    run(S3Store().make_bucket(parse(bucket)))
+    s3dlio.put_bytes(f"{bucket}/object", _versions()[0])
+    return f"{bucket}/object"
+
+
+@pytest.fixture
+def replacements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The replacements that were noticed, as they come."""
+    seen: list[str] = []
+
+    class Counted(cloud.Replaced):
+        def __init__(self, message: str) -> None:
+            super().__init__(message)
+            seen.append(message)
+
+    monkeypatch.setattr(cloud, "Replaced", Counted)
+    return seen
+
+
+def test_every_read_is_of_one_version(uri: str, server: S3Server, replacements: list[str]) -> None:
+    reads = _READS[server.name]
+    known = {_digest(data) for data in _versions()}
+    writer = _spawning.Process(target=_write_for_ever, args=(uri,), daemon=True)
+    writer.start()
+    read: set[bytes] = set()
+    try:
+        while len(read) < 2:  # until the other process has begun
+            read.add(_digest(s3dlio.get(uri)))
+        for number in range(reads):
+            got = _digest(s3dlio.get(uri))
+            assert got in known, f"read {number} is none of the versions"
+            read.add(got)
+    finally:
+        writer.kill()
+        writer.join()
+    assert read == known
+    assert len(replacements) >= reads // 50, "hardly any replacement fell into a read"
+
+
+def test_what_another_process_has_overwritten_is_never_cut(uri: str) -> None:
+    versions = _versions()
+    numbers, written = _spawning.Queue(), _spawning.Queue()
+    writer = _spawning.Process(target=_write, args=(uri, numbers, written), daemon=True)
+    writer.start()
+    try:
+        for number in [*range(len(versions)), *reversed(range(len(versions)))]:
+            numbers.put(number)
+            assert written.get(timeout=30) == number
+            assert s3dlio.get(uri) == versions[number]
+            assert s3dlio.get_many([uri], 1)[0][1] == versions[number]
+            assert s3dlio.get_range(uri, 500) == versions[number][500:]
+            assert s3dlio.stat(uri)["size"] == len(versions[number])
+    finally:
+        numbers.put(None)
+        writer.join(30)
