@@ -30,6 +30,7 @@ MAX_PRESIGN_SECONDS = 604_800
 
 _FIELDS_KEPT = 16
 _ALGORITHM = "AWS4-HMAC-SHA256"
+_PLAIN = re.compile(r"[A-Za-z0-9\-._~/]*")
 _SPACES = re.compile(r"[ \t]+")
 
 
@@ -54,7 +55,7 @@ def uri_encode(key: str) -> str:
     Raises:
         UnicodeEncodeError: The key has a lone surrogate (a file name that is not UTF-8): no S3 key has one.
     """
-    return quote(key, safe="/")
+    return key if _PLAIN.fullmatch(key) else quote(key, safe="/")
 
 
 def canonical_query(parameters: Iterable[tuple[str, str]]) -> str:

@@ -135,7 +135,7 @@ class Exchange:
         """
         self.address = address
         self._method = method
-        self._request = [memoryview(head), *(view for view in body if len(view))]
+        self._request = [memoryview(head), *filter(len, body)]
         self._limits = limits
         self._receive = receive
         self._observe = observe
@@ -216,7 +216,7 @@ class Exchange:
 
     def _start(self, connection: Connection) -> None:
         self._connection = connection
-        self._unsent = list(self._request)
+        self._unsent = self._request.copy()
         self._write_failed: OSError | None = None
         self._head: ResponseHead | None = None
         self._head_bytes = b""
@@ -300,7 +300,9 @@ class Exchange:
             self._malformed(error)
             return False
         self._head = head
-        self._begin_body(head, memoryview(buffer)[end:count])
+        self._begin_body(
+            head, engine.head_view[end:count] if buffer is engine.head_buffer else memoryview(buffer)[end:]
+        )
         return False
 
     def _begin_body(self, head: ResponseHead, rest: memoryview) -> None:

@@ -36,6 +36,8 @@ MAX_CHUNK_LINE_BYTES = 4096
 _MAX_LENGTH = 2**63 - 1
 _QUOTED_CHARACTERS = 60
 _REMEMBERED_NAMES = 1024
+_REMEMBERED_LINES = 512
+_REMEMBERED_LENGTH = 120  # characters
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET = re.compile(r"[\x21-\x7e]+")
@@ -219,7 +221,26 @@ class _FieldNames(dict[str, str]):
         return lower
 
 
+class _FieldLines(dict[str, tuple[str, str]]):
+    """Field line -> lower-case name and value, learnt on first sight: most lines of an answer were in the last one.
+
+    Bounded, and begun anew when full, for some lines (ETag, Date) are always new.
+    """
+
+    def __missing__(self, line: str) -> tuple[str, str]:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise FramingError(f"a field line has no colon: {_quote(line)}")
+        field = _names[name], value.strip(" \t")
+        if len(self) >= _REMEMBERED_LINES:
+            self.clear()
+        if len(line) <= _REMEMBERED_LENGTH:
+            self[line] = field
+        return field
+
+
 _names = _FieldNames()
+_lines = _FieldLines()
 
 
 def _parse_fields(section: str) -> dict[str, str]:
@@ -237,13 +258,8 @@ def _parse_fields(section: str) -> dict[str, str]:
     if section.count("\n") != line_ends or section.count("\r") != line_ends or "\0" in section:
         raise FramingError("the answer has a field line with CR, LF or NUL in it")
     fields: dict[str, str] = {}
-    names = _names
     for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise FramingError(f"a field line has no colon: {_quote(line)}")
-        name = names[name]
-        value = value.strip(" \t")
+        name, value = _lines[line]
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
     return fields
 

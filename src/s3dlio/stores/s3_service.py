@@ -42,7 +42,7 @@ class S3Service:
         self.is_aws = settings.s3_endpoints is None
         self._regions: dict[str, str] = {}
         self._signers: dict[tuple[str, str], Signer] = {}
-        self._places: dict[tuple[str, Endpoint], tuple[Address, str]] = {}
+        self._places: dict[tuple[str, Endpoint], tuple[Address, str, str]] = {}
         self._credentials = None
         if not settings.s3_no_sign:
             self._credentials = CredentialSource(
@@ -59,29 +59,23 @@ class S3Service:
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
         """Where a request goes, and its head, signed now."""
-        bucket = request.container
-        address, path = self._place(bucket, request.path, endpoint)
-        headers = request.headers
-        authority = address.authority
-        length = sum(map(len, request.body))
-        unsigned: list[tuple[str, str]] = [("Host", authority)]
-        if length or request.method in ("PUT", "POST"):
-            unsigned.append(("Content-Length", str(length)))
-        if self._credentials is None:
-            fields = [*unsigned, *headers]
-        else:
-            # Of the others no one insists on a signature, and without them most requests sign the same fields.
-            to_sign = [field for field in headers if field[0] not in _UNSIGNED]
-            signed = self._signer(bucket, authority).sign(
-                request.method, path, request.query, to_sign, self._payload_hash(request)
-            )
-            fields = [*unsigned, *headers, *signed]
+        bucket, method = request.container, request.method
+        address, authority, path = self._place(bucket, request.path, endpoint)
+        fields = [("Host", authority)]
+        if request.body or method == "PUT" or method == "POST":
+            fields.append(("Content-Length", str(sum(map(len, request.body)))))
+        fields += request.headers
+        if self._credentials is not None:
+            # Of some fields no one insists on a signature, and without them most requests sign the same ones.
+            to_sign = [field for field in request.headers if field[0] not in _UNSIGNED]
+            payload_hash = self._payload_hash(request) if self.settings.s3_sign_payload else UNSIGNED_PAYLOAD
+            fields += self._signer(bucket, authority).sign(method, path, request.query, to_sign, payload_hash)
         target = f"{path}?{request.query}" if request.query else path
         if address.proxy is not None and not address.tls:
             target = address.url + target
             if address.proxy.authorization:
                 fields.append(("Proxy-Authorization", address.proxy.authorization))
-        return address, request_head(request.method, target, fields)
+        return address, request_head(method, target, fields)
 
     def is_transient(self, response: Response) -> bool:
         """Whether an answer may be another one next time."""
@@ -106,19 +100,20 @@ class S3Service:
         """The URL with which anyone can make one request for an object."""
         if self._credentials is None:
             raise ConfigurationError("S3DLIO_NO_SIGN=1: without credentials there is nothing to presign with")
-        address, path = self._place(uri.container, encoded_key(uri), self.endpoints.choose())
-        signer = self._signer(uri.container, address.authority)
+        address, authority, path = self._place(uri.container, encoded_key(uri), self.endpoints.choose())
+        signer = self._signer(uri.container, authority)
         return address.url + signer.presign(method, path, expires=expires)
 
-    def _place(self, bucket: str, path: str, endpoint: Endpoint) -> tuple[Address, str]:
-        """The address and the path of a request."""
+    def _place(self, bucket: str, path: str, endpoint: Endpoint) -> tuple[Address, str, str]:
+        """The address of a request, its Host field, and its path."""
         known = self._places.get((bucket, endpoint))
         if known is None:
-            known = self._places[bucket, endpoint] = self._bucket_place(bucket, endpoint)
-        address, folder = known
+            address, folder = self._bucket_place(bucket, endpoint)
+            known = self._places[bucket, endpoint] = address, address.authority, folder
+        address, authority, folder = known
         if path or not bucket:
-            return address, folder + path
-        return address, folder.removesuffix("/") or "/"
+            return address, authority, folder + path
+        return address, authority, folder.removesuffix("/") or "/"
 
     def _bucket_place(self, bucket: str, endpoint: Endpoint) -> tuple[Address, str]:
         """The address of a bucket, and what stands before its keys in a path."""
@@ -150,8 +145,6 @@ class S3Service:
         return self.settings.aws_region or "us-east-1"
 
     def _payload_hash(self, request: Request) -> str:
-        if not self.settings.s3_sign_payload:
-            return UNSIGNED_PAYLOAD
         digest = hashlib.sha256()
         for view in request.body:
             digest.update(view)
