@@ -117,13 +117,13 @@ def presign(uri: str, method: str = "GET", expires: int = 3600) -> str:
     Nothing is sent: whether the object exists, and whether these credentials may do this, shows when it is used.
 
     Args:
-        uri: the object, on S3.
+        uri: the object, on a store that is reached by URLs.
         method: "GET", "HEAD", "PUT" or "DELETE".
         expires: seconds that the URL is good for, 1 to 604,800; less if the credentials themselves expire before.
 
     Raises:
         ValueError: another method, or `expires` out of bounds.
-        InvalidURIError: not an object on S3.
+        InvalidURIError: not such an object.
         ConfigurationError: no credentials.
     """
     if method not in ("GET", "HEAD", "PUT", "DELETE"):

@@ -11,7 +11,7 @@ import typer
 
 from s3dlio import api
 from s3dlio.errors import InvalidURIError
-from s3dlio.uri import parse
+from s3dlio.uri import CLOUD_SCHEMES, parse
 
 STANDARD = "-"  # in the place of a path: standard input or output
 
@@ -34,12 +34,26 @@ def _uris(texts: Any) -> list[str]:
     return [_uri(text) for text in texts]
 
 
+def _folder(text: str) -> str:
+    return text if text.partition("://")[0] in CLOUD_SCHEMES and text.endswith("://") else _uri(text)
+
+
+def _buckets(texts: list[str]) -> list[str]:
+    for text in texts:
+        if parse(_uri(text)).key:
+            raise _NoURI(f"{text!r} names more than a bucket: expected s3://bucket")
+    return texts
+
+
 def _place(text: str) -> str:
     return _uri(text) if "://" in text else api.local(text)
 
 
 OneURI = Annotated[str, typer.Argument(metavar="URI", callback=_uri)]
 URIs = Annotated[list[str], typer.Argument(metavar="URI...", callback=_uris)]
+# A folder, or "s3://" and its like for all buckets.
+Folder = Annotated[str, typer.Argument(metavar="URI", callback=_folder)]
+BucketURIs = Annotated[list[str], typer.Argument(metavar="URI...", callback=_buckets)]
 # A local path is made a file:// URI.
 Source = Annotated[str, typer.Argument(metavar="SOURCE", callback=_place, help="A URI or a local path.")]
 Target = Annotated[str, typer.Argument(metavar="TARGET", callback=_place, help="A URI or a local path.")]

@@ -9,6 +9,7 @@ import typer
 import s3dlio
 from s3dlio.cli.arguments import URIs
 from s3dlio.errors import ObjectNotFoundError
+from s3dlio.uri import parse
 
 
 def rm(
@@ -19,7 +20,10 @@ def rm(
 ) -> None:
     """Delete objects, or with -r folders. What is not there is no error."""
     for uri in uris:
-        if s3dlio.exists(uri):
+        target = parse(uri)
+        if recursive and target.key == target.folder_key:  # a bucket, or a folder by its last "/"
+            s3dlio.delete(uri, recursive=True)
+        elif s3dlio.exists(uri):
             s3dlio.delete(uri)
         elif recursive:
             s3dlio.delete(uri, recursive=True)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 import s3dlio
-from s3dlio.cli import output
-from s3dlio.cli.arguments import OneURI
+from s3dlio.cli import buckets, output
+from s3dlio.cli.arguments import Folder, OneURI
 from s3dlio.errors import ObjectNotFoundError
 from s3dlio.transfer.listing import compiled
 from s3dlio.uri import parse
@@ -25,7 +25,7 @@ def _pattern(text: str | None) -> str | None:
 
 
 def ls(
-    uri: OneURI,
+    uri: Folder,
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Every object below the folder.")] = False,
     pattern: Annotated[
         str | None,
@@ -43,9 +43,14 @@ def ls(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="A JSON array, one element per line.")] = False,
 ) -> None:
-    """List a folder, one URI per line, folders with a final "/". Of an object, the object itself."""
-    names = s3dlio.list(uri, recursive, pattern) if sort else s3dlio.list_iter(uri, recursive, pattern)
-    found = _or_itself(uri, iter(names))
+    """List a folder, one URI per line, folders with a final "/". Of an object, the object itself; of s3://, buckets."""
+    if uri in buckets.SERVICES:
+        if recursive:
+            raise typer.BadParameter(f"{uri} lists buckets: -r needs the name of one")
+        found = buckets.of_service(uri, pattern)
+    else:
+        names = s3dlio.list(uri, recursive, pattern) if sort else s3dlio.list_iter(uri, recursive, pattern)
+        found = _or_itself(uri, iter(names))
     if json:
         output.array(_facts(found) if long else ({"uri": name} for name in found))
     elif long:

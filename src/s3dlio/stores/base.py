@@ -112,7 +112,19 @@ class Store(abc.ABC):
         Raises:
             InvalidURIError: the store has no such URLs.
         """
-        raise InvalidURIError(f"{uri.text} cannot be presigned: only objects on S3 can", uri=uri.text)
+        raise InvalidURIError(f"{uri.text} cannot be presigned: nobody serves {uri.scheme}:// by a URL", uri=uri.text)
+
+    async def make_bucket(self, uri: URI) -> None:
+        """Make a bucket, or container. One that is ours already is fine."""
+        raise InvalidURIError(f"{uri.text} cannot be made: {uri.scheme}:// has no buckets", uri=uri.text)
+
+    async def remove_bucket(self, uri: URI) -> None:
+        """Remove a bucket, or container; some services do so with everything that is in it."""
+        raise InvalidURIError(f"{uri.text} cannot be removed: {uri.scheme}:// has no buckets", uri=uri.text)
+
+    async def buckets(self) -> list[str]:
+        """The names of our buckets, or containers."""
+        raise InvalidURIError("the buckets of this store cannot be listed")
 
     @abc.abstractmethod
     async def stat(self, uri: URI) -> ObjectInfo:

@@ -494,14 +494,7 @@ class S3Store(CloudStore):
             raise self.refusal(response, uri.text)
 
     async def remove_bucket(self, uri: URI) -> None:
-        """DeleteBucket, of an empty one only.
-
-        Raises:
-            S3dlioError: there is something in it.
-        """
-        # S3 itself refuses to delete a bucket that is not empty; SeaweedFS deletes all that is in it.
-        if await self.is_prefix(uri.with_key("")):
-            raise S3dlioError(f"{uri.text} is not empty: delete what is in it first", uri=uri.text)
+        """DeleteBucket. S3 refuses if there is something in it; SeaweedFS deletes that as well."""
         response = await send(self.service(), Request(uri.text, "DELETE", uri.container))
         if response.head.status not in (200, 204):
             raise self.refusal(response, uri.text)

@@ -59,8 +59,8 @@ def copy(
     stopping = stopped or threading.Event()
     report = _Reporter(progress)
     source_store = store_for(source.scheme)
-    # What ends in "/" is a folder, even where an object of that name marks it.
-    if recursive and (source.key.endswith("/") or not run(source_store.exists(source), stopping)):
+    # A bucket is a folder, and so is what ends in "/", even where an object of that name marks it.
+    if recursive and (source.key == source.folder_key or not run(source_store.exists(source), stopping)):
         if _inside(target, source):
             raise InvalidURIError(f"cannot copy {source.text} into itself, to {target.text}", uri=target.text)
         jobs = _tree(source, target, report, stopping)
