@@ -16,9 +16,17 @@ from tests.docs.harness import CHECKOUT, run_page
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 
 
+# A page that needs a server -> the fixture that starts it, and the endpoint that the page gives.
+SERVERS = {"gcs.md": ("fake_gcs", "http://localhost:4443")}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
-    run_page(page, tmp_path)
+def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    more = {}
+    if page.name in SERVERS:
+        fixture, endpoint = SERVERS[page.name]
+        more[endpoint] = request.getfixturevalue(fixture).url
+    run_page(page, tmp_path, more)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
