@@ -6,7 +6,7 @@ is answered its share again. With no healthy endpoint left, the one whose while 
 all is worse than asking.
 
 Processes of one job start at different endpoints, by their MPI rank and worker number, so that the first requests of
-hundreds of ranks do not all hit the same one. A forked child finds its place anew.
+hundreds of ranks do not all hit the same one.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import os
 import random
 import sys
 import time
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from s3dlio.http.address import Address
 
@@ -80,8 +79,7 @@ class Endpoints:
         """
         self.all = tuple(endpoints)
         self._least = strategy == "least_connections"
-        self._turn: Iterator[int] | None = itertools.count(place_in_job())
-        _every.add(self)
+        self._turn = itertools.count(place_in_job())
 
     def choose(self, avoid: Endpoint | None = None) -> Endpoint:
         """The endpoint for the next request.
@@ -96,8 +94,6 @@ class Endpoints:
         healthy = [endpoint for endpoint in every if endpoint is not avoid and endpoint.is_healthy(now)]
         if not healthy:
             return min(every, key=lambda endpoint: endpoint.rested_at)
-        if self._turn is None:
-            self._turn = itertools.count(place_in_job() or os.getpid())
         turn = next(self._turn)
         if self._least:
             fewest = min(endpoint.in_flight for endpoint in healthy)
@@ -111,27 +107,15 @@ class Endpoints:
         now = time.monotonic()
         return any(endpoint is not failed and endpoint.is_healthy(now) for endpoint in self.all)
 
-    def _begin_again(self) -> None:
-        # The place is looked for when it is needed: while this runs, multiprocessing has not yet numbered the child.
-        self._turn = None
-        for endpoint in self.all:
-            endpoint.in_flight = 0  # those are the parent's
-
 
 def place_in_job() -> int:
-    """A number that differs between the processes of a job: its MPI rank, and the number of a worker process."""
-    rank = next((int(text) for name in _RANK_VARIABLES if (text := os.environ.get(name, "")).isdecimal()), 0)
+    """A number that differs between the processes of a job: its MPI rank and the number of a worker process.
+
+    Where there is neither, the process id: children of a plain fork follow each other.
+    """
+    rank = next((int(text) for name in _RANK_VARIABLES if (text := os.environ.get(name, "")).isdecimal()), None)
     processes = sys.modules.get("multiprocessing.process")
     identity = processes.current_process()._identity if processes is not None else ()
-    return rank + (identity[-1] if identity else 0)
-
-
-_every: weakref.WeakSet[Endpoints] = weakref.WeakSet()
-
-
-def _begin_again_in_child() -> None:
-    for endpoints in list(_every):
-        endpoints._begin_again()
-
-
-os.register_at_fork(after_in_child=_begin_again_in_child)
+    if rank is None and not identity:
+        return os.getpid()
+    return (rank or 0) + (identity[-1] if identity else 0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -83,3 +84,37 @@ class Silent:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Answering:
+    """A server that gives each connection one of some answers, as soon as it has a head, and reads no further."""
+
+    def __init__(self, answers: Sequence[bytes]) -> None:
+        self._answers = answers
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._connections: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        pool.clear()
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join()
+        for connection in self._connections:
+            connection.close()
+
+    def _serve(self) -> None:
+        for answer in self._answers:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            received = b""
+            while b"\r\n\r\n" not in received:
+                received += connection.recv(4096)
+            connection.sendall(answer)

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -23,13 +24,13 @@ class ForwardProxy:
 
     Attributes:
         heads: the first head that came on each connection.
-        answer: what it says to CONNECT; anything but 200 ends the connection.
+        answers: what it says to CONNECT, piece by piece; anything but 200 at the end ends the connection.
         authorization: the value of Proxy-Authorization without which it says 407.
     """
 
     def __init__(self) -> None:
         self.heads: list[str] = []
-        self.answer = b"HTTP/1.1 200 Connection established\r\n\r\n"
+        self.answers = [b"HTTP/1.1 200 Connection established\r\n\r\n"]
         self.authorization = ""
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
@@ -68,8 +69,10 @@ class ForwardProxy:
                 client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
                 return
             if method == "CONNECT":
-                client.sendall(self.answer)
-                if b" 200 " not in self.answer:
+                for piece in self.answers:
+                    client.sendall(piece)
+                    time.sleep(0.02)
+                if b"200 " not in self.answers[-1]:
                     return
                 received = b""
             place = urlsplit(f"//{target}" if method == "CONNECT" else target)
@@ -173,13 +176,17 @@ def test_a_tunnel_that_does_not_come_to_be_is_an_error(
     secure: str, forward: ForwardProxy, answer: bytes, message: str
 ) -> None:
     os.environ.update(HTTPS_PROXY=f"http://127.0.0.1:{forward.port}", S3DLIO_CONNECT_RETRY_SECONDS="0.3")
-    forward.answer = answer
+    forward.answers = [answer]
     with pytest.raises(StoreUnavailableError, match=message):
         s3dlio.get(f"{secure}/object")
 
 
 def test_an_interim_answer_is_not_the_tunnel(secure: str, forward: ForwardProxy) -> None:
-    forward.answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+    forward.answers = [
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 ",
+        b"200 OK\r\n\r\n",
+    ]
     os.environ["HTTPS_PROXY"] = f"http://127.0.0.1:{forward.port}"
     _round_trip(secure)
 
