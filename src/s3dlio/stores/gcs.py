@@ -10,8 +10,7 @@ answer to a range, so objects read in parts are checked when they are together. 
 they are stored: the service would unpack them for a client that does not say it takes gzip, and then knows neither
 their length nor ranges.
 
-Section names follow the life of a request: the service, reading, writing, listing, deleting, buckets and copies,
-errors.
+This module knows the requests; `gcs_service` where they go and with which token, `gcs_answers` what is answered.
 
 Source: Cloud Storage JSON API v1 and XML API references; each request names its page.
 """
@@ -26,31 +25,29 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 from s3dlio import settings as settings_module
-from s3dlio.auth.bearer import Token, TokenSource
 from s3dlio.checksums import crc32c, crc32c_joined, crc32c_text
-from s3dlio.endpoints import Endpoint, Endpoints
-from s3dlio.errors import (
-    ConfigurationError,
-    IntegrityError,
-    ObjectNotFoundError,
-    PermissionDeniedError,
-    S3dlioError,
-    StoreTimeoutError,
-    StoreUnavailableError,
-)
-from s3dlio.http.address import Address, parse_endpoint, reached
-from s3dlio.http.client import TRANSIENT, Request, limits, send
+from s3dlio.errors import ConfigurationError, IntegrityError, S3dlioError, StoreUnavailableError
+from s3dlio.http.client import Request, send
 from s3dlio.http.exchange import Response
-from s3dlio.http.fetch import fetch
-from s3dlio.http.framing import ResponseHead, request_head
+from s3dlio.http.framing import ResponseHead
 from s3dlio.operations import Gather, Sleep
-from s3dlio.settings import Settings
 from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore
+from s3dlio.stores.gcs_answers import (
+    TRANSIENT_CODES,
+    child_text,
+    error_of,
+    hashes,
+    is_about_bucket,
+    parsed,
+    refusal,
+    time_of,
+)
+from s3dlio.stores.gcs_service import GcsRequest, GcsService, bucket_path, encoded, object_path, query_of
 from s3dlio.uri import URI
 
 _log = logging.getLogger("s3dlio")
@@ -61,74 +58,6 @@ _FACTS = "size,timeCreated,updated,etag,contentType,metadata,crc32c,md5Hash,stor
 _DELETES_AT_ONCE = 32
 _KEPT_RANGE = re.compile(r"bytes=0-(\d+)")
 _NO_MULTIPART = frozenset({400, 404, 405, 501})  # without an error of the XML API: nobody there who knows it
-
-
-# The service...
-
-
-@dataclasses.dataclass(slots=True)
-class GcsRequest(Request):
-    """A request that remembers which token it was sent with."""
-
-    token: Token | None = None
-
-
-class GcsService:
-    """The service that one state of the settings describes."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.limits = limits(settings)
-        emulator = settings.gcs_emulator
-        if emulator:
-            # Google's own libraries take it with and without the scheme.
-            place = emulator if "://" in emulator else f"http://{emulator}"
-            address, path = parse_endpoint(place, "STORAGE_EMULATOR_HOST")
-        else:
-            address, path = parse_endpoint(
-                settings.gcs_endpoint or "https://storage.googleapis.com", "GCS_ENDPOINT_URL"
-            )
-        self.endpoints = Endpoints([Endpoint(reached(address, settings), path)])
-        self.has_multipart = not emulator
-        self.tokens: TokenSource | None = None
-        if not emulator and not settings.s3_no_sign:
-            self.tokens = TokenSource(
-                fetch,
-                settings.gcs_credentials,
-                settings.gcs_config_folder,
-                settings.gcs_metadata_host,
-                settings.gcs_quota_project,
-            )
-
-    def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
-        """Where a request goes, and its head, with the token of the moment."""
-        address = endpoint.address
-        fields = [("Host", address.authority)]
-        if request.body or request.method in ("PUT", "POST"):
-            fields.append(("Content-Length", str(sum(map(len, request.body)))))
-        fields += request.headers
-        if self.tokens is not None:
-            assert isinstance(request, GcsRequest)
-            request.token = self.tokens.current()
-            fields += request.token.fields
-        target = endpoint.path + request.path + (f"?{request.query}" if request.query else "")
-        if address.proxy is not None and not address.tls:
-            target = address.url + target
-            if address.proxy.authorization:
-                fields.append(("Proxy-Authorization", address.proxy.authorization))
-        return address, request_head(request.method, target, fields)
-
-    def is_transient(self, response: Response) -> bool:
-        """Whether an answer may be another one next time (Cloud Storage, "Retry strategy")."""
-        status = response.head.status
-        return status in TRANSIENT or (status == 403 and error_of(response)[0] in _TOO_FAST)
-
-    def redirected(self, request: Request, response: Response) -> bool:
-        """Whether a request that was refused for its token can go out again with another one."""
-        if response.head.status != 401 or self.tokens is None:
-            return False
-        assert isinstance(request, GcsRequest)
-        return request.token is not None and self.tokens.renew(request.token)
 
 
 class Multipart(NamedTuple):
@@ -195,17 +124,17 @@ class GcsStore(CloudStore):
         headers = head.headers
         if headers.get("x-goog-stored-content-encoding") == "gzip" and headers.get("content-encoding") != "gzip":
             return None  # unpacked on the way by somebody: the checksum is that of the packed object
-        return _hashes(head).get("crc32c")
+        return hashes(head).get("crc32c")
 
     async def stat(self, uri: URI) -> ObjectInfo:
         """Objects: get, without its data."""
         self.require_key(uri)
-        facts = _parsed(await self._expect(self._about(uri, _FACTS)), uri)
+        facts = parsed(await self._expect(self._about(uri, _FACTS)), uri)
         checksums = {name: facts[field] for name, field in (("crc32c", "crc32c"), ("md5", "md5Hash")) if field in facts}
         written = facts.get("timeCreated") or facts.get("updated")
         return {
             "size": int(facts.get("size", 0)),
-            "last_modified": _time(written) if written else datetime.fromtimestamp(0, timezone.utc),
+            "last_modified": time_of(written) if written else datetime.fromtimestamp(0, timezone.utc),
             "etag": str(facts.get("etag", "")).strip('"') or None,
             "content_type": facts.get("contentType"),
             "metadata": {name.lower(): value for name, value in facts.get("metadata", {}).items()},
@@ -224,7 +153,7 @@ class GcsStore(CloudStore):
         raise self.refusal(response, uri.text)
 
     def _about(self, uri: URI, fields: str) -> Request:
-        return GcsRequest(uri.text, "GET", uri.container, object_path(uri), query=_query(fields=fields))
+        return GcsRequest(uri.text, "GET", uri.container, object_path(uri), query=query_of(fields=fields))
 
     # Writing (Objects: insert)...
 
@@ -298,14 +227,14 @@ class GcsStore(CloudStore):
 
     async def _check_stored(self, uri: URI, response: Response, size: int, checksum: int) -> None:
         """Compare what the service says it stored with what was sent; what differs is deleted again."""
-        stored = _parsed(response, uri)
+        stored = parsed(response, uri)
         if self._is_stored(stored, size, checksum):
             if self.service().settings.put_verify:
                 await self._verify(uri, size, checksum)
             return
         generation = stored.get("generation")
         if generation:
-            request = GcsRequest(uri.text, "DELETE", uri.container, object_path(uri), _query(generation=generation))
+            request = GcsRequest(uri.text, "DELETE", uri.container, object_path(uri), query_of(generation=generation))
             await send(self.service(), request)
         raise IntegrityError(
             f"{uri.text} at {response.address.url}: the service stored other bytes than were sent, and was told to"
@@ -317,7 +246,7 @@ class GcsStore(CloudStore):
     async def _verify(self, uri: URI, size: int, checksum: int) -> None:
         """Ask for what is stored, and compare."""
         response = await self._expect(self._about(uri, _STORED))
-        stored = _parsed(response, uri)
+        stored = parsed(response, uri)
         if not self._is_stored(stored, size, checksum):
             raise IntegrityError(
                 f"{uri.text} at {response.address.url}: {size} bytes were written, and {stored.get('size')} bytes with"
@@ -329,7 +258,7 @@ class GcsStore(CloudStore):
     async def _is_there(self, uri: URI, size: int, checksum: int) -> bool:
         """Whether the object is stored although its upload is gone: the answer to an earlier try may have been lost."""
         response = await send(self.service(), self._about(uri, _STORED))
-        return response.head.status == 200 and self._is_stored(_parsed(response, uri), size, checksum)
+        return response.head.status == 200 and self._is_stored(parsed(response, uri), size, checksum)
 
     def _is_stored(self, stored: dict[str, Any], size: int, checksum: int) -> bool:
         return (
@@ -345,11 +274,11 @@ class GcsStore(CloudStore):
         request.headers.append(("Content-Type", _CONTENT_TYPE))
         response = await send(self.service(), request)
         if response.head.status == 200:
-            upload = _element(response, "UploadId")
+            upload = child_text(response, "UploadId")
             if upload:
                 return Multipart(upload)
             raise S3dlioError(f"{uri.text} at {response.address.url}: the answer names no upload", uri=uri.text)
-        if response.head.status in _NO_MULTIPART and not _element(response, "Code"):
+        if response.head.status in _NO_MULTIPART and not child_text(response, "Code"):
             return None
         raise self.refusal(response, uri.text)
 
@@ -359,7 +288,7 @@ class GcsStore(CloudStore):
         request.headers.append(("x-goog-hash", f"crc32c={crc32c_text(checksum)}"))
         request.body = data
         response = await self._expect(request)
-        if _hashes(response.head).get("crc32c", crc32c_text(checksum)) != crc32c_text(checksum):
+        if hashes(response.head).get("crc32c", crc32c_text(checksum)) != crc32c_text(checksum):
             raise IntegrityError(
                 f"{uri.text} at {response.address.url}: the service received other bytes than were sent; write it"
                 " again, and check the network",
@@ -381,13 +310,13 @@ class GcsStore(CloudStore):
         request.headers.append(("Content-Type", "application/xml"))
         request.body = [memoryview(ET.tostring(root))]
         response = await self._send_until_no_error_inside(request)
-        if response.head.status == 404 and _element(response, "Code") == "NoSuchUpload":
+        if response.head.status == 404 and child_text(response, "Code") == "NoSuchUpload":
             if not await self._is_there(uri, size, checksum):
                 raise self.refusal(response, uri.text)
             return
         if response.head.status != 200:
             raise self.refusal(response, uri.text)
-        sent = _hashes(response.head).get("crc32c")
+        sent = hashes(response.head).get("crc32c")
         if self.service().settings.put_verify or (sent is not None and sent != crc32c_text(checksum)):
             await self._verify(uri, size, checksum)
 
@@ -396,11 +325,11 @@ class GcsStore(CloudStore):
         tries = 0
         while True:
             response = await send(self.service(), request)
-            code = _element(response, "Code")
+            code = child_text(response, "Code")
             if response.head.status != 200 or not code:
                 return response
             tries += 1
-            if code not in _TRANSIENT_CODES or tries > self.service().settings.retries:
+            if code not in TRANSIENT_CODES or tries > self.service().settings.retries:
                 raise self.refusal(response, request.uri)
             await Sleep(min(5.0, 0.2 * 2**tries))
 
@@ -502,16 +431,18 @@ class GcsStore(CloudStore):
     async def _list(
         self, uri: URI, fields: str, delimiter: str, most: int = 1000
     ) -> AsyncGenerator[dict[str, Any], None]:
-        query = {"prefix": uri.folder_key, "maxResults": str(most), "fields": f"nextPageToken,prefixes,items({fields})"}
+        query = {"maxResults": str(most), "fields": f"nextPageToken,prefixes,items({fields})"}
+        if uri.folder_key:
+            query["prefix"] = uri.folder_key
         if delimiter:
             query["delimiter"] = delimiter
         token = ""
         while True:
             more = {"pageToken": token} if token else {}
             request = GcsRequest(
-                uri.text, "GET", uri.container, f"{bucket_path(uri.container)}/o", query=_query(**query, **more)
+                uri.text, "GET", uri.container, f"{bucket_path(uri.container)}/o", query=query_of(**query, **more)
             )
-            page = _parsed(await self._expect(request, of_bucket=True), uri)
+            page = parsed(await self._expect(request, of_bucket=True), uri)
             yield page
             before, token = token, page.get("nextPageToken", "")
             if not token:
@@ -526,7 +457,7 @@ class GcsStore(CloudStore):
         response = await send(self.service(), GcsRequest(uri.text, "DELETE", uri.container, object_path(uri)))
         if response.head.status in (200, 204):
             return
-        if response.head.status != 404 or _is_about_bucket(error_of(response)[1]):
+        if response.head.status != 404 or is_about_bucket(error_of(response)[1]):
             raise self.refusal(response, uri.text)
 
     async def delete_prefix(self, uri: URI) -> None:
@@ -540,20 +471,20 @@ class GcsStore(CloudStore):
         path = f"{object_path(source)}/rewriteTo{object_path(target).removeprefix('/storage/v1')}"
         query = {"fields": "done,rewriteToken"}
         while True:
-            request = GcsRequest(source.text, "POST", source.container, path, query=_query(**query))
-            answer = _parsed(await self._expect(request), source)
+            request = GcsRequest(source.text, "POST", source.container, path, query=query_of(**query))
+            answer = parsed(await self._expect(request), source)
             if answer.get("done"):
                 return True
             query["rewriteToken"] = answer["rewriteToken"]
 
     async def make_bucket(self, uri: URI) -> None:
         """Buckets: insert. One that is ours already is fine."""
-        request = GcsRequest(uri.text, "POST", "", "/storage/v1/b", query=_query(project=self._project()))
+        request = GcsRequest(uri.text, "POST", "", "/storage/v1/b", query=query_of(project=self._project()))
         request.headers.append(("Content-Type", "application/json"))
         request.body = [_view(json.dumps({"name": uri.container}))]
         response = await send(self.service(), request)
         if response.head.status == 409:  # it may be somebody else's
-            request = GcsRequest(uri.text, "GET", "", bucket_path(uri.container), query=_query(fields="name"))
+            request = GcsRequest(uri.text, "GET", "", bucket_path(uri.container), query=query_of(fields="name"))
             response = await send(self.service(), request)
         if response.head.status != 200:
             raise self.refusal(response, uri.text)
@@ -569,8 +500,8 @@ class GcsStore(CloudStore):
         names: list[str] = []
         query = {"project": self._project(), "fields": "nextPageToken,items(name)"}
         while True:
-            request = GcsRequest("gs://", "GET", "", "/storage/v1/b", query=_query(**query))
-            page = _parsed(await self._expect(request), None)
+            request = GcsRequest("gs://", "GET", "", "/storage/v1/b", query=query_of(**query))
+            page = parsed(await self._expect(request), None)
             names += [item["name"] for item in page.get("items", ())]
             if not page.get("nextPageToken"):
                 return names
@@ -588,12 +519,12 @@ class GcsStore(CloudStore):
 
     def _upload_request(self, method: str, uri: URI, **query: str) -> Request:
         return GcsRequest(
-            uri.text, method, uri.container, f"/upload{bucket_path(uri.container)}/o", query=_query(**query)
+            uri.text, method, uri.container, f"/upload{bucket_path(uri.container)}/o", query=query_of(**query)
         )
 
     def _xml_request(self, method: str, uri: URI, **query: str) -> Request:
-        path = f"/{_encoded(uri.container)}/{_encoded(uri.key)}"
-        return GcsRequest(uri.text, method, uri.container, path, query=_query(**query))
+        path = f"/{encoded(uri.container)}/{encoded(uri.key)}"
+        return GcsRequest(uri.text, method, uri.container, path, query=query_of(**query))
 
     async def _expect(self, request: Request, of_bucket: bool = False) -> Response:
         response = await send(self.service(), request)
@@ -602,101 +533,11 @@ class GcsStore(CloudStore):
         return response
 
     def refusal(self, response: Response, uri: str, of_bucket: bool = False) -> S3dlioError:
-        """See `CloudStore.refusal`; `of_bucket` if only the bucket can be what is missing."""
-        status = response.head.status
-        reason, message = error_of(response)
-        said = (message if reason == message else f"{reason} {message}".strip()) or response.head.reason
-        text = f"{uri} at {response.address.url}: {status} {said}".strip()
-        where: dict[str, Any] = {"uri": uri, "endpoint": response.address.url, "status": status}
-        if status == 404:
-            if reason == "NoSuchUpload":
-                return ObjectNotFoundError(f"{text}; the upload has been dropped: write the object again", **where)
-            if of_bucket or reason == "NoSuchBucket" or _is_about_bucket(message):
-                return ObjectNotFoundError(f"{text}; there is no such bucket: check its name and the project", **where)
-            if message.startswith("No such object"):
-                return ObjectNotFoundError(f"{text}; the bucket is there, the object is not", **where)
-            return ObjectNotFoundError(f"{text}; there is no such object, or no such bucket: check the names", **where)
-        if status == 401:
-            why = "no credentials were sent" if self.service().tokens is None else "the service refuses the credentials"
-            return PermissionDeniedError(f"{text}; {why}: check GOOGLE_APPLICATION_CREDENTIALS", **where)
-        if (status in TRANSIENT and status not in (408, 504)) or reason in _TOO_FAST:
-            return StoreUnavailableError(f"{text}; the service cannot answer now, try again later", **where)
-        if status == 403:
-            return PermissionDeniedError(f"{text}; {_CHECK_ROLES}", **where)
-        if status == 400 and (reason in ("BadDigest", "CrcMismatch") or "crc32c" in message.lower()):
-            return IntegrityError(f"{text}; the bytes changed on the way: write it again, check the network", **where)
-        if status == 400 and "requester pays" in message.lower():
-            return ConfigurationError(f"{text}; set GOOGLE_CLOUD_QUOTA_PROJECT to the project that pays", **where)
-        if status == 410:
-            return StoreUnavailableError(f"{text}; the upload has expired: write the object again", **where)
-        if status in (408, 504):
-            return StoreTimeoutError(f"{text}; the service takes too long, try again later", **where)
-        return S3dlioError(text, **where)
-
-
-_CHECK_ROLES = (
-    "check that the account may do this with this bucket (roles/storage.objectViewer to read, objectUser to write)"
-)
-_TOO_FAST = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
-_TRANSIENT_CODES = frozenset({"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"})
-
-
-def error_of(response: Response) -> tuple[str, str]:
-    """Reason and message of the error in an answer: JSON, XML of the XML API, or, for object data, plain text."""
-    body = bytes(response.body[:65536])
-    if body.lstrip().startswith(b"{"):
-        try:
-            error = json.loads(body)["error"]
-            if isinstance(error, dict):
-                reasons = error.get("errors") or [{}]
-                return str(reasons[0].get("reason", "")), str(error.get("message", ""))
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            pass
-        return "", ""
-    code = _element(response, "Code")
-    if code:
-        details = _element(response, "Details") or ""
-        return code, f"{_element(response, 'Message') or ''} {details}".strip()
-    text = body.decode("utf-8", "replace").strip()
-    return "", text if text and len(text) < 500 and "<" not in text else ""
-
-
-def object_path(uri: URI) -> str:
-    """The path of an object in the JSON API: its key is one segment."""
-    return f"{bucket_path(uri.container)}/o/{_encoded(uri.key)}"
-
-
-def bucket_path(bucket: str) -> str:
-    """The path of a bucket in the JSON API."""
-    return f"/storage/v1/b/{_encoded(bucket)}"
-
-
-def _encoded(name: str) -> str:
-    return quote(name, safe="")
-
-
-def _query(**parameters: str) -> str:
-    return "&".join(f"{name}={_encoded(value)}" if value else name for name, value in parameters.items())
+        return refusal(response, uri, with_token=self.service().tokens is not None, of_bucket=of_bucket)
 
 
 def _view(text: str) -> memoryview:
     return memoryview(text.encode())
-
-
-def _hashes(head: ResponseHead) -> dict[str, str]:
-    """The checksums in `x-goog-hash`, by name; the field may stand there once for each, or once for all."""
-    fields = head.headers.get("x-goog-hash", "").split(",")
-    return {name.strip(): value for name, _, value in (field.partition("=") for field in fields)}
-
-
-def _is_about_bucket(message: str) -> bool:
-    return "bucket does not exist" in message
-
-
-def _time(text: str) -> datetime:
-    """A time of RFC 3339, of which Python 3.10 does not know the final Z, nor other fractions than of 3 or 6 digits."""
-    moment, _, fraction = text.removesuffix("Z").partition(".")
-    return datetime.fromisoformat(f"{moment}.{fraction[:6].ljust(6, '0')}+00:00")
 
 
 def _without_first(views: Sequence[memoryview], count: int) -> list[memoryview]:
@@ -707,29 +548,3 @@ def _without_first(views: Sequence[memoryview], count: int) -> list[memoryview]:
             left.append(view[count:])
         count = max(0, count - len(view))
     return left
-
-
-def _parsed(response: Response, uri: URI | None) -> dict[str, Any]:
-    try:
-        content = json.loads(bytes(response.body))
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        text = "gs://" if uri is None else uri.text
-        raise S3dlioError(
-            f"{text} at {response.address.url}: the answer is not JSON; check that it is an endpoint of Cloud Storage",
-            uri=text,
-            endpoint=response.address.url,
-        )
-    return content
-
-
-def _element(response: Response, name: str) -> str | None:
-    """The text of an element below the root of an XML answer; None if there is none, or no XML."""
-    body = bytes(response.body[:65536])
-    if not body.lstrip().startswith(b"<"):
-        return None
-    try:
-        return ET.fromstring(body).findtext(f"{{*}}{name}")
-    except ET.ParseError:
-        return None

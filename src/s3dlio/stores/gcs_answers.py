@@ -1,0 +1,150 @@
+"""What the answers of Cloud Storage say: resources, checksums, and the error that a refusal becomes.
+
+Errors come in three forms: JSON from the JSON API, XML from the XML API, and plain text where object data was asked
+for. Status and reason tell what to do; whether an object or its bucket is missing is in the message alone.
+
+Sources: Cloud Storage, "HTTP status and error codes for JSON", "HTTP status and error codes for XML".
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from s3dlio.errors import (
+    ConfigurationError,
+    IntegrityError,
+    ObjectNotFoundError,
+    PermissionDeniedError,
+    S3dlioError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from s3dlio.http.client import TRANSIENT
+from s3dlio.http.exchange import Response
+from s3dlio.http.framing import ResponseHead
+from s3dlio.uri import URI
+
+_CHECK_ROLES = (
+    "check that the account may do this with this bucket (roles/storage.objectViewer to read, objectUser to write)"
+)
+# Reasons of a 403 that is not about permissions.
+TOO_FAST = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
+# Codes of errors inside an answer of status 200 that may pass.
+TRANSIENT_CODES = frozenset({"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"})
+
+
+# What there is...
+
+
+def parsed(response: Response, uri: URI | None) -> dict[str, Any]:
+    """The JSON object in an answer about `uri`.
+
+    Raises:
+        S3dlioError: there is none.
+    """
+    try:
+        content = json.loads(bytes(response.body))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        text = "gs://" if uri is None else uri.text
+        raise S3dlioError(
+            f"{text} at {response.address.url}: the answer is not JSON; check that it is an endpoint of Cloud Storage",
+            uri=text,
+            endpoint=response.address.url,
+        )
+    return content
+
+
+def child_text(response: Response, name: str) -> str | None:
+    """The text of an element below the root of an XML answer; None if there is none, or no XML."""
+    body = bytes(response.body[:65536])
+    if not body.lstrip().startswith(b"<"):
+        return None
+    try:
+        return ET.fromstring(body).findtext(f"{{*}}{name}")
+    except ET.ParseError:
+        return None
+
+
+def hashes(head: ResponseHead) -> dict[str, str]:
+    """The checksums in `x-goog-hash`, by name; the field may stand there once for each, or once for all."""
+    fields = head.headers.get("x-goog-hash", "").split(",")
+    return {name.strip(): value for name, _, value in (field.partition("=") for field in fields)}
+
+
+def time_of(text: str) -> datetime:
+    """A time of RFC 3339, of which Python 3.10 does not know the final Z, nor other fractions than of 3 or 6 digits."""
+    moment, _, fraction = text.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{moment}.{fraction[:6].ljust(6, '0')}+00:00")
+
+
+# Refusals...
+
+
+def error_of(response: Response) -> tuple[str, str]:
+    """Reason and message of the error in an answer: JSON, XML of the XML API, or, for object data, plain text."""
+    body = bytes(response.body[:65536])
+    if body.lstrip().startswith(b"{"):
+        try:
+            error = json.loads(body)["error"]
+            if isinstance(error, dict):
+                reasons = error.get("errors") or [{}]
+                return str(reasons[0].get("reason", "")), str(error.get("message", ""))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            pass
+        return "", ""
+    code = child_text(response, "Code")
+    if code:
+        details = child_text(response, "Details") or ""
+        return code, f"{child_text(response, 'Message') or ''} {details}".strip()
+    text = body.decode("utf-8", "replace").strip()
+    return "", text if text and len(text) < 500 and "<" not in text else ""
+
+
+def is_about_bucket(message: str) -> bool:
+    """Whether an error's message says that there is no such bucket."""
+    return "bucket does not exist" in message
+
+
+def refusal(response: Response, uri: str, *, with_token: bool, of_bucket: bool = False) -> S3dlioError:
+    """The error for an answer that is none of the expected ones.
+
+    Args:
+        response: the answer.
+        uri: what the request was about.
+        with_token: whether it carried credentials.
+        of_bucket: whether only the bucket can be what is missing.
+    """
+    status = response.head.status
+    reason, message = error_of(response)
+    said = (message if reason == message else f"{reason} {message}".strip()) or response.head.reason
+    text = f"{uri} at {response.address.url}: {status} {said}".strip()
+    where: dict[str, Any] = {"uri": uri, "endpoint": response.address.url, "status": status}
+    if status == 404:
+        if reason == "NoSuchUpload":
+            return ObjectNotFoundError(f"{text}; the upload has been dropped: write the object again", **where)
+        if of_bucket or reason == "NoSuchBucket" or is_about_bucket(message):
+            return ObjectNotFoundError(f"{text}; there is no such bucket: check its name and the project", **where)
+        if message.startswith("No such object"):
+            return ObjectNotFoundError(f"{text}; the bucket is there, the object is not", **where)
+        return ObjectNotFoundError(f"{text}; there is no such object, or no such bucket: check the names", **where)
+    if status == 401:
+        why = "the service refuses the credentials" if with_token else "no credentials were sent"
+        return PermissionDeniedError(f"{text}; {why}: check GOOGLE_APPLICATION_CREDENTIALS", **where)
+    if (status in TRANSIENT and status not in (408, 504)) or reason in TOO_FAST:
+        return StoreUnavailableError(f"{text}; the service cannot answer now, try again later", **where)
+    if status == 403:
+        return PermissionDeniedError(f"{text}; {_CHECK_ROLES}", **where)
+    if status == 400 and (reason in ("BadDigest", "CrcMismatch") or "crc32c" in message.lower()):
+        return IntegrityError(f"{text}; the bytes changed on the way: write it again, check the network", **where)
+    if status == 400 and "requester pays" in message.lower():
+        return ConfigurationError(f"{text}; set GOOGLE_CLOUD_QUOTA_PROJECT to the project that pays", **where)
+    if status == 410:
+        return StoreUnavailableError(f"{text}; the upload has expired: write the object again", **where)
+    if status in (408, 504):
+        return StoreTimeoutError(f"{text}; the service takes too long, try again later", **where)
+    return S3dlioError(text, **where)
