@@ -12,6 +12,8 @@ import gzip
 import json
 import os
 import re
+import signal
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -29,7 +31,7 @@ from s3dlio.stores.gcs import GcsStore
 from s3dlio.uri import parse
 from tests.auth.google_files import service_account, written
 from tests.behaviour.content import content
-from tests.processes import in_forked_child
+from tests.processes import in_forked_child, start
 from tests.replay import Received, Replay, answer
 
 MIB = 1 << 20
@@ -296,6 +298,26 @@ def test_a_forked_child_gets_a_token_of_its_own(tokens: Any, tmp_path: Path) -> 
         in_forked_child(work)
         assert s3dlio.get(URI) == b"content"
     assert [request.path for request in server.requests] == ["/token", OBJECT, "/token", OBJECT, OBJECT]
+
+
+def test_ctrl_c_ends_the_wait_for_a_token(tokens: Any, tmp_path: Path) -> None:
+    asked, never = threading.Event(), threading.Event()
+
+    def hang(_: Received) -> bytes:
+        asked.set()
+        never.wait(20)
+        return b""
+
+    with Replay(hang) as server:
+        tokens(server, tmp_path)
+        child = start(f"import s3dlio; s3dlio.get('{URI}')")
+        assert asked.wait(20)
+        began = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=20)
+        assert time.monotonic() - began < 1
+        never.set()
+    assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_a_token_is_never_said_or_logged(tokens: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
