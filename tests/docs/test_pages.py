@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,27 @@ from tests.docs.harness import CHECKOUT, run_page
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 
 
-# A page that needs a server -> the fixture that starts it, and the endpoint that the page gives.
-SERVERS = {"gcs.md": ("fake_gcs", "http://localhost:4443")}
+# A page that needs a server -> the fixture that starts it, and what the page says of it -> what holds.
+SERVERS: dict[str, tuple[str, Callable[[Any], dict[str, str]]]] = {
+    "gcs.md": ("fake_gcs", lambda server: {"http://localhost:4443": server.url}),
+    "s3.md": (
+        "seaweedfs",
+        lambda server: {
+            "your_key": server.access_key,
+            "your_secret": server.secret_key,
+            "http://minio:9000": server.url,
+            **{f"http://node{number}:9000": server.url for number in (1, 2, 3)},
+        },
+    ),
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    more = {}
+    more: dict[str, str] = {}
     if page.name in SERVERS:
-        fixture, endpoint = SERVERS[page.name]
-        more[endpoint] = request.getfixturevalue(fixture).url
+        fixture, substitutions = SERVERS[page.name]
+        more = substitutions(request.getfixturevalue(fixture))
     run_page(page, tmp_path, more)
 
 
