@@ -84,6 +84,7 @@ class Fetch(Protocol):
         *,
         source: str,
         connect: float = ...,
+        direct: bool = ...,
     ) -> Answer: ...
 
 
@@ -226,7 +227,7 @@ class TokenSource:
         url = f"http://{self._metadata_host}/computeMetadata/v1/instance/service-accounts/default/token"
         where = f"the metadata server {self._metadata_host}"
         try:
-            answer = self._fetch("GET", url, {"Metadata-Flavor": "Google"}, source=where, connect=1.0)
+            answer = self._fetch("GET", url, {"Metadata-Flavor": "Google"}, source=where, connect=1.0, direct=True)
         except S3dlioError as error:
             raise ConfigurationError(
                 f"no credentials for gs://. Looked for {_KEY_FILE}: not set; what `gcloud auth application-default"

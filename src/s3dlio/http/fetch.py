@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 class _Place:
     """The server of one URL, as `send` wants it described."""
 
-    def __init__(self, url: str, source: str, connect: float, total: float) -> None:
+    def __init__(self, url: str, source: str, connect: float, total: float, direct: bool) -> None:
         parts = urlsplit(url)
         address, _ = parse_endpoint(f"{parts.scheme}://{parts.netloc}", source)
         current = settings_module.current()
@@ -42,7 +42,7 @@ class _Place:
         self.limits = limits(self.settings)._replace(
             connect=min(connect, current.connect_timeout), idle=total, total=total
         )
-        self.endpoints = Endpoints([Endpoint(reached(address, self.settings))])
+        self.endpoints = Endpoints([Endpoint(address if direct else reached(address, self.settings))])
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
         address = endpoint.address
@@ -72,6 +72,7 @@ def fetch(
     source: str,
     connect: float = 2.0,
     total: float = 10.0,
+    direct: bool = False,
 ) -> Answer:
     """Make a request and wait for its answer, whatever its status.
 
@@ -83,6 +84,7 @@ def fetch(
         source: where the URL stands, for messages.
         connect: seconds until a connection must be open.
         total: seconds for everything, tries again included.
+        direct: past any proxy: for a server that is this machine's own.
 
     Raises:
         ConfigurationError: not such a URL.
@@ -92,7 +94,7 @@ def fetch(
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not path.isascii() or not path.isprintable() or " " in path:
         raise ConfigurationError(f"{source} is not a URL that a request can be sent to")
-    place = _Place(url, source, connect, total)
+    place = _Place(url, source, connect, total, direct)
     fields = list((headers or {}).items())
     request = Request(f"of {source}", method, "", path, headers=fields, body=[memoryview(body)])
     response = run(send(place, request))
