@@ -240,3 +240,20 @@ def test_the_poller_of_other_systems_serves_as_well(
     proxy.kill()
     with pytest.raises(s3dlio.StoreUnavailableError):
         s3dlio.get(uris[0])
+
+
+def test_an_operation_that_fails_before_it_waits_for_anything_ends_the_call() -> None:
+    async def fail() -> None:
+        raise LookupError("mine")
+
+    async def nothing() -> None:
+        pass
+
+    async def operation() -> None:
+        try:
+            await Gather((fail() for _ in range(1)), 8)
+        finally:
+            await nothing()
+
+    with pytest.raises(LookupError, match="mine"):
+        run(operation())

@@ -196,7 +196,7 @@ class Engine:
 
     def turn(self, timeout: float | None) -> None:
         """Let every task that can go on do so, then wait for sockets and timers once, at most `timeout` seconds."""
-        self._run_ready()
+        self.run_ready()
         if timeout is None or timeout > 0:
             timeout = self.time_to_wait(timeout)
         events = self.poller.poll(timeout)
@@ -217,9 +217,10 @@ class Engine:
                     exchange.check_deadlines(now)
             if self._cancelled:
                 self._hurry_cancelled(now)
-        self._run_ready()
+        self.run_ready()
 
-    def _run_ready(self) -> None:
+    def run_ready(self) -> None:
+        """Let every task that can go on do so, until each waits or has ended."""
         while self._ready:
             task, value, error = self._ready.popleft()
             if not task.ended:
@@ -247,7 +248,7 @@ class Engine:
         sleeping = [task for _, _, task, sleep in self._timers if task.waiting is sleep]
         for task in [*sleeping, *(exchange.task for exchange in self.exchanges)]:
             self._stop(task)
-        self._run_ready()
+        self.run_ready()
         for hot in self._hot.values():
             for connection in hot:
                 self.forget(connection.fd)
@@ -333,6 +334,7 @@ def run_begun(operation: Operation[T], awaited: Any, stopped: threading.Event | 
         task = engine.adopt(operation, awaited, _nobody_waits)
         told = False
         try:
+            engine.run_ready()  # what ends without waiting for anything must not be waited for
             while not task.ended:
                 engine.turn(None if stopped is None else _TICK)
                 if stopped is not None and stopped.is_set() and not told:
