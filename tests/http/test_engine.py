@@ -68,22 +68,26 @@ def test_the_first_failure_stops_the_others_and_is_raised_when_they_have_ended()
     assert time.monotonic() - began < 5
 
 
-def test_what_makes_the_operations_may_fail_too() -> None:
+def test_an_error_of_what_makes_the_operations_comes_after_those_it_has_made() -> None:
     ended = []
 
+    async def made() -> None:
+        await Sleep(0.01)
+        ended.append("made")
+
     def operations() -> Iterator[Operation[None]]:
-        yield _sleep(60)
+        yield made()
         raise OSError("no more")
 
     async def main() -> None:
         try:
             await _gather(operations(), 5)
         finally:
-            ended.append(True)
+            ended.append("main")
 
     with pytest.raises(OSError, match="no more"):
         run(main())
-    assert ended
+    assert ended == ["made", "main"]
 
 
 def test_groups_within_groups_are_stopped_together() -> None:

@@ -266,6 +266,7 @@ class _Group:
         self._limit = gather.limit
         self._active: set[Task] = set()
         self._failure: BaseException | None = None
+        self._source_failure: Exception | None = None
         self._exhausted = False
         self._signal: Signal | None = None  # waited for before another child is begun
 
@@ -281,11 +282,10 @@ class _Group:
                     self._engine.watch(operation.reader.fileno(), READ, self._on_signal)
                 else:
                     self._active.add(self._engine.start(operation, self._on_end))
-        except Exception as error:  # raised by what makes the operations
-            self.stop(error)
-        else:
-            if not self._active and self._signal is None:
-                self._engine.resume(self._parent)
+        except Exception as error:  # raised by what makes the operations: it comes after those it has made
+            self._exhausted, self._source_failure = True, error
+        if not self._active and self._signal is None:
+            self._engine.resume(self._parent, error=self._source_failure)
 
     def stop(self, failure: BaseException) -> None:
         """Stop every child; the parent goes on with `failure` when they have ended."""
