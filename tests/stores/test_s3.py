@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import itertools
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -298,6 +300,47 @@ def test_an_aborted_or_dropped_writer_leaves_nothing(bucket: str, oracle: Any) -
     del writer
     assert _pending(oracle, bucket) == []
     assert s3dlio.list(bucket) == []
+
+
+@pytest.mark.parametrize("begun", ["create", "part"])
+def test_a_cancelled_upload_leaves_no_parts(
+    bucket: str, oracle: Any, monkeypatch: pytest.MonkeyPatch, begun: str
+) -> None:
+    method = {"create": "begin_parts", "part": "put_part"}[begun]
+    original = getattr(S3Store, method)
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def observed(*arguments: Any) -> Any:
+            done = await original(*arguments)
+            loop.call_soon(task.cancel)
+            return done
+
+        monkeypatch.setattr(S3Store, method, observed)
+        task = asyncio.create_task(s3dlio.put_bytes_async(f"{bucket}/object", content(_LARGE)))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(work())
+    # The last request may have been on its way; then the object is there, whole.
+    assert [s3dlio.get(uri) == content(_LARGE) for uri in s3dlio.list(bucket)] in ([], [True])
+    assert _pending(oracle, bucket) == []
+
+
+def test_ctrl_c_in_an_upload_leaves_nothing(bucket: str, oracle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_part = S3Store.put_part
+
+    async def interrupted(*arguments: Any) -> Any:
+        done = await put_part(*arguments)
+        signal.raise_signal(signal.SIGINT)
+        return done
+
+    monkeypatch.setattr(S3Store, "put_part", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        s3dlio.put_bytes(f"{bucket}/object", content(_LARGE))
+    assert s3dlio.list(bucket) == []
+    assert _pending(oracle, bucket) == []
 
 
 # Copies...
