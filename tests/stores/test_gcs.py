@@ -395,6 +395,10 @@ def test_a_missing_bucket_is_no_empty_one(bucket: str, verb: Callable[[str], Any
     assert "no such bucket" in _error(verb, f"{bucket}-missing/object", s3dlio.ObjectNotFoundError)
 
 
+def test_no_url_is_made() -> None:
+    assert "gcloud storage sign-url" in _error(s3dlio.presign, "gs://bucket/object", s3dlio.InvalidURIError)
+
+
 @pytest.mark.parametrize("verb", [s3dlio.get, s3dlio.stat, lambda uri: s3dlio.put_bytes(uri, b"")])
 def test_a_bucket_is_no_object(bucket: str, verb: Callable[[str], Any]) -> None:
     for uri in (bucket, bucket + "/"):

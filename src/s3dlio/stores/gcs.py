@@ -30,7 +30,7 @@ from xml.etree import ElementTree as ET
 
 from s3dlio import settings as settings_module
 from s3dlio.checksums import crc32c, crc32c_joined, crc32c_text
-from s3dlio.errors import ConfigurationError, IntegrityError, S3dlioError, StoreUnavailableError
+from s3dlio.errors import ConfigurationError, IntegrityError, InvalidURIError, S3dlioError, StoreUnavailableError
 from s3dlio.http.client import Request, send
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import ResponseHead
@@ -514,6 +514,12 @@ class GcsStore(CloudStore):
                 "GOOGLE_CLOUD_PROJECT is not set: buckets of gs:// are made and listed in a project"
             )
         return project
+
+    def presign(self, uri: URI, method: str, expires: int) -> str:  # noqa: ARG002
+        raise InvalidURIError(
+            f"{uri.text} cannot be presigned: URLs are made of s3:// and az:// alone; here is `gcloud storage sign-url`",
+            uri=uri.text,
+        )
 
     # Requests and refusals...
 
