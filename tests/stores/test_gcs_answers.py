@@ -8,6 +8,7 @@ Each test names the page that documents the answer, below https://cloud.google.c
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import os
@@ -17,6 +18,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -273,6 +275,18 @@ def test_a_token_refused_is_renewed_once_and_the_request_sent_again(tokens: Any,
     with Replay(_issuing(["token 2"])) as server:
         tokens(server, tmp_path)
         assert [data for _, data in s3dlio.get_many([f"{URI}/{number}" for number in range(50)])] == [b"content"] * 50
+    assert len([request for request in server.requests if request.path == "/token"]) == 2
+
+
+def test_tasks_and_threads_share_a_renewed_token(tokens: Any, tmp_path: Path) -> None:
+    async def all_of_them() -> list[memoryview]:
+        return await asyncio.gather(*(s3dlio.get_async(f"{URI}/{number}") for number in range(30)))
+
+    with Replay(_issuing(["token 2"])) as server:
+        tokens(server, tmp_path)
+        assert asyncio.run(all_of_them()) == [b"content"] * 30
+        with ThreadPoolExecutor(8) as executor:
+            assert list(executor.map(s3dlio.get, [URI] * 30)) == [b"content"] * 30
     assert len([request for request in server.requests if request.path == "/token"]) == 2
 
 

@@ -517,7 +517,7 @@ class GcsStore(CloudStore):
 
     def presign(self, uri: URI, method: str, expires: int) -> str:  # noqa: ARG002
         raise InvalidURIError(
-            f"{uri.text} cannot be presigned: URLs are made of s3:// and az:// alone; here is `gcloud storage sign-url`",
+            f"{uri.text} cannot be presigned: only s3:// and az:// can; for gs:// there is `gcloud storage sign-url`",
             uri=uri.text,
         )
 
