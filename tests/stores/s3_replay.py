@@ -11,6 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import trustme
@@ -52,18 +53,25 @@ def use(server: Replay) -> None:
     os.environ.update(AWS_ENDPOINT_URL=server.url, AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
 
 
+@cache
+def _tls() -> tuple[trustme.CA, ssl.SSLContext]:
+    """An authority, and a server that has its certificate for the hosts of AWS."""
+    authority = trustme.CA()
+    names = [f"s3.{region}.amazonaws.com" for region in _REGIONS]
+    names += [f"*.{name}" for name in names]
+    names += [f"{name}.cn" for name in names]
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(*names).configure_cert(context)
+    return authority, context
+
+
 class Aws(Replay):
     """AWS, as seen through an HTTPS proxy. `hosts` are those that were asked for, a port other than 443 included."""
 
     def __init__(self, answers: Sequence[bytes] | Callable[[Received], bytes], folder: Path) -> None:
         super().__init__(answers)
         self.hosts: list[str] = []
-        authority = trustme.CA()
-        names = [f"s3.{region}.amazonaws.com" for region in _REGIONS]
-        names += [f"*.{name}" for name in names]
-        names += [f"{name}.cn" for name in names]
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert(*names).configure_cert(self._context)
+        authority, self._context = _tls()
         ca_file = folder / f"{self.url.rpartition(':')[2]}.pem"  # which is read once
         authority.cert_pem.write_to_path(ca_file)
         os.environ.update(
