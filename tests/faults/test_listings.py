@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
 
 import s3dlio
 from s3dlio.errors import PermissionDeniedError, S3dlioError, StoreTimeoutError, StoreUnavailableError
-from tests.faults.conftest import Broken, ended, survived
+from tests.faults.conftest import SHORT_DEADLINES, Broken, ended, survived
 from tests.faults.protocols import Protocol
 from tests.faults.proxy import Asked, Fault
 
@@ -54,6 +55,8 @@ def test_a_failure_on_the_second_page_is_an_error(
 ) -> None:
     if (reason := protocol.deviations.get(f"list: {fault.kind}")) is not None:
         pytest.skip(reason)
+    if expected is StoreTimeoutError:
+        os.environ.update(SHORT_DEADLINES)
     _faulty(broken, fault, times=100)
     with pytest.raises(expected, match=folder) as failure:
         s3dlio.list(folder)

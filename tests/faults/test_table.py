@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import os
 import random
 import re
 import threading
@@ -23,7 +24,7 @@ import pytest
 
 import s3dlio
 from s3dlio.errors import PermissionDeniedError, S3dlioError, StoreTimeoutError, StoreUnavailableError
-from tests.faults.conftest import Broken, ended, survived
+from tests.faults.conftest import SHORT_DEADLINES, Broken, ended, survived
 from tests.faults.protocols import PROTOCOLS, Protocol
 from tests.faults.proxy import KINDS, Asked, Fault
 
@@ -254,46 +255,64 @@ def _afterwards(root: str) -> None:
     _plans[root.rpartition("/")[2]].lifted = True
 
 
-def _run_case(verb: Verb, row: Row, always: bool, broken: Broken, scratch: Path) -> str:
-    """Make the call; "" if it did what it must, else what it did instead."""
-    case = f"case{next(_numbers)}x"
-    root = f"{broken.root}/{case}"
-    folder = scratch / case
-    folder.mkdir()
-    verb.prepare(root)
-    drawn = random.Random(f"{_SEED}{verb.name}{row.fault}").randrange(verb.requests)
-    _plans[case] = plan = _Plan(row.fault, None if always else drawn)
-    allowed = row.always if always else row.once
-    problem = ""
-    failure: S3dlioError | None = None
-    began = time.monotonic()
-    try:
-        verb.call(root, folder)
-    except S3dlioError as error:
-        failure = error
-    except AssertionError as error:
-        problem = str(error)
-    took = time.monotonic() - began
-    plan.lifted = True
-    injected = sum(case in asked.target or case.encode() in asked.body for asked, _ in list(broken.proxy.injected))
-    if failure is None:
-        if always and injected and row.fault.kind not in _RESUMED and allowed not in (None, S3dlioError):
-            problem = problem or "no error"
-        survived[row.fault.kind] += injected
-    else:
-        ended[type(failure).__name__] += injected
-        if allowed is None or not isinstance(failure, allowed) or not injected:
-            problem = f"{type(failure).__name__}: {failure}"
-        elif root not in str(failure):
-            problem = f"the message names no URI: {failure}"
-        verb.check(root, folder)
-    if took > _BOUND:
-        problem += f" after {took:.1f} s"
-    return problem and f"{verb.name}, {row.fault.kind} {'always' if always else 'once'}: {problem}"
+class _Case:
+    """A verb that meets a fault."""
+
+    def __init__(self, verb: Verb, row: Row, always: bool, broken: Broken, scratch: Path) -> None:
+        self._verb = verb
+        self._row = row
+        self._always = always
+        self._proxy = broken.proxy
+        self._name = f"case{next(_numbers)}x"
+        self._root = f"{broken.root}/{self._name}"
+        self._scratch = scratch / self._name
+        drawn = random.Random(f"{_SEED}{verb.name}{row.fault}").randrange(verb.requests)
+        self._plan = _Plan(row.fault, None if always else drawn)
+
+    def prepare(self) -> None:
+        """Without the fault."""
+        self._scratch.mkdir()
+        self._verb.prepare(self._root)
+        _plans[self._name] = self._plan
+
+    def run(self) -> str:
+        """Make the call; "" if it did what it must, else what it did instead."""
+        fault, always = self._row.fault, self._always
+        allowed = self._row.always if always else self._row.once
+        problem = ""
+        failure: S3dlioError | None = None
+        began = time.monotonic()
+        try:
+            self._verb.call(self._root, self._scratch)
+        except S3dlioError as error:
+            failure = error
+        except AssertionError as error:
+            problem = str(error)
+        took = time.monotonic() - began
+        self._plan.lifted = True
+        injected = sum(
+            self._name in asked.target or self._name.encode() in asked.body for asked, _ in list(self._proxy.injected)
+        )
+        if failure is None:
+            if always and injected and fault.kind not in _RESUMED and allowed not in (None, S3dlioError):
+                problem = problem or "no error"
+            survived[fault.kind] += injected
+        else:
+            ended[type(failure).__name__] += injected
+            if allowed is None or not isinstance(failure, allowed) or not injected:
+                problem = f"{type(failure).__name__}: {failure}"
+            elif self._root not in str(failure):
+                problem = f"the message names no URI: {failure}"
+            self._verb.check(self._root, self._scratch)
+        if took > _BOUND:
+            problem += f" after {took:.1f} s"
+        return problem and f"{self._verb.name}, {fault.kind} {'always' if always else 'once'}: {problem}"
 
 
 # Most of the time is spent waiting: several faults at once take hardly longer than one.
-_TOGETHER = [_FAULTS[start::6] for start in range(6)]
+_STALLS = [row for row in _FAULTS if row.fault.kind.startswith("stall")]
+_OTHERS = [row for row in _FAULTS if row not in _STALLS]
+_TOGETHER = [_STALLS, *(_OTHERS[start::5] for start in range(5))]
 
 
 @pytest.mark.timeout(100)
@@ -303,14 +322,16 @@ def test_every_verb_gives_the_right_bytes_or_the_right_error(
 ) -> None:
     threads = threading.active_count()
     broken.proxy.choose = _choose
-    kinds = [
-        (verb, row, always)
+    cases = [
+        _Case(verb, row, always, broken, tmp_path)
         for verb, row, always in itertools.product(VERBS, rows, (False, True))
         if f"{verb.name}: {row.fault.kind}" not in protocol.deviations
     ]
     with ThreadPoolExecutor(_THREADS) as executor:
-        cases = [executor.submit(_run_case, *kind, broken, tmp_path) for kind in kinds]
-    assert [problem for case in cases if (problem := case.result())] == []
+        list(executor.map(_Case.prepare, cases))
+        if rows is _STALLS:
+            os.environ.update(SHORT_DEADLINES)
+        assert [problem for problem in executor.map(_Case.run, cases) if problem] == []
     assert threading.active_count() == threads
 
 

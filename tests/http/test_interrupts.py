@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -132,9 +133,11 @@ def interrupted(seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory) -
         run(S3Store().make_bucket(parse("s3://interrupts")))
         s3dlio.put_bytes("s3://interrupts/small", bytes(100_000))
 
+        folder = tmp_path_factory.mktemp("interrupted")
+
         def interrupt(case: Case) -> dict[str, Any]:
             for _ in range(_TRIES):
-                told = _interrupt(case, seaweedfs.url, environment, tmp_path_factory.mktemp("interrupted"))
+                told = _interrupt(case, seaweedfs.url, environment, Path(tempfile.mkdtemp(dir=folder)))
                 if told["took"] < _WITHIN:
                     break
             return told
