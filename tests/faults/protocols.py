@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from s3dlio.operations import run
+from s3dlio.stores import azure
 from s3dlio.stores.gcs import GcsStore
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
@@ -48,11 +49,20 @@ def gs_root(server: Any, url: str) -> str:
     return "gs://faults"
 
 
+def az_root(server: Any, url: str) -> str:
+    """A container, reached through a proxy. Pages as short as elsewhere make a second one without 5,000 blobs."""
+    azure.NAMES_PER_PAGE = 1000
+    os.environ.update({**server.environment(), "AZURE_STORAGE_ENDPOINT": url})
+    run(azure.AzureStore().make_bucket(parse("az://faults")))
+    return "az://faults"
+
+
 _APPENDS = "fake-gcs-server appends a chunk that comes again, where the service passes over what it has"
 _CHUNKED = "fake-gcs-server tells no length of a long listing"
 
 PROTOCOLS = [
     Protocol("s3", "seaweedfs", s3_root),
+    Protocol("az", "azurite", az_root, {"list: shorter length": "Azurite tells no length of a listing"}),
     Protocol(
         "gs",
         "fake_gcs",

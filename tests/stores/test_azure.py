@@ -429,6 +429,21 @@ def test_anyone_can_use_a_presigned_url(container: str, azurite: AzureServer) ->
         s3dlio.presign(uri)
 
 
+def test_containers_are_made_listed_and_removed_when_empty(container: str) -> None:
+    store, uri, name = _store(), parse(container), container.removeprefix("az://")
+    run(store.make_bucket(uri))  # again
+    assert name in run(store.buckets())
+    s3dlio.put_bytes(f"{container}/object", b"x")
+    with pytest.raises(s3dlio.S3dlioError, match="is not empty"):
+        run(store.remove_bucket(uri))
+    assert s3dlio.get(f"{container}/object") == b"x"
+    s3dlio.delete(f"{container}/object")
+    run(store.remove_bucket(uri))
+    assert name not in run(store.buckets())
+    with pytest.raises(s3dlio.ObjectNotFoundError, match="no such container"):
+        run(store.remove_bucket(uri))
+
+
 # Credentials...
 
 

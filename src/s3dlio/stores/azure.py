@@ -37,6 +37,8 @@ from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.uri import URI
 
+NAMES_PER_PAGE = 5000  # the most that the service gives
+
 _BLOB_TYPE = "application/octet-stream"
 _COPY_AT_ONCE = 256 << 20  # bytes; the service copies more than that only in the background
 _DELETES_AT_A_TIME = 32
@@ -222,17 +224,22 @@ class AzureStore(CloudStore):
                 return True
         return False
 
-    async def _list(self, uri: URI, delimiter: str, most: int = 5000) -> AsyncGenerator[list[ET.Element], None]:
+    async def _list(self, uri: URI, delimiter: str, most: int | None = None) -> AsyncGenerator[list[ET.Element], None]:
         """The elements Blob and BlobPrefix of every page. A page may be empty and not be the last."""
-        query = [("restype", "container"), ("comp", "list"), ("prefix", uri.folder_key), ("maxresults", str(most))]
+        query = [("restype", "container"), ("prefix", uri.folder_key), ("maxresults", str(most or NAMES_PER_PAGE))]
         if delimiter:
             query.append(("delimiter", delimiter))
+        async for page in self._pages(uri, query, "Blobs"):
+            yield page
+
+    async def _pages(self, uri: URI, query: list[tuple[str, str]], kind: str) -> AsyncGenerator[list[ET.Element], None]:
+        """What is in the element `kind` of every page of a listing."""
         marker = ""
         while True:
-            more = [("marker", marker)] if marker else []
+            more = [("comp", "list"), *([("marker", marker)] if marker else [])]
             request = Request(uri.text, "GET", uri_encode(uri.container), query=canonical_query([*query, *more]))
             page = parsed(await self._expect(request, 200))
-            found = page.find("Blobs")
+            found = page.find(kind)
             yield list(found) if found is not None else []
             before, marker = marker, page.findtext("NextMarker") or ""
             if not marker:
@@ -311,8 +318,15 @@ class AzureStore(CloudStore):
             raise self.refusal(response, uri.text)
 
     async def remove_bucket(self, uri: URI) -> None:
-        """Delete Container, with everything in it."""
+        """Delete Container. The service would take one with everything in it; only an empty one goes."""
+        if await self.is_prefix(uri.with_key("")):
+            raise S3dlioError(f"{uri.text} is not empty: delete what is in it first", uri=uri.text)
         await self._expect(self._container_request("DELETE", uri), 202)
+
+    async def buckets(self) -> list[str]:
+        """List Containers: the names of the account's containers."""
+        account = URI("az", "", "", "az://")
+        return [_name(item) async for page in self._pages(account, [], "Containers") for item in page]
 
     def refusal(self, response: Response, uri: str) -> S3dlioError:
         return refusal(response, uri, self.service().account)
