@@ -19,6 +19,14 @@ PAGES = [CHECKOUT / "README.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / 
 
 # A page that needs a server -> the fixture that starts it, and what the page says of it -> what holds.
 SERVERS: dict[str, tuple[str, Callable[[Any], dict[str, str]]]] = {
+    "azure.md": (
+        "azurite",
+        lambda server: {
+            "your_account": server.account,
+            "your_key": server.key,
+            "http://127.0.0.1:10000": server.url.removesuffix(f"/{server.account}"),
+        },
+    ),
     "gcs.md": ("fake_gcs", lambda server: {"http://localhost:4443": server.url}),
     "s3.md": (
         "seaweedfs",
