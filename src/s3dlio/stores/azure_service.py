@@ -78,7 +78,7 @@ class AzureService:
         return [("Content-MD5", md5_text(data))] if self.put_checksum == "md5" else []
 
     def lacks(self, checksum: Sequence[tuple[str, str]], response: Response) -> bool:
-        """Whether an answer says that CRC64 is not known here, as by Azurite before 3.36; then it is MD5 from now on."""
+        """Whether an answer says that CRC64 is not known here, as by Azurite before 3.36: from then on it is MD5."""
         unknown = response.head.headers.get("x-ms-error-code") == _NOT_SUPPORTED and _CRC64 in dict(checksum)
         if unknown:
             self.put_checksum = "md5"
