@@ -254,5 +254,5 @@ def test_what_is_also_an_os_error_has_its_number_also_after_pickling(
     kind: type[s3dlio.S3dlioError], number: int
 ) -> None:
     error = pickle.loads(pickle.dumps(kind("why", uri="file:///x")))
-    assert isinstance(error, OSError)
-    assert (error.errno, str(error), error.uri) == (number, "why", "file:///x")
+    assert (type(error), error.errno, str(error), error.uri) == (kind, number, "why", "file:///x")
+    assert issubclass(kind, OSError)
