@@ -22,7 +22,7 @@ from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http.address import Address
 from s3dlio.http.exchange import Exchange, Limits, Observe, Receive, Response, TransportError
-from s3dlio.http.framing import ResponseHead
+from s3dlio.http.framing import ResponseHead, request_head
 from s3dlio.operations import Sleep
 from s3dlio.settings import Settings
 
@@ -84,6 +84,21 @@ class Service(Protocol):
 def limits(settings: Settings) -> Limits:
     """The deadlines that the settings give."""
     return Limits(settings.connect_timeout, settings.read_timeout, settings.request_timeout, settings.keep_alive)
+
+
+def head_for(address: Address, method: str, target: str, fields: list[tuple[str, str]]) -> bytes:
+    """The head of a request. A proxy that it goes through without TLS is told the whole URL (RFC 9112 section 3.2.2).
+
+    Args:
+        address: where it goes.
+        method, target: its first line.
+        fields: all of its fields, Host and Content-Length included.
+    """
+    if address.proxy is not None and not address.tls:
+        target = address.url + target
+        if address.proxy.authorization:
+            fields = [*fields, ("Proxy-Authorization", address.proxy.authorization)]
+    return request_head(method, target, fields)
 
 
 async def send(service: Service, request: Request) -> Response:

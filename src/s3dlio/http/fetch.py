@@ -15,9 +15,8 @@ from s3dlio import settings as settings_module
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import ConfigurationError
 from s3dlio.http.address import Address, parse_endpoint, reached
-from s3dlio.http.client import TRANSIENT, Request, limits, send
+from s3dlio.http.client import TRANSIENT, Request, head_for, limits, send
 from s3dlio.http.exchange import Response
-from s3dlio.http.framing import request_head
 from s3dlio.operations import run
 
 _RETRY_SECONDS = 4.0  # for an answer that says "not now"
@@ -50,11 +49,7 @@ class _Place:
         if request.method == "POST":
             fields.append(("Content-Length", str(sum(map(len, request.body)))))
         target = request.path
-        if address.proxy is not None and not address.tls:
-            target = address.url + target
-            if address.proxy.authorization:
-                fields.append(("Proxy-Authorization", address.proxy.authorization))
-        return address, request_head(request.method, target, fields)
+        return address, head_for(address, request.method, target, fields)
 
     def is_transient(self, response: Response) -> bool:
         return response.head.status in TRANSIENT

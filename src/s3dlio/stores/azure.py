@@ -22,7 +22,6 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
-from s3dlio import settings as settings_module
 from s3dlio.auth.shared_key import SharedKey
 from s3dlio.auth.sigv4 import MAX_PRESIGN_SECONDS, canonical_query, uri_encode
 from s3dlio.checksums import Expected, ExpectedMd5
@@ -46,20 +45,11 @@ _TIMES_OVERTAKEN = 10  # a blob that others commit more often while its blocks a
 _PERMISSIONS = {"GET": "r", "HEAD": "r", "PUT": "cw", "DELETE": "d"}
 
 
-class AzureStore(CloudStore):
+class AzureStore(CloudStore[AzureService]):
     """az://"""
 
+    service_class = AzureService
     most_parts = 50_000
-
-    def __init__(self) -> None:
-        self._service: AzureService | None = None
-
-    def service(self) -> AzureService:
-        settings = settings_module.current()
-        service = self._service
-        if service is None or service.settings is not settings:
-            service = self._service = AzureService(settings)
-        return service
 
     # Reading (Get Blob, Get Blob Properties)...
 

@@ -16,9 +16,8 @@ from s3dlio.checksums import crc64_text, md5_text
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import InvalidURIError
 from s3dlio.http.address import Address, parse_endpoint, reached
-from s3dlio.http.client import TRANSIENT, Request, limits
+from s3dlio.http.client import TRANSIENT, Request, head_for, limits
 from s3dlio.http.exchange import Response
-from s3dlio.http.framing import request_head
 from s3dlio.settings import Settings
 from s3dlio.stores.azure_answers import CHANGED_ON_THE_WAY, error_of
 from s3dlio.uri import URI
@@ -58,11 +57,7 @@ class AzureService:
         if length or request.method == "PUT":
             fields.append(("Content-Length", str(length)))
         target = f"{path}?{query}" if query else path
-        if address.proxy is not None and not address.tls:
-            target = address.url + target
-            if address.proxy.authorization:
-                fields.append(("Proxy-Authorization", address.proxy.authorization))
-        return address, request_head(request.method, target, fields)
+        return address, head_for(address, request.method, target, fields)
 
     def is_transient(self, response: Response) -> bool:
         """Whether an answer may be another one next time."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from s3dlio import settings as settings_module
 from s3dlio.buffers import lease
@@ -32,6 +32,7 @@ from s3dlio.stores.base import ObjectWriter, Store
 from s3dlio.uri import URI
 
 T = TypeVar("T")
+AnyService = TypeVar("AnyService", bound=Service)
 
 # Given the size of the whole object and the length of the answer, names the buffer for the answer's body.
 Place = Callable[[int, int], memoryview]
@@ -63,22 +64,30 @@ class Part(NamedTuple):
     head: ResponseHead
 
 
-class CloudStore(Store):
+class CloudStore(Store, Generic[AnyService]):
     """An object store."""
 
     blocking = False
+    service_class: ClassVar[type[Any]]  # made with the settings that describe it
     most_parts: ClassVar[int]
     version_gone: ClassVar[frozenset[int]] = frozenset({412})  # answers to a request for a version that is no more
 
-    # What a protocol says...
+    def __init__(self) -> None:
+        self._service: AnyService | None = None
 
-    @abc.abstractmethod
-    def service(self) -> Service:
+    def service(self) -> AnyService:
         """The service as the settings of the moment describe it.
 
         Raises:
             ConfigurationError: they do not.
         """
+        settings = settings_module.current()
+        service = self._service
+        if service is None or service.settings is not settings:
+            service = self._service = self.service_class(settings)
+        return service
+
+    # What a protocol says...
 
     @abc.abstractmethod
     def read_request(self, uri: URI, version: str | None) -> Request:
@@ -308,7 +317,7 @@ class _RangeRead:
     """One range of an object on its way: what is asked for, and how much of it has come."""
 
     def __init__(
-        self, store: CloudStore, uri: URI, start: int, stop: int | None, version: str | None, place: Place | None
+        self, store: CloudStore[Any], uri: URI, start: int, stop: int | None, version: str | None, place: Place | None
     ) -> None:
         self._store = store
         self._uri = uri
@@ -439,7 +448,7 @@ class CloudWriter(ObjectWriter):
     are sent from the caller's memory before it returns.
     """
 
-    def __init__(self, store: CloudStore, uri: URI) -> None:
+    def __init__(self, store: CloudStore[Any], uri: URI) -> None:
         self._store = store
         self._uri = uri
         self._upload: Any = None

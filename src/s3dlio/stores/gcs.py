@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-from s3dlio import settings as settings_module
 from s3dlio.checksums import crc32c, crc32c_joined, crc32c_text
 from s3dlio.errors import ConfigurationError, IntegrityError, InvalidURIError, S3dlioError, StoreUnavailableError
 from s3dlio.http.client import Request, send
@@ -92,22 +91,13 @@ class Uploaded(NamedTuple):
     size: int
 
 
-class GcsStore(CloudStore):
+class GcsStore(CloudStore[GcsService]):
     """gs://"""
 
+    service_class = GcsService
     most_parts = 10_000
     # A generation that has been replaced is not found; 412 is what preconditions answer.
     version_gone = frozenset({404, 412})
-
-    def __init__(self) -> None:
-        self._service: GcsService | None = None
-
-    def service(self) -> GcsService:
-        settings = settings_module.current()
-        service = self._service
-        if service is None or service.settings is not settings:
-            service = self._service = GcsService(settings)
-        return service
 
     # Reading (Objects: get)...
 

@@ -8,10 +8,9 @@ from urllib.parse import quote
 from s3dlio.auth.bearer import Token, TokenSource
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.http.address import Address, parse_endpoint, reached
-from s3dlio.http.client import TRANSIENT, Request, limits
+from s3dlio.http.client import TRANSIENT, Request, head_for, limits
 from s3dlio.http.exchange import Response
 from s3dlio.http.fetch import fetch
-from s3dlio.http.framing import request_head
 from s3dlio.settings import Settings
 from s3dlio.stores.gcs_answers import TOO_FAST, error_of
 from s3dlio.uri import URI
@@ -63,11 +62,7 @@ class GcsService:
             request.token = self.tokens.current()
             fields += request.token.fields
         target = endpoint.path + request.path + (f"?{request.query}" if request.query else "")
-        if address.proxy is not None and not address.tls:
-            target = address.url + target
-            if address.proxy.authorization:
-                fields.append(("Proxy-Authorization", address.proxy.authorization))
-        return address, request_head(request.method, target, fields)
+        return address, head_for(address, request.method, target, fields)
 
     def is_transient(self, response: Response) -> bool:
         """Whether an answer may be another one next time (Cloud Storage, "Retry strategy")."""

@@ -84,20 +84,11 @@ class Uploaded(NamedTuple):
     size: int
 
 
-class S3Store(CloudStore):
+class S3Store(CloudStore[S3Service]):
     """s3://"""
 
+    service_class = S3Service
     most_parts = 10_000
-
-    def __init__(self) -> None:
-        self._service: S3Service | None = None
-
-    def service(self) -> S3Service:
-        settings = settings_module.current()
-        service = self._service
-        if service is None or service.settings is not settings:
-            service = self._service = S3Service(settings)
-        return service
 
     # Reading (GetObject)...
 

@@ -21,9 +21,8 @@ from s3dlio.auth.sigv4 import UNSIGNED_PAYLOAD, Signer, uri_encode
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import ConfigurationError
 from s3dlio.http.address import Address, parse_endpoint, reached
-from s3dlio.http.client import TRANSIENT, Request, limits
+from s3dlio.http.client import TRANSIENT, Request, head_for, limits
 from s3dlio.http.exchange import Response
-from s3dlio.http.framing import request_head
 from s3dlio.settings import Settings
 from s3dlio.stores.s3_answers import TRANSIENT_CODES, error_of, region_of
 from s3dlio.uri import URI
@@ -71,11 +70,7 @@ class S3Service:
             payload_hash = self._payload_hash(request) if self.settings.s3_sign_payload else UNSIGNED_PAYLOAD
             fields += self._signer(bucket, authority).sign(method, path, request.query, to_sign, payload_hash)
         target = f"{path}?{request.query}" if request.query else path
-        if address.proxy is not None and not address.tls:
-            target = address.url + target
-            if address.proxy.authorization:
-                fields.append(("Proxy-Authorization", address.proxy.authorization))
-        return address, request_head(method, target, fields)
+        return address, head_for(address, method, target, fields)
 
     def is_transient(self, response: Response) -> bool:
         """Whether an answer may be another one next time."""
