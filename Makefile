@@ -6,6 +6,8 @@
 VENV := .venv
 PYTHON_BIN := $(VENV)/bin/python
 PYTEST_ARGS ?=
+# Tests wait for servers, deadlines and other processes more than they compute: more workers than cores.
+WORKERS ?= 4
 
 # The environment is made again if it was moved with its checkout, if its interpreter has gone, or if PYTHON
 # names another one.
@@ -54,7 +56,7 @@ setup: ## all of the above
 
 test: setup ## lint, then every test
 	@$(MAKE) --no-print-directory lint
-	$(PYTHON_BIN) -m pytest $(PYTEST_ARGS)
+	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 lint: venv ## ruff and mypy
 	$(PYTHON_BIN) -m ruff check

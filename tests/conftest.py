@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -71,6 +72,8 @@ def _is_loopback(host: object) -> bool:
 def pytest_configure() -> None:
     """Clears the environment before anything is imported or started, and closes the border."""
     _replace_environment(_without_cloud(dict(os.environ)))
+    # A shell starts what it puts into the background deaf to Ctrl-C, and so would be every program of a test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(_stop_at_the_border)
 
 

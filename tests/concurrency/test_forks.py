@@ -105,10 +105,13 @@ def test_a_child_forked_in_the_middle_of_a_call_may_unwind_without_harm_to_it() 
 
     def pairs() -> Iterator[tuple[str, bytes]]:
         for number, uri in enumerate(uris):
-            if number in (20, 40) and not os.fork():
-                sys.exit(7)  # up through the batch that belongs to the parent
+            if number in (20, 40):
+                if not (child := os.fork()):
+                    sys.exit(7)  # up through the batch that belongs to the parent
+                children.append(child)
             yield uri, content(uri)
 
+    children: list[int] = []
     parent = os.getpid()
     try:
         s3dlio.put_many(pairs(), max_in_flight=8)
@@ -116,7 +119,7 @@ def test_a_child_forked_in_the_middle_of_a_call_may_unwind_without_harm_to_it() 
         if os.getpid() != parent:
             os._exit(7 if isinstance(error, SystemExit) else 1)
         raise
-    assert [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(2)] == [7, 7]
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [7, 7]
     read_all(uris)
 
 

@@ -62,6 +62,8 @@ def start(processes: Processes) -> Endpoints:
             "-admin.ui=false",
             "-master.telemetry=false",
             "-filer.maxMB=1",
+            # each bucket takes some volumes; by default their number ends with the free space of the disk
+            "-volume.max=20000",
             f"-filer.localSocket={folder / 'filer.sock'}",
             f"-s3.localSocket={folder / 's3.sock'}",
         ]

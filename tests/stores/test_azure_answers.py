@@ -122,7 +122,7 @@ REFUSALS = [
         error(403, "AuthenticationFailed", f"Request date header too old: '{PAST}'", {"Date": PAST}),
         _put,
         DENIED,
-        "this machine's clock is 120 minutes ahead: set it",
+        "minutes ahead: set it",
     ),
     Refusal(
         "service-sas-error-codes",
