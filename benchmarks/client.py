@@ -28,7 +28,7 @@ def s3dlio_get_many(job: dict[str, Any]) -> Reader:
     import s3dlio
 
     def read(keys: list[str], take: Callable[[str, Any], None]) -> None:
-        uris = [f"s3://{job['bucket']}/{key}" for key in keys]
+        uris = [f"{job['scheme']}://{job['bucket']}/{key}" for key in keys]
         for start in range(0, len(uris), job["at_once"]):
             for uri, data in s3dlio.get_many(uris[start : start + job["at_once"]], job["in_flight"]):
                 take(uri.rpartition("/")[2], data)
@@ -71,15 +71,31 @@ def s3dlio_010_get_many(job: dict[str, Any]) -> Reader:
 
 
 def _obstore(job: dict[str, Any]) -> Any:
-    from obstore.store import S3Store
+    from obstore.store import AzureStore, GCSStore, S3Store
 
+    options = {"allow_http": True}
+    if job["scheme"] == "az":
+        return AzureStore(
+            job["bucket"],
+            account_name=os.environ["AZURE_STORAGE_ACCOUNT_NAME"],
+            account_key=os.environ["AZURE_STORAGE_ACCOUNT_KEY"],
+            endpoint=os.environ["AZURE_STORAGE_ENDPOINT"],
+            client_options=options,
+        )
+    if job["scheme"] == "gs":
+        emulator = {"gcs_base_url": job["endpoint"], "disable_oauth": True, "client_email": "", "private_key": ""}
+        return GCSStore(
+            job["bucket"],
+            service_account_key=json.dumps({**emulator, "private_key_id": ""}),
+            client_options=options,
+        )
     return S3Store(
         job["bucket"],
         endpoint=job["endpoint"],
         region="us-east-1",
         access_key_id=os.environ["AWS_ACCESS_KEY_ID"],
         secret_access_key=os.environ["AWS_SECRET_ACCESS_KEY"],
-        client_options={"allow_http": True},
+        client_options=options,
         virtual_hosted_style_request=False,
     )
 

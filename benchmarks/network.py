@@ -11,6 +11,7 @@ the server's is printed beside it, since on a small machine the two compete.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import platform
@@ -39,6 +40,9 @@ PEERS = (
     "s3dlio 0.10 get, threads",
 )
 OURS = ("s3dlio get_many",)
+WITH_AZURE_AND_GCS = (*OURS, "obstore, threads", "obstore, asyncio")
+
+ACCOUNT = "benchmark"
 
 
 class Scenario(NamedTuple):
@@ -52,6 +56,7 @@ class Scenario(NamedTuple):
         at_once: objects in one call of `get_many`.
         checked: whether the server sends the CRC32C of each object, and s3dlio verifies it.
         fork: whether the client is used, forked, and measured in the child.
+        scheme: of the URIs; az and gs are asked for in the way of their services, from the same nginx.
         smallest: bytes of the smallest object, where sizes are drawn at random between the two; 0 where all are equal.
         clients: who takes part.
     """
@@ -64,12 +69,13 @@ class Scenario(NamedTuple):
     at_once: int
     checked: bool = False
     fork: bool = False
+    scheme: str = "s3"
     smallest: int = 0
     clients: tuple[str, ...] = (*OURS, *PEERS)
 
 
 _LARGE = Scenario("8 MiB", 8 << 20, 32, 6, 16, 32)
-_SMALL = Scenario("64 KiB", 64 << 10, 1000, 5, 32, 1000)
+_SMALL = Scenario("64 KiB", 64 << 10, 1000, 5, 16, 1000)
 
 SCENARIOS = (
     _LARGE,
@@ -79,6 +85,11 @@ SCENARIOS = (
     _SMALL,
     _SMALL._replace(name="64 KiB, CRC32C verified", checked=True),
     _SMALL._replace(name="64 KiB, forked child", fork=True, clients=OURS),
+    *(
+        scenario._replace(name=f"{scheme}:// {scenario.name}", scheme=scheme, clients=WITH_AZURE_AND_GCS)
+        for scheme in ("az", "gs")
+        for scenario in (_LARGE, _SMALL)
+    ),
     Scenario(
         "10 GiB of 1 to 16 MiB, streamed", 16 << 20, 64, 19, 64, 64, smallest=1 << 20, clients=("s3dlio get_many_iter",)
     ),
@@ -99,6 +110,7 @@ def main() -> None:
         for scenario in chosen:
             folder = server.root / f"{'checked' if scenario.checked else 'plain'}-{scenario.size}"
             objects = _make_objects(folder, scenario)
+            _show_as_other_services_do(server.root, folder)
             job = {
                 **scenario._asdict(),
                 "bucket": folder.name,
@@ -157,6 +169,14 @@ def _make_objects(folder: Path, scenario: Scenario) -> dict[str, int]:
     return objects
 
 
+def _show_as_other_services_do(root: Path, folder: Path) -> None:
+    """Let a bucket also be found at the paths of Azure and of the JSON API of Google Cloud Storage."""
+    for place in (root / ACCOUNT / folder.name, root / "storage" / "v1" / "b" / folder.name / "o"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            place.symlink_to(folder)
+
+
 def _run(name: str, job: dict[str, Any], endpoint: str, servers: tuple[int, ...]) -> dict[str, float]:
     environment = {
         "PATH": os.environ["PATH"],
@@ -166,6 +186,10 @@ def _run(name: str, job: dict[str, Any], endpoint: str, servers: tuple[int, ...]
         "AWS_SECRET_ACCESS_KEY": "benchmark-secret",
         "AWS_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT,
+        "AZURE_STORAGE_ACCOUNT_KEY": base64.b64encode(b"benchmark-secret").decode(),
+        "AZURE_STORAGE_ENDPOINT": f"{endpoint}/{ACCOUNT}",
+        "STORAGE_EMULATOR_HOST": endpoint,
         "S3DLIO_VERIFY_GET": "1" if job["checked"] else "0",
     }
     before = _cpu_of(servers)

@@ -31,7 +31,7 @@ HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
 _MOST_INTERIM = 32  # 1xx answers before the real one
 
-_OBSERVED_BYTES = 512 * 1024  # received at once where a body is looked at on the way: what the cache surely holds
+_OBSERVED_BYTES = 256 * 1024  # received at once where a body is looked at on the way: what the cache surely holds
 
 Receive = Callable[[ResponseHead], "memoryview | None"]
 Observe = Callable[[memoryview], None]
