@@ -99,7 +99,11 @@ async def get_many_async(
 
 
 async def put_many_async(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64) -> None:
-    """`put_many` for an event loop. `pairs` is consumed as the writing goes on, for files in another thread."""
+    """`put_many` for an event loop.
+
+    `pairs` is consumed as the writing goes on: its first pair, and for cloud stores all, on the loop, so it must not
+    block; for files the others in another thread.
+    """
     api.check_in_flight(max_in_flight)
     await _run_work(batch.putting(pairs, max_in_flight))
 
