@@ -17,8 +17,6 @@ import base64
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
@@ -33,7 +31,7 @@ from s3dlio.operations import Gather
 from s3dlio.stores.azure_answers import error_of, is_overtaken, parsed, refusal, says_not_there
 from s3dlio.stores.azure_service import VERSION, AzureService, encoded_key
 from s3dlio.stores.base import Entry, ObjectInfo
-from s3dlio.stores.cloud import CloudStore
+from s3dlio.stores.cloud import CloudStore, facts_of
 from s3dlio.uri import URI
 
 NAMES_PER_PAGE = 5000  # the most that the service gives
@@ -79,22 +77,14 @@ class AzureStore(CloudStore[AzureService]):
                 endpoint=response.address.url,
                 status=404,
             )
-        modified = headers.get("last-modified")
         md5 = headers.get("content-md5")
-        return {
-            "size": response.head.length or 0,
-            "last_modified": parsedate_to_datetime(modified) if modified else datetime.fromtimestamp(0, timezone.utc),
-            "etag": headers.get("etag", "").strip('"') or None,
-            "content_type": headers.get("content-type"),
-            "metadata": {
-                name.removeprefix("x-ms-meta-"): value
-                for name, value in headers.items()
-                if name.startswith("x-ms-meta-")
-            },
-            "checksums": {"md5": md5} if md5 else {},
-            "storage_class": headers.get("x-ms-access-tier"),
-            "version": headers.get("x-ms-version-id"),
-        }
+        return facts_of(
+            response,
+            "x-ms-meta-",
+            checksums={"md5": md5} if md5 else {},
+            storage_class=headers.get("x-ms-access-tier"),
+            version=headers.get("x-ms-version-id"),
+        )
 
     async def exists(self, uri: URI) -> bool:
         self.require_key(uri)

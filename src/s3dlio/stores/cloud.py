@@ -17,6 +17,8 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from s3dlio import settings as settings_module
@@ -28,7 +30,7 @@ from s3dlio.http.exchange import Response
 from s3dlio.http.framing import BodyKind, ResponseHead
 from s3dlio.operations import Gather
 from s3dlio.settings import MIB
-from s3dlio.stores.base import ObjectWriter, Store
+from s3dlio.stores.base import ObjectInfo, ObjectWriter, Store
 from s3dlio.uri import URI
 
 T = TypeVar("T")
@@ -439,6 +441,24 @@ class _RangeRead:
 
     def _replaced(self) -> Replaced:
         return Replaced(f"{self._uri.text} was replaced while it was read")
+
+
+def facts_of(
+    response: Response, prefix: str, *, checksums: dict[str, str], storage_class: str | None, version: str | None
+) -> ObjectInfo:
+    """The facts about an object that the answer to a HEAD gives; user metadata stands in fields with this prefix."""
+    headers = response.head.headers
+    modified = headers.get("last-modified")
+    return {
+        "size": response.head.length or 0,
+        "last_modified": parsedate_to_datetime(modified) if modified else datetime.fromtimestamp(0, timezone.utc),
+        "etag": headers.get("etag", "").strip('"') or None,
+        "content_type": headers.get("content-type"),
+        "metadata": {name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)},
+        "checksums": checksums,
+        "storage_class": storage_class,
+        "version": version,
+    }
 
 
 class CloudWriter(ObjectWriter):

@@ -14,8 +14,6 @@ import logging
 import random
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import quote, unquote_plus
 from xml.etree import ElementTree as ET
@@ -29,7 +27,7 @@ from s3dlio.http.exchange import Response
 from s3dlio.http.framing import ResponseHead
 from s3dlio.operations import Gather, Sleep
 from s3dlio.stores.base import Entry, ObjectInfo
-from s3dlio.stores.cloud import CloudStore
+from s3dlio.stores.cloud import CloudStore, facts_of
 from s3dlio.stores.s3_answers import (
     NAMESPACE,
     TRANSIENT_CODES,
@@ -139,21 +137,13 @@ class S3Store(CloudStore[S3Service]):
             for name, value in headers.items()
             if name.startswith("x-amz-checksum-") and name != "x-amz-checksum-type"
         }
-        modified = headers.get("last-modified")
-        return {
-            "size": response.head.length or 0,
-            "last_modified": parsedate_to_datetime(modified) if modified else datetime.fromtimestamp(0, timezone.utc),
-            "etag": headers.get("etag", "").strip('"') or None,
-            "content_type": headers.get("content-type"),
-            "metadata": {
-                name.removeprefix("x-amz-meta-"): value
-                for name, value in headers.items()
-                if name.startswith("x-amz-meta-")
-            },
-            "checksums": checksums,
-            "storage_class": headers.get("x-amz-storage-class"),
-            "version": headers.get("x-amz-version-id"),
-        }
+        return facts_of(
+            response,
+            "x-amz-meta-",
+            checksums=checksums,
+            storage_class=headers.get("x-amz-storage-class"),
+            version=headers.get("x-amz-version-id"),
+        )
 
     async def exists(self, uri: URI) -> bool:
         self.require_key(uri)
