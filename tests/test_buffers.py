@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 import s3dlio
 from s3dlio.buffers import PAGE, SMALL, BufferPool, block_size, lease, pool
 from tests.behaviour.content import content
+from tests.filesystems import lacking
 from tests.processes import in_forked_child, output
 
 MIB = 1 << 20
@@ -467,10 +468,12 @@ def test_a_pool_of_forked_processes_reads_what_the_parent_read_before(objects: d
 
 
 def test_data_loader_workers_read_after_the_parent_has(objects: dict[str, bytes]) -> None:
-    data = pytest.importorskip("torch.utils.data", reason="torch is not installed")
+    if importlib.util.find_spec("torch") is None:
+        lacking("PyTorch is not installed")
+    data: Any = importlib.import_module("torch.utils.data")
     uris = list(objects)
 
-    class Objects(data.Dataset):  # type: ignore[misc, name-defined]
+    class Objects(data.Dataset):  # type: ignore[misc]
         def __len__(self) -> int:
             return len(uris)
 

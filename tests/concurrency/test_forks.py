@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ import pytest
 import s3dlio
 from s3dlio.http.connection import pool
 from tests.concurrency.conftest import Child, content, fill, read_all
+from tests.filesystems import lacking
 from tests.servers.base import S3Server
 
 # Of Python 3.12 and later, which warn of any fork of a process with threads.
@@ -162,7 +164,9 @@ def test_a_pool_of_processes_reads(method: str) -> None:
 
 
 def test_a_data_loader_with_forked_workers_reads_after_its_parent_has() -> None:
-    data: Any = pytest.importorskip("torch.utils.data", reason="PyTorch is not installed")
+    if importlib.util.find_spec("torch") is None:
+        lacking("PyTorch is not installed")
+    data: Any = importlib.import_module("torch.utils.data")
     uris = fill("loader", 40)
     read_all(uris)
 
