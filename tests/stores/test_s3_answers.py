@@ -12,6 +12,7 @@ import base64
 import hashlib
 import os
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import s3dlio
-from s3dlio.checksums import crc32_text, crc32c, crc32c_text
+from s3dlio.checksums import crc32c, crc32c_text
 from s3dlio.operations import run
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
@@ -276,13 +277,31 @@ def test_a_weak_etag_is_no_condition() -> None:
 _DATA = b"the content of the object"
 _WRONG = b"the Content of the object"
 
+
+def _crc64(data: bytes) -> int:
+    """CRC-64/NVME, bit by bit, as the catalogue of CRCs gives its parameters."""
+    value = 0xFFFFFFFFFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x9A6C9329AC4BC9B5 if value & 1 else 0)
+    return value ^ 0xFFFFFFFFFFFFFFFF
+
+
+assert _crc64(b"123456789") == 0xAE8B14860A799888  # the catalogue's check value
+
 CHECKSUMS = {
     "CRC32C": {"x-amz-checksum-crc32c": crc32c_text(crc32c([memoryview(_DATA)]))},
     "CRC32C of the object, said so": {
         "x-amz-checksum-crc32c": crc32c_text(crc32c([memoryview(_DATA)])),
         "x-amz-checksum-type": "FULL_OBJECT",
     },
-    "CRC-32, as SDKs of the vendor write it": {"x-amz-checksum-crc32": crc32_text([memoryview(_DATA)])},
+    "CRC-32, as SDKs of the vendor write it": {
+        "x-amz-checksum-crc32": base64.b64encode(zlib.crc32(_DATA).to_bytes(4, "big")).decode()
+    },
+    "CRC-64/NVME, as the service itself adds it": {
+        "x-amz-checksum-crc64nvme": base64.b64encode(_crc64(_DATA).to_bytes(8, "big")).decode()
+    },
 }
 
 
@@ -295,7 +314,7 @@ def test_a_body_is_checked_against_the_checksum_sent_with_it(
     with Replay([_found(_DATA, **headers), _found(_WRONG, **headers), _found(_WRONG, **headers)]) as server:
         use(server)
         assert read(URI) == _DATA
-        with pytest.raises(s3dlio.IntegrityError, match=r"s3://bucket/key.*CRC-?32"):
+        with pytest.raises(s3dlio.IntegrityError, match=r"s3://bucket/key.*CRC-?(32|64)"):
             read(URI)
         os.environ["S3DLIO_VERIFY_GET"] = "0"
         assert read(URI) == _WRONG
@@ -309,9 +328,10 @@ def test_a_body_is_checked_against_the_checksum_sent_with_it(
         {"x-amz-checksum-crc32c": "AAAAAA==-2"},
         {"x-amz-checksum-crc32c": "AAAAAA==", "x-amz-checksum-type": "COMPOSITE"},
         {"x-amz-checksum-crc32": "AAAAAA==-10000"},
-        {"x-amz-checksum-crc64nvme": "AAAAAAAAAAA="},
+        {"x-amz-checksum-crc64nvme": "AAAAAAAAAAA=-2"},
+        {"x-amz-checksum-sha256": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},
     ],
-    ids=["crc32c-N", "COMPOSITE", "crc32-N", "crc64nvme"],
+    ids=["crc32c-N", "COMPOSITE", "crc32-N", "crc64nvme-N", "sha256"],
 )
 def test_a_checksum_that_is_not_the_bodys_is_not_compared(headers: dict[str, str]) -> None:
     """userguide/checking-object-integrity.html: a composite checksum is one of the parts' checksums."""

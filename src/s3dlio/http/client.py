@@ -23,6 +23,7 @@ from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http.address import Address
 from s3dlio.http.exchange import Exchange, Limits, Observe, Receive, Response, TransportError
 from s3dlio.http.framing import ResponseHead, request_head
+from s3dlio.http.read import Begun
 from s3dlio.operations import Sleep
 from s3dlio.settings import Settings
 
@@ -101,8 +102,13 @@ def head_for(address: Address, method: str, target: str, fields: list[tuple[str,
     return request_head(method, target, fields)
 
 
-async def send(service: Service, request: Request) -> Response:
+async def send(service: Service, request: Request, begun: Begun | None = None) -> Response:
     """Exchange a request, trying again where that may help.
+
+    Args:
+        service: where it goes.
+        request: the request.
+        begun: what has been done of its first try already, if anything.
 
     Returns:
         The answer, whatever its status; one that is still transient after all tries included.
@@ -114,24 +120,28 @@ async def send(service: Service, request: Request) -> Response:
     """
     endpoints = service.endpoints
     limits = service.limits
-    deadline = time.monotonic() + limits.total
+    deadline = (time.monotonic() if begun is None else begun.began) + limits.total
     began = 0.0
     tries = redirections = 0
     endpoint: Endpoint | None = None
     while True:
-        endpoint = endpoints.choose(endpoint)
-        address, head = service.prepare(request, endpoint)
+        if begun is not None:
+            endpoint, address, head = begun.endpoint, begun.address, begun.sent
+        else:
+            endpoint = endpoints.choose(endpoint)
+            address, head = service.prepare(request, endpoint)
         response: Response | None = None
         failure: TransportError | None = None
         endpoint.in_flight += 1
         try:
             response = await Exchange(
-                address, request.method, head, limits, request.body, request.receive, request.observe
+                address, request.method, head, limits, request.body, request.receive, request.observe, begun
             )
         except TransportError as error:
             failure = error
         finally:
             endpoint.in_flight -= 1
+            begun = None
         if response is not None:
             if not service.is_transient(response):
                 endpoint.worked()

@@ -28,6 +28,7 @@ from s3dlio.http.address import Address
 from s3dlio.http.connection import Connection, pool
 from s3dlio.http.exchange import HEAD_BYTES, Exchange
 from s3dlio.http.poller import READ, Poller
+from s3dlio.http.read import Read
 from s3dlio.operations import Gather, Operation, Signal, Sleep, Stopped
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Engine:
     def __init__(self) -> None:
         self.poller = Poller()
         self.now = time.monotonic()
-        self.exchanges: set[Exchange] = set()
+        self.exchanges: set[Exchange | Read] = set()
         self.head_buffer = bytearray(HEAD_BYTES)
         self.head_view = memoryview(self.head_buffer)
         self._handlers: dict[int, Handler] = {}
@@ -80,6 +81,10 @@ class Engine:
         task = Task(operation, on_end)
         self._ready.append((task, None, None))
         return task
+
+    def start_at_once(self, task: Task) -> None:
+        """Run a new task's operation up to where it first waits, before anything else."""
+        self._advance(task, None, None)
 
     def adopt(self, operation: Operation[Any], awaited: Any, on_end: Callable[[Task], None]) -> Task:
         """Go on with an operation that has begun elsewhere and waits for `awaited`."""
@@ -245,8 +250,10 @@ class Engine:
     def close(self) -> None:
         """End. What is still under way is stopped, and may wait for nothing more; connections go into the pool."""
         self.closing = True
+        for read in [one for one in self.exchanges if isinstance(one, Read)]:
+            read.fail(Stopped())
         sleeping = [task for _, _, task, sleep in self._timers if task.waiting is sleep]
-        for task in [*sleeping, *(exchange.task for exchange in self.exchanges)]:
+        for task in [*sleeping, *(exchange.task for exchange in self.exchanges if isinstance(exchange, Exchange))]:
             self._stop(task)
         self.run_ready()
         for hot in self._hot.values():
@@ -264,7 +271,7 @@ class _Group:
         self._parent = parent
         self._operations = gather.operations
         self._limit = gather.limit
-        self._active: set[Task] = set()
+        self._active: set[Task | Read] = set()
         self._failure: BaseException | None = None
         self._source_failure: Exception | None = None
         self._exhausted = False
@@ -275,7 +282,10 @@ class _Group:
         try:
             while len(self._active) < self._limit and not self._exhausted and self._signal is None:
                 operation = next(self._operations, None)
-                if operation is None:
+                if isinstance(operation, Read):
+                    self._active.add(operation)
+                    operation.begin(self._engine, self._on_read_end)
+                elif operation is None:
                     self._exhausted = True
                 elif isinstance(operation, Signal):
                     self._signal = operation
@@ -293,7 +303,11 @@ class _Group:
             self._failure = failure
             self._stop_listening()
             for child in list(self._active):
-                self._engine.cancel(child)
+                if isinstance(child, Read):
+                    self._active.discard(child)
+                    child.stop()
+                else:
+                    self._engine.cancel(child)
             if not self._active:
                 self._engine.resume(self._parent, error=failure)
         elif isinstance(failure, Stopped):
@@ -310,7 +324,19 @@ class _Group:
             self._engine.forget(self._signal.reader.fileno())
             self._signal = None
 
-    def _on_end(self, child: Task) -> None:
+    def _on_read_end(self, read: Read) -> None:
+        if read.rest is None:
+            self._on_end(read)
+            return
+        self._active.discard(read)
+        if read.at_once:
+            task = Task(read.rest, self._on_end)
+            self._active.add(task)
+            self._engine.start_at_once(task)
+        else:
+            self._active.add(self._engine.start(read.rest, self._on_end))
+
+    def _on_end(self, child: Task | Read) -> None:
         self._active.discard(child)
         if self._failure is not None:
             if not self._active:

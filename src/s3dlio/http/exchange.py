@@ -26,6 +26,7 @@ from s3dlio.http.poller import READ, WRITE
 
 if TYPE_CHECKING:
     from s3dlio.http.engine import Engine, Task
+    from s3dlio.http.read import Begun
 
 HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what follows the head is copied
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
@@ -87,6 +88,7 @@ class Exchange:
     """Awaitable: `response = await Exchange(...)`."""
 
     __slots__ = (
+        "_begun",
         "_body",
         "_chunks",
         "_connection",
@@ -122,6 +124,7 @@ class Exchange:
         body: Sequence[memoryview] = (),
         receive: Receive | None = None,
         observe: Observe | None = None,
+        begun: Begun | None = None,
     ) -> None:
         """
         Args:
@@ -132,6 +135,7 @@ class Exchange:
             body: the body of the request; not copied, so it must not change meanwhile.
             receive: given the head of the answer, names the buffer for its body, or None for a pooled one.
             observe: called with each piece of a body of known length, in order, while it is still in the cache.
+            begun: what has been done of it already, if anything.
         """
         self.address = address
         self._method = method
@@ -139,6 +143,7 @@ class Exchange:
         self._limits = limits
         self._receive = receive
         self._observe = observe
+        self._begun = begun
         self._fresh = False
         self._connection: Connection | None = None
         self._question: resolve.Question | None = None
@@ -156,6 +161,11 @@ class Exchange:
         # The operation may have computed for long, or the event loop been held up, since the engine last looked.
         self.began = self.touched = engine.now = monotonic()
         engine.exchanges.add(self)
+        begun, self._begun = self._begun, None
+        if begun is not None and begun.connection is not None:
+            self.opening = False
+            self._take_over(begun.connection, begun)
+            return
         connection = None if self._fresh else engine.take_connection(self.address, self._limits.keep_alive)
         if connection is not None:
             self.opening = False
@@ -215,17 +225,31 @@ class Exchange:
     # Sending the request...
 
     def _start(self, connection: Connection) -> None:
-        self._connection = connection
+        self._reset(connection)
         self._unsent = self._request.copy()
+        if self._send():
+            self._engine.watch(connection.fd, READ, self._on_head)
+        else:
+            self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
+
+    def _take_over(self, connection: Connection, begun: Begun) -> None:
+        """Go on where a `Read` has stopped: the request is sent."""
+        self._reset(connection)
+        self.began, self.touched = begun.began, begun.touched
+        self._engine.watch(connection.fd, READ, self._on_head)
+        if begun.head:
+            self._take_head(begun.head, len(begun.head), begun.target[: begun.got])
+        if self._connection is connection and self._head is None and self.address.tls:
+            self._on_head(READ)
+
+    def _reset(self, connection: Connection) -> None:
+        self._connection = connection
+        self._unsent = []
         self._write_failed: OSError | None = None
         self._head: ResponseHead | None = None
         self._head_bytes = b""
         self._interim = 0
         self._got = 0
-        if self._send():
-            self._engine.watch(connection.fd, READ, self._on_head)
-        else:
-            self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
 
     def _send(self) -> bool:
         """Send what fits; whether nothing is left to send."""
@@ -268,7 +292,6 @@ class Exchange:
         """Receive once; whether to do so again at once, for more of the head."""
         connection, engine = self._connection, self._engine
         assert connection is not None
-        buffer = engine.head_buffer
         try:
             count = connection.receive(engine.head_view)
         except OSError as error:
@@ -279,6 +302,19 @@ class Exchange:
                 self._lost(None)
             return False
         self.touched = engine.now
+        return self._take_head(engine.head_buffer, count)
+
+    def _take_head(self, buffer: bytearray, count: int, behind: memoryview | None = None) -> bool:
+        """Read the head, if it is whole, and begin the body.
+
+        Args:
+            buffer: what has come, in its first `count` bytes.
+            behind: what came behind the head, if it is not in there.
+
+        Returns:
+            Whether to receive again at once, for more of the head.
+        """
+        engine = self._engine
         try:
             if self._head_bytes:
                 buffer = bytearray(self._head_bytes) + buffer[:count]
@@ -300,9 +336,9 @@ class Exchange:
             self._malformed(error)
             return False
         self._head = head
-        self._begin_body(
-            head, engine.head_view[end:count] if buffer is engine.head_buffer else memoryview(buffer)[end:]
-        )
+        if behind is None:
+            behind = engine.head_view[end:count] if buffer is engine.head_buffer else memoryview(buffer)[end:]
+        self._begin_body(head, behind)
         return False
 
     def _begin_body(self, head: ResponseHead, rest: memoryview) -> None:

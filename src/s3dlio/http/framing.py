@@ -39,8 +39,8 @@ _REMEMBERED_NAMES = 1024
 _REMEMBERED_LINES = 512
 _REMEMBERED_LENGTH = 120  # characters
 
+_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE"})
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_TARGET = re.compile(r"[\x21-\x7e]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (.*))?")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r]*)?\r\n")
@@ -100,11 +100,27 @@ def request_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -
         ValueError: A part that would break the framing (CR, LF, NUL, another control character, a character
             beyond Latin-1). It names the field and never quotes its value, which may be a secret.
     """
-    if _TOKEN.fullmatch(method) is None:
+    return request_head_of(method, target, field_lines(headers))
+
+
+def request_head_of(method: str, target: str, lines: str) -> bytes:
+    """The same of field lines that have been made already.
+
+    Args:
+        method, target: as for `request_head`.
+        lines: what `field_lines` has made, with whatever the caller knows to be fit for a field's value.
+    """
+    if method not in _METHODS and _TOKEN.fullmatch(method) is None:
         raise ValueError(f"the request method {_quote(method)} is not a token")
-    if _TARGET.fullmatch(target) is None:
+    # isprintable() is false of CR and LF, and isascii() of all beyond 0x7e but DEL, which isprintable() leaves out.
+    if not (target and target.isascii() and target.isprintable()) or " " in target:
         raise ValueError("the request target is empty or has a space, a control or a non-ASCII character")
-    lines = [f"{method} {target} HTTP/1.1\r\n"]
+    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+
+
+def field_lines(headers: Iterable[tuple[str, str]]) -> str:
+    """The field lines of a head, each with its CR LF; arguments and errors as for `request_head`."""
+    lines = []
     for name, value in headers:
         try:
             _names[name]
@@ -114,8 +130,7 @@ def request_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -
         if not (value.isascii() and value.isprintable()) and _FIELD_VALUE.fullmatch(value) is None:
             raise ValueError(f"the value of the request field {name} has a character that HTTP forbids")
         lines.append(f"{name}: {value}\r\n")
-    lines.append("\r\n")
-    return "".join(lines).encode("latin-1")
+    return "".join(lines)
 
 
 # Receiving the head of the answer...
@@ -166,11 +181,7 @@ def parse_head(data: bytes | bytearray | memoryview, request_method: str) -> Res
     headers = _parse_fields(section)
 
     connection = headers.get("connection")
-    if connection is None:
-        keep_alive = minor_version > 0
-    else:
-        options = [option.strip(" \t") for option in connection.lower().split(",")]
-        keep_alive = "close" not in options and (minor_version > 0 or "keep-alive" in options)
+    keep_alive = minor_version > 0 if connection is None else _is_kept_alive(connection, minor_version)
 
     length_field = headers.get("content-length")
     length = None if length_field is None else _parse_length(length_field)
@@ -204,6 +215,13 @@ def _parse_status_line(line: str) -> tuple[int, int, str]:
     if match is None or len(line) > MAX_LINE_BYTES or _FIELD_VALUE.fullmatch(line) is None:
         raise FramingError(f"the answer's status line is malformed: {_quote(line)}")
     return int(match[1]), int(match[2]), match[3] or ""
+
+
+@lru_cache(maxsize=32)
+def _is_kept_alive(connection: str, minor_version: int) -> bool:
+    """What the Connection field says of the connection (RFC 9112 section 9.3)."""
+    options = [option.strip(" \t") for option in connection.lower().split(",")]
+    return "close" not in options and (minor_version > 0 or "keep-alive" in options)
 
 
 class _FieldNames(dict[str, str]):
@@ -257,10 +275,12 @@ def _parse_fields(section: str) -> dict[str, str]:
     line_ends = len(lines) + 1
     if section.count("\n") != line_ends or section.count("\r") != line_ends or "\0" in section:
         raise FramingError("the answer has a field line with CR, LF or NUL in it")
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, value = _lines[line]
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    pairs = list(map(_lines.__getitem__, lines))
+    fields = dict(pairs)
+    if len(fields) < len(pairs):  # some are repeated
+        fields = {}
+        for name, value in pairs:
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
     return fields
 
 

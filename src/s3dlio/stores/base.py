@@ -9,12 +9,18 @@ only in `operations.pause`; the others suspend while the network works.
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
-from typing import ClassVar, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict, TypeVar
 
 from s3dlio.errors import InvalidURIError
 from s3dlio.uri import URI
+
+if TYPE_CHECKING:
+    from s3dlio.http.read import Begun, Read
+    from s3dlio.operations import Operation
+
+T = TypeVar("T")
 
 
 class ObjectInfo(TypedDict):
@@ -73,9 +79,31 @@ class Store(abc.ABC):
     async def get(self, uri: URI) -> memoryview:
         """The whole object."""
 
-    async def get_one_of_many(self, uri: URI) -> memoryview:
-        """The whole object, as one of so many that splitting it would gain nothing."""
+    async def get_one_of_many(self, uri: URI, begun: Begun | None = None) -> memoryview:  # noqa: ARG002
+        """The whole object, as one of so many that splitting it would gain nothing.
+
+        Args:
+            uri: the object.
+            begun: what a read made by `read_one_of_many` has done already.
+        """
         return await self.get(uri)
+
+    def read_one_of_many(
+        self,
+        uri: URI,  # noqa: ARG002
+        item: T,
+        deliver: Callable[[T, memoryview], None],  # noqa: ARG002
+        otherwise: Callable[[T, Begun | None], Operation[None]],
+    ) -> Read | Operation[None]:
+        """The same for a batch: a read that needs no coroutine where the store has such reads.
+
+        Args:
+            uri: the object.
+            item: what the caller knows it by.
+            deliver: called with the item and its bytes.
+            otherwise: makes the operation that reads it with `get_one_of_many`, going on with what has begun.
+        """
+        return otherwise(item, None)
 
     @abc.abstractmethod
     async def get_range(self, uri: URI, offset: int, length: int | None) -> memoryview:

@@ -23,12 +23,13 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from s3dlio import settings as settings_module
 from s3dlio.buffers import lease
-from s3dlio.checksums import Expected, ExpectedCrc32c
+from s3dlio.checksums import Expected
 from s3dlio.errors import IntegrityError, InvalidURIError, S3dlioError
 from s3dlio.http.client import Request, Service, send
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import BodyKind, ResponseHead
-from s3dlio.operations import Gather
+from s3dlio.http.read import Begun, Read
+from s3dlio.operations import Gather, Operation
 from s3dlio.settings import MIB
 from s3dlio.stores.base import ObjectInfo, ObjectWriter, Store
 from s3dlio.uri import URI
@@ -103,21 +104,9 @@ class CloudStore(Store, Generic[AnyService]):
     def refusal(self, response: Response, uri: str) -> S3dlioError:
         """The error for an answer that is none of the expected ones."""
 
-    def whole_crc32c(self, head: ResponseHead) -> str | None:  # noqa: ARG002
-        """The CRC32C of the whole object, in base64, if the answer to a read, or to a range of it, carries one."""
-        return None
-
+    @abc.abstractmethod
     def whole_checksum(self, head: ResponseHead) -> Expected | None:
-        """The checksum of the whole object to compare with, if the answer carries one: its CRC32C, or another."""
-        sent = self.whole_crc32c(head)
-        return ExpectedCrc32c(sent) if sent is not None else None
-
-    def check_body(self, uri: URI, response: Response) -> None:
-        """Compare the body of a whole object with another checksum that its answer carries.
-
-        Raises:
-            IntegrityError: they differ.
-        """
+        """The checksum of the whole object to compare with, if the answer to a read, or to a range of it, has one."""
 
     @abc.abstractmethod
     async def put_whole(self, uri: URI, data: list[memoryview]) -> None:
@@ -149,12 +138,26 @@ class CloudStore(Store, Generic[AnyService]):
         part = int(settings_module.current().get_part_mb * MIB)
         return await self._consistent(lambda: self._read(uri, 0, None, part))
 
-    async def get_one_of_many(self, uri: URI) -> memoryview:
+    async def get_one_of_many(self, uri: URI, begun: Begun | None = None) -> memoryview:
         try:
-            part = await self._fetch(uri, 0, None, None, None)
+            part = await self._fetch(uri, 0, None, None, None, begun)
         except Replaced:
             return await self._consistent(lambda: self._read(uri, 0, None, None))
         return lease(0) if part is None else part.data
+
+    def read_one_of_many(
+        self,
+        uri: URI,
+        item: T,
+        deliver: Callable[[T, memoryview], None],
+        otherwise: Callable[[T, Begun | None], Operation[None]],
+    ) -> Read | Operation[None]:
+        try:
+            if uri.key:
+                return Read(self.service(), self.read_request(uri, None), self, item, deliver, otherwise)
+        except S3dlioError:
+            pass
+        return otherwise(item, None)  # which meets the same, where it can be told
 
     async def get_range(self, uri: URI, offset: int, length: int | None) -> memoryview:
         if length == 0:
@@ -195,11 +198,15 @@ class CloudStore(Store, Generic[AnyService]):
     def compare(self, uri: URI, expected: Expected) -> None:
         """Raise IntegrityError if what was received does not have the checksum that the server sent."""
         if not expected.is_met():
-            raise IntegrityError(
-                f"{uri.text}: the bytes received do not have the {expected.name} that the server sent with them; read"
-                " it again, and check the network and the server's disks",
-                uri=uri.text,
-            )
+            raise self.mismatch(uri.text, expected)
+
+    def mismatch(self, uri: str, expected: Expected) -> IntegrityError:
+        """The error for bytes that do not have the checksum that the server sent."""
+        return IntegrityError(
+            f"{uri}: the bytes received do not have the {expected.name} that the server sent with them; read it again,"
+            " and check the network and the server's disks",
+            uri=uri,
+        )
 
     async def _consistent(self, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         for _ in range(_TIMES_REPLACED):
@@ -260,6 +267,7 @@ class CloudStore(Store, Generic[AnyService]):
         stop: int | None,
         version: str | None,
         place: Place | None,
+        begun: Begun | None = None,
     ) -> Part | None:
         """One range of the object, resumed where it is cut off.
 
@@ -267,6 +275,7 @@ class CloudStore(Store, Generic[AnyService]):
             start, stop: the range; with start 0 and stop None the whole object, without a Range field.
             version: the version it must be, or None for the one that is there.
             place: given the size of the whole object and the length of this answer, names the buffer for it.
+            begun: what has been done already of a request for the whole object.
 
         Returns:
             The part; None if the object ends before `start`.
@@ -275,8 +284,16 @@ class CloudStore(Store, Generic[AnyService]):
             Replaced: the object is not, or no longer, that version.
         """
         self.require_key(uri)
-        read = _RangeRead(self, uri, start, stop, version, place)
-        return read.result(await send(self.service(), read.request(version, start, stop)))
+        if begun is None:
+            read = _RangeRead(self, uri, start, stop, version, place)
+            return read.result(await send(self.service(), read.request(version, start, stop)))
+        if begun.failure is not None:
+            raise begun.failure
+        target = begun.target
+        read = _RangeRead(
+            self, uri, start, stop, version, lambda _, length: target if len(target) == length else lease(length)
+        )
+        return read.result(await send(self.service(), read.adapted(begun.request), begun))
 
     # Writing...
 
@@ -333,13 +350,16 @@ class _RangeRead:
         self._verify = settings_module.current().verify_get
         self._expected: Expected | None = None  # the checksum that the server sent, if this range is the whole object
         self._is_object = False  # whether what comes is part of the object, and not an error's text
-        self._first_head: ResponseHead
 
     def request(self, version: str | None, start: int, stop: int | None) -> Request:
         """The request for a range; without a Range field if that is the whole object."""
         request = self._store.read_request(self._uri, version)
         if start or stop is not None:
             request.headers.append(("Range", f"bytes={start}-{'' if stop is None else stop - 1}"))
+        return self.adapted(request)
+
+    def adapted(self, request: Request) -> Request:
+        """The request with its answer directed here."""
         request.receive, request.resume = self._receive, self._resume
         if self._verify:
             request.observe = self._take_note
@@ -377,8 +397,6 @@ class _RangeRead:
                 raise self._replaced()
             if self._expected is not None:
                 self._store.compare(self._uri, self._expected)
-            elif len(self._data) == self._size:
-                self._store.check_body(self._uri, Response(self._first_head, self._data, response.address))
             return Part(self._data, self._size, version, head)
         if head.status in self._store.version_gone and self._version is not None:
             raise self._replaced()
@@ -398,7 +416,6 @@ class _RangeRead:
             )
         self._done = 0
         self._size = size
-        self._first_head = head
         self._expected = self._store.whole_checksum(head) if self._verify and length == size else None
         self._data = self._place(size, length) if self._place is not None else lease(length)
         return self._data

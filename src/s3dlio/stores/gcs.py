@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-from s3dlio.checksums import crc32c, crc32c_joined, crc32c_text
+from s3dlio.checksums import Expected, ExpectedCrc32c, crc32c, crc32c_joined, crc32c_text
 from s3dlio.errors import ConfigurationError, IntegrityError, InvalidURIError, S3dlioError, StoreUnavailableError
 from s3dlio.http.client import Request, send
 from s3dlio.http.exchange import Response
@@ -110,11 +110,12 @@ class GcsStore(CloudStore[GcsService]):
     def version_of(self, head: ResponseHead) -> str:
         return head.headers.get("x-goog-generation", "")
 
-    def whole_crc32c(self, head: ResponseHead) -> str | None:
+    def whole_checksum(self, head: ResponseHead) -> Expected | None:
         headers = head.headers
         if headers.get("x-goog-stored-content-encoding") == "gzip" and headers.get("content-encoding") != "gzip":
             return None  # unpacked on the way by somebody: the checksum is that of the packed object
-        return hashes(head).get("crc32c")
+        sent = hashes(head).get("crc32c")
+        return ExpectedCrc32c(sent) if sent is not None else None
 
     async def stat(self, uri: URI) -> ObjectInfo:
         """Objects: get, without its data."""

@@ -15,12 +15,20 @@ import random
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import NamedTuple
-from urllib.parse import quote, unquote_plus
-from xml.etree import ElementTree as ET
+from urllib.parse import quote
 
 from s3dlio import settings as settings_module
 from s3dlio.auth.sigv4 import canonical_query
-from s3dlio.checksums import crc32_text, crc32c, crc32c_joined, crc32c_text, md5_hex
+from s3dlio.checksums import (
+    Expected,
+    ExpectedCrc32,
+    ExpectedCrc32c,
+    ExpectedCrc64,
+    crc32c,
+    crc32c_joined,
+    crc32c_text,
+    md5_hex,
+)
 from s3dlio.errors import IntegrityError, PermissionDeniedError, S3dlioError
 from s3dlio.http.client import Request, send
 from s3dlio.http.exchange import Response
@@ -38,6 +46,7 @@ from s3dlio.stores.s3_answers import (
     refusal,
     region_of,
 )
+from s3dlio.stores.s3_listing import Page, read_page
 from s3dlio.stores.s3_service import S3Service, encoded_key
 from s3dlio.uri import URI
 
@@ -51,6 +60,13 @@ _XML_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#1
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}")
 _CHECKSUMMED = ("x-amz-checksum-mode", "ENABLED")
+# What clients of s3dlio upload has a CRC32C; what the vendor's own upload a CRC-32 or, where nobody said, a CRC-64.
+# SHA-1 and SHA-256 would take longer than the transfer.
+_CHECKED: tuple[tuple[str, Callable[[str], Expected]], ...] = (
+    ("x-amz-checksum-crc32c", ExpectedCrc32c),
+    ("x-amz-checksum-crc32", ExpectedCrc32),
+    ("x-amz-checksum-crc64nvme", ExpectedCrc64),
+)
 _STORED_AS = ("Content-Type", "application/octet-stream")
 
 
@@ -103,27 +119,17 @@ class S3Store(CloudStore[S3Service]):
         # A weak one never matches an If-Match (RFC 9110, section 13.1.1).
         return "" if etag.startswith("W/") else etag
 
-    def whole_crc32c(self, head: ResponseHead) -> str | None:
-        sent = head.headers.get("x-amz-checksum-crc32c")
-        # A checksum of checksums, which ends in the number of parts, is not the body's.
-        if sent is None or "-" in sent or head.headers.get("x-amz-checksum-type") == "COMPOSITE":
-            return None
-        # With a range that is just a part, S3 sends the checksum of that part.
-        return sent if head.status == 200 or _is_whole(head.headers.get("content-range", "")) else None
-
-    def check_body(self, uri: URI, response: Response) -> None:
-        headers = response.head.headers
-        # What the vendor's SDKs upload has a CRC-32. SHA-1, SHA-256 and CRC-64 would take longer than the transfer.
-        sent = headers.get("x-amz-checksum-crc32")
-        if sent is None or "-" in sent or headers.get("x-amz-checksum-type") == "COMPOSITE":
-            return
-        if self.service().settings.verify_get and crc32_text([response.body]) != sent:
-            raise IntegrityError(
-                f"{uri.text} at {response.address.url}: the bytes received do not have the CRC-32 that the server sent"
-                " with them; read it again, and check the network and the server's disks",
-                uri=uri.text,
-                endpoint=response.address.url,
-            )
+    def whole_checksum(self, head: ResponseHead) -> Expected | None:
+        headers = head.headers
+        for field, kind in _CHECKED:
+            if (sent := headers.get(field)) is not None:
+                # A checksum of checksums, which ends in the number of parts, is not the body's; with a range that is
+                # just a part, S3 sends the checksum of that part.
+                if "-" in sent or headers.get("x-amz-checksum-type") == "COMPOSITE":
+                    return None
+                whole = head.status == 200 or _is_whole(headers.get("content-range", ""))
+                return kind(sent) if whole else None
+        return None
 
     async def stat(self, uri: URI) -> ObjectInfo:
         """HeadObject."""
@@ -302,19 +308,15 @@ class S3Store(CloudStore[S3Service]):
     async def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
         prefix = uri.folder_key
         async for page in self._list(uri, "" if recursive else "/"):
-            decoded = _decoder(page)
-            names = [decoded(child_text(item, "Key")) for item in children(page, "Contents")]
-            names += [decoded(child_text(item, "Prefix")) for item in children(page, "CommonPrefixes")]
-            below = [name[len(prefix) :] for name in names if name != prefix]
+            below = [name[len(prefix) :] for name in (*page.keys, *page.prefixes) if name != prefix]
             if below:
                 yield below
 
     async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
         prefix = uri.folder_key
         async for page in self._list(uri, ""):
-            decoded = _decoder(page)
-            found = [(decoded(child_text(item, "Key")), item) for item in children(page, "Contents")]
-            below = [Entry(key[len(prefix) :], int(child_text(item, "Size"))) for key, item in found if key != prefix]
+            found = zip(page.keys, page.sizes, strict=True)
+            below = [Entry(key[len(prefix) :], size) for key, size in found if key != prefix]
             if below:
                 yield below
 
@@ -322,13 +324,13 @@ class S3Store(CloudStore[S3Service]):
         pages = self._list(uri, "", most=1)
         try:
             async for page in pages:  # a page may be empty and others follow
-                if children(page, "Contents"):
+                if page.keys:
                     return True
             return False
         finally:
             await pages.aclose()
 
-    async def _list(self, uri: URI, delimiter: str, most: int = 1000) -> AsyncGenerator[ET.Element, None]:
+    async def _list(self, uri: URI, delimiter: str, most: int = 1000) -> AsyncGenerator[Page, None]:
         query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(most)), ("prefix", uri.folder_key)]
         if delimiter:
             query.append(("delimiter", delimiter))
@@ -336,11 +338,11 @@ class S3Store(CloudStore[S3Service]):
         while True:
             more = [("continuation-token", token)] if token else []
             request = Request(uri.text, "GET", uri.container, query=canonical_query([*query, *more]))
-            page = parsed(await self._expect(request, 200), uri.text)
+            page = read_page(await self._expect(request, 200), uri.text)
             yield page
-            if child_text(page, "IsTruncated") != "true":
+            if not page.more:
                 return
-            before, token = token, child_text(page, "NextContinuationToken")
+            before, token = token, page.token
             if not token or token == before:
                 raise S3dlioError(f"the listing of {uri.text} says that it goes on, but not where", uri=uri.text)
 
@@ -354,12 +356,10 @@ class S3Store(CloudStore[S3Service]):
 
     async def delete_prefix(self, uri: URI) -> None:
         async for page in self._list(uri, ""):
-            decoded = _decoder(page)
-            keys = [decoded(child_text(item, "Key")) for item in children(page, "Contents")]
             # What XML cannot hold has to go one by one.
-            for key in filter(_NOT_XML.search, keys):
+            for key in filter(_NOT_XML.search, page.keys):
                 await self.delete(uri.with_key(key))
-            keys = [key for key in keys if not _NOT_XML.search(key)]
+            keys = [key for key in page.keys if not _NOT_XML.search(key)]
             for start in range(0, len(keys), _DELETE_AT_ONCE):
                 await self._delete_keys(uri, keys[start : start + _DELETE_AT_ONCE])
 
@@ -547,14 +547,6 @@ def _wait(tries: int) -> float:
 def _escaped(text: str) -> str:
     """A key, or whatever else, as XML text."""
     return text.translate(_XML_ESCAPES)
-
-
-def _decoder(page: ET.Element) -> Callable[[str], str]:
-    """How the keys of a listing are to be read: servers that do not know encoding-type send them as they are.
-
-    The encoding is that of forms: a "+" is a blank.
-    """
-    return unquote_plus if child_text(page, "EncodingType") == "url" else str
 
 
 def _is_whole(content_range: str) -> bool:

@@ -17,16 +17,18 @@ import re
 from urllib.parse import quote
 
 from s3dlio.auth.aws_credentials import CredentialSource
-from s3dlio.auth.sigv4 import UNSIGNED_PAYLOAD, Signer, uri_encode
+from s3dlio.auth.sigv4 import UNSIGNED_PAYLOAD, Form, Signer, uri_encode
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import ConfigurationError
 from s3dlio.http.address import Address, parse_endpoint, reached
 from s3dlio.http.client import TRANSIENT, Request, head_for, limits
 from s3dlio.http.exchange import Response
+from s3dlio.http.framing import field_lines, request_head_of
 from s3dlio.settings import Settings
 from s3dlio.stores.s3_answers import TRANSIENT_CODES, error_of, region_of
 from s3dlio.uri import URI
 
+_LINES_KEPT = 64
 _UNSIGNED = frozenset({"Range", "If-Match"})
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _HOST_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -42,6 +44,8 @@ class S3Service:
         self._regions: dict[str, str] = {}
         self._signers: dict[tuple[str, str], Signer] = {}
         self._places: dict[tuple[str, Endpoint], tuple[Address, str, str]] = {}
+        self._lines: dict[Form, str] = {}
+        self._signs_gets_alike = not (settings.s3_no_sign or settings.s3_sign_payload)
         self._credentials = None
         if not settings.s3_no_sign:
             self._credentials = CredentialSource(
@@ -60,6 +64,8 @@ class S3Service:
         """Where a request goes, and its head, signed now."""
         bucket, method = request.container, request.method
         address, authority, path = self._place(bucket, request.path, endpoint)
+        if method == "GET" and self._signs_gets_alike and address.proxy is None:
+            return address, self._head_of_get(request, authority, path)
         fields = [("Host", authority)]
         if request.body or method == "PUT" or method == "POST":
             fields.append(("Content-Length", str(sum(map(len, request.body)))))
@@ -71,6 +77,25 @@ class S3Service:
             fields += self._signer(bucket, authority).sign(method, path, request.query, to_sign, payload_hash)
         target = f"{path}?{request.query}" if request.query else path
         return address, head_for(address, method, target, fields)
+
+    def _head_of_get(self, request: Request, authority: str, path: str) -> bytes:
+        """The head of a GET. Those of one second have the same fields, which are made once: 3 µs against 8."""
+        headers, query = request.headers, request.query
+        to_sign = tuple([field for field in headers if field[0] not in _UNSIGNED])
+        form = self._signer(request.container, authority).form(to_sign)
+        lines = self._lines.get(form) or self._make_lines(form, authority, to_sign)
+        own = "" if len(to_sign) == len(headers) else field_lines(field for field in headers if field[0] in _UNSIGNED)
+        target = f"{path}?{query}" if query else path
+        return request_head_of("GET", target, f"{own}{lines}{form.signature('GET', path, query)}\r\n")
+
+    def _make_lines(self, form: Form, authority: str, signed: tuple[tuple[str, str], ...]) -> str:
+        """The field lines of a form, up to where the signature follows."""
+        fields = [("Host", authority), *signed, *form.added, ("Authorization", form.authorization)]
+        lines = field_lines(fields).removesuffix("\r\n")
+        if len(self._lines) >= _LINES_KEPT:
+            self._lines.clear()
+        self._lines[form] = lines
+        return lines
 
     def is_transient(self, response: Response) -> bool:
         """Whether an answer may be another one next time."""

@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, starmap
 from typing import NamedTuple
 
 from s3dlio import settings
 from s3dlio.errors import S3dlioError
+from s3dlio.http.read import Begun, Read
 from s3dlio.operations import Gather, Operation, run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import Store
@@ -26,6 +28,8 @@ from s3dlio.workers import for_each
 # More threads than this only wait for each other; fewer would leave a network file system idle.
 THREADS = min(32, max(8, 2 * (os.cpu_count() or 1)))
 
+Item = tuple[int, Store, URI]  # place among the results, and what to read from where
+
 _NOT_YET = memoryview(b"")
 
 
@@ -33,7 +37,7 @@ class Work(NamedTuple):
     """Operations to run, at most `max_in_flight` of either kind at a time, each taken when its turn comes."""
 
     blocking: Iterator[Operation[None]]
-    network: Iterator[Operation[None]]
+    network: Iterator[Operation[None] | Read]
     max_in_flight: int
 
 
@@ -51,8 +55,8 @@ def getting(
         InvalidURIError, TypeError: one of the URIs is none; not with `return_errors`.
     """
     results: list[tuple[str, memoryview | Exception]] = [(name, _NOT_YET) for name in names]
-    blocking: list[tuple[int, Store, URI]] = []
-    network: list[tuple[int, Store, URI]] = []
+    blocking: list[Item] = []
+    network: list[Item] = []
     for place, name in enumerate(names):
         try:
             uri = parse(name)
@@ -65,15 +69,26 @@ def getting(
             (blocking if store.blocking else network).append((place, store, uri))
     crowded = len(network) >= max_in_flight
 
-    async def get(place: int, store: Store, uri: URI) -> None:
+    async def get(place: int, store: Store, uri: URI, begun: Begun | None = None) -> None:
         try:
-            results[place] = uri.text, await (store.get_one_of_many(uri) if crowded else store.get(uri))
+            results[place] = uri.text, await (store.get_one_of_many(uri, begun) if crowded else store.get(uri))
         except Exception as error:
             if not return_errors:
                 raise
             results[place] = uri.text, error
 
-    return Work(starmap(get, blocking), starmap(get, network), max_in_flight), results
+    def deliver(item: Item, data: memoryview) -> None:
+        place, _, uri = item
+        results[place] = uri.text, data
+
+    def otherwise(item: Item, begun: Begun | None) -> Operation[None]:
+        return get(*item, begun)
+
+    def reads() -> Iterator[Read | Operation[None]]:
+        for item in network:
+            yield item[1].read_one_of_many(item[2], item, deliver, otherwise)
+
+    return Work(starmap(get, blocking), reads() if crowded else starmap(get, network), max_in_flight), results
 
 
 def putting(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int) -> Work:
@@ -110,26 +125,28 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
         operations = chain([first], work.blocking)
         for_each(operations, lambda operation: run(operation, stopping), threads, stopped=stopping)
 
-    def run_network(first: Operation[None]) -> None:
+    def run_network(first: Operation[None] | Read) -> None:
         with settings.held():
-            run(side_by_side(chain([first], work.network), work.max_in_flight), stopping)
+            run(side_by_side(chain((first,), work.network), work.max_in_flight), stopping)
 
-    def run_or_stop_the_other(part: tuple[Callable[[Operation[None]], None], Operation[None]]) -> None:
+    def run_or_stop_the_other(part: Callable[[], None]) -> None:
         try:
-            part[0](part[1])
+            part()
         except BaseException:
             stopping.set()
             raise
 
-    begun = ((run_network, next(work.network, None)), (run_blocking, next(work.blocking, None)))
-    parts = [(run_part, first) for run_part, first in begun if first is not None]
+    parts: list[Callable[[], None]] = []
+    if (for_engine := next(work.network, None)) is not None:
+        parts.append(partial(run_network, for_engine))
+    if (for_threads := next(work.blocking, None)) is not None:
+        parts.append(partial(run_blocking, for_threads))
     if len(parts) == 1:
-        run_part, first = parts[0]
-        run_part(first)
+        parts[0]()
     elif parts:
         for_each(parts, run_or_stop_the_other, 2, at_once=True, stopped=stopping)
 
 
-async def side_by_side(operations: Iterable[Operation[None]], limit: int) -> None:
+async def side_by_side(operations: Iterable[Operation[None] | Read], limit: int) -> None:
     """One operation that runs others, at most `limit` at a time."""
     await Gather(operations, limit)
