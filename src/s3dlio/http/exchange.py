@@ -238,7 +238,8 @@ class Exchange:
         self.began, self.touched = begun.began, begun.touched
         self._engine.watch(connection.fd, READ, self._on_head)
         if begun.head:
-            self._take_head(begun.head, len(begun.head), begun.target[: begun.got])
+            behind = begun.target[: begun.got] if len(begun.target) else None
+            self._take_head(begun.head, len(begun.head), behind)
         if self._connection is connection and self._head is None and self.address.tls:
             self._on_head(READ)
 

@@ -31,7 +31,7 @@ _OBSERVED_BYTES = 256 * 1024  # received at once where a checksum is taken on th
 _AT_ONCE = 4 << 20  # received before others have their turn
 
 _WHOLE = b"HTTP/1.1 200 "
-_NO_HEAD = bytearray()
+_NO_BYTES = bytearray()
 _NOTHING = memoryview(b"")
 
 
@@ -44,8 +44,8 @@ class Begun(NamedTuple):
         sent: its head.
         began, touched: when it was sent, and when a byte last came, in seconds of the monotonic clock.
         connection: on which the answer comes; None if the request has not been sent.
-        head: what has come of the head: nothing, or as many bytes as came at once.
-        target: the buffer for the body; empty as long as the head has not told its length.
+        head: the head of the answer; or, as long as `target` is empty, whatever has come.
+        target: the buffer for the body.
         got: bytes of the body that are in there.
         failure: what is wrong with the object, which has come whole then.
     """
@@ -57,7 +57,7 @@ class Begun(NamedTuple):
     began: float
     touched: float
     connection: Connection | None = None
-    head: bytearray = _NO_HEAD
+    head: bytearray = _NO_BYTES
     target: memoryview = _NOTHING
     got: int = 0
     failure: Exception | None = None
@@ -156,7 +156,7 @@ class Read:
             return
         endpoint.in_flight += 1
         self._connection = connection
-        self._head_bytes = _NO_HEAD
+        self._head_bytes = _NO_BYTES
         self._target = _NOTHING
         self._got = 0
         engine.exchanges.add(self)
@@ -176,21 +176,22 @@ class Read:
         self.touched = engine.now
         buffer = engine.head_buffer
         end = buffer.find(b"\r\n\r\n", 0, count) + 4
-        self._head_bytes = head_bytes = buffer[: end if end > 3 else count]
-        if end < 4 or not head_bytes.startswith(_WHOLE):
-            self._hand_over(engine.head_view[len(head_bytes) : count])
+        if end < 4 or not buffer.startswith(_WHOLE):
+            self._hand_over(buffer[:count])
             return
+        head_bytes = buffer[:end]
         try:
             head = parse_head(head_bytes, "GET")
             length = head.length
             if head.body is not BodyKind.LENGTH or length is None or count - end > length:
-                self._hand_over(engine.head_view[end:count])
+                self._hand_over(buffer[:count])
                 return
             self._expected = self._checks.whole_checksum(head) if self._service.settings.verify_get else None
             self._target = target = lease(length)
         except (FramingError, MemoryError, OverflowError):
-            self._hand_over(engine.head_view[end:count])
+            self._hand_over(buffer[:count])
             return
+        self._head_bytes = head_bytes
         self._keep_alive = head.keep_alive
         if count > end:
             target[: count - end] = piece = engine.head_view[end:count]
@@ -247,15 +248,16 @@ class Read:
         self._deliver(self._item, self._target)
         self._end(None)
 
-    def _hand_over(self, rest: memoryview = _NOTHING) -> None:
-        """Let the ordinary operation go on with what there is; `rest` is what came behind the head."""
+    def _hand_over(self, received: bytearray = _NO_BYTES) -> None:
+        """Let the ordinary operation go on with what there is; `received` is what came first, if it was not taken."""
         engine, connection = self._engine, self._connection
         assert connection is not None
         self._connection = None
         engine.exchanges.discard(self)
         self._endpoint.in_flight -= 1
-        target, got = (self._target, self._got) if len(self._target) else (memoryview(bytearray(rest)), len(rest))
-        begun = self._begun()._replace(connection=connection, head=self._head_bytes, target=target, got=got)
+        begun = self._begun()._replace(
+            connection=connection, head=self._head_bytes or received, target=self._target, got=self._got
+        )
         self._end(self._otherwise(self._item, begun), at_once=True)  # a connection in nobody's hands would be lost
 
     def _begun(self, failure: Exception | None = None) -> Begun:

@@ -1,0 +1,227 @@
+"""Objects of a batch are read without ceremony; what is not plain goes on in the ordinary way, with the same result.
+
+The first object of each batch opens the connection, the second is the case, the third shows that nothing is left of it.
+"""
+
+# A memoryview equals the bytes that it shows.
+# mypy: no-strict-equality
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import pytest
+
+import s3dlio
+from s3dlio.checksums import crc32c, crc32c_text
+from s3dlio.endpoints import Endpoint
+from s3dlio.http import read as read_module
+from s3dlio.http.connection import pool
+from tests.behaviour.content import content
+from tests.replay import answer
+
+FIRST, CASE, LAST = (f"s3://bucket/{name}" for name in ("first", "case", "last"))
+DATA = content(300_000)
+CUT = 100_000
+CHECKSUM = {"x-amz-checksum-crc32c": crc32c_text(crc32c([memoryview(DATA)]))}
+VERSION = {"ETag": '"1"'}
+
+CLOSE = "close the connection"
+Step = bytes | float | str
+# Asked for one object after the other, the server goes through the steps of its script: bytes are sent, seconds waited.
+Script = Sequence[Step]
+
+
+def ok(body: bytes = DATA) -> bytes:
+    return answer(200, body)
+
+
+def cut(head_and_body: bytes, body_bytes: int) -> bytes:
+    head, _, body = head_and_body.partition(b"\r\n\r\n")
+    return head + b"\r\n\r\n" + body[:body_bytes]
+
+
+def rest(start: int) -> bytes:
+    headers = {**VERSION, "Content-Range": f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"}
+    return answer(206, DATA[start:], headers)
+
+
+WHOLE = answer(200, DATA, VERSION)
+CHECKED = answer(200, DATA, CHECKSUM)
+
+# What is answered to the requests for the second object, one script for each request.
+WHOLE_IN_THE_END: dict[str, list[Script]] = {
+    "at once": [[WHOLE]],
+    "checked": [[CHECKED]],
+    "the head in two pieces": [[WHOLE[:20], 0.05, WHOLE[20:]]],
+    "the head alone, then the body in pieces": [
+        [cut(WHOLE, 0), 0.05, DATA[:10], 0.05, DATA[10:200_000], 0.05, DATA[200_000:]]
+    ],
+    "checked, the body in pieces": [[cut(CHECKED, 10), 0.05, DATA[10:290_000], 0.05, DATA[290_000:]]],
+    "an interim answer before": [[b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + WHOLE]],
+    "in chunks": [[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n493e0\r\n" + DATA + b"\r\n0\r\n\r\n"]],
+    "the last of its connection": [[answer(200, DATA, {"Connection": "close"}), CLOSE]],
+    "a connection that was closed meanwhile": [[CLOSE], [WHOLE]],
+    "a head that breaks off": [[WHOLE[:20], CLOSE], [WHOLE]],
+    "a body that breaks off, of a version": [[cut(WHOLE, CUT), 0.05, CLOSE], [rest(CUT)]],
+    "a body that breaks off twice": [[cut(WHOLE, CUT), CLOSE], [cut(rest(CUT), CUT), CLOSE], [rest(2 * CUT)]],
+    "a body that breaks off, of no version": [[cut(ok(), CUT), CLOSE], [ok()]],
+    "not now": [[answer(503, "later")], [WHOLE]],
+}
+
+FAILED: dict[str, tuple[list[Script], type[Exception], str]] = {
+    "missing": ([[answer(404, "<Error><Code>NoSuchKey</Code></Error>")]], s3dlio.ObjectNotFoundError, "bucket/case"),
+    "refused": ([[answer(403, "<Error><Code>AccessDenied</Code></Error>")]], s3dlio.PermissionDeniedError, "case"),
+    "other bytes": ([[answer(200, content(300_000, 2), CHECKSUM)]], s3dlio.IntegrityError, "case.*CRC32C"),
+    "longer than it says": ([[ok(b"1234") + b"5", CLOSE]], s3dlio.S3dlioError, "case.*Content-Length"),
+    "not HTTP": ([[b"SSH-2.0-OpenSSH_9.2\r\n\r\n", CLOSE]], s3dlio.S3dlioError, "case.*status line"),
+    "two lengths": (
+        [[b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n1", CLOSE]],
+        s3dlio.S3dlioError,
+        "case.*Content-Length",
+    ),
+    "more than there is memory": (
+        [[b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999999999\r\n\r\n", CLOSE]],
+        s3dlio.S3dlioError,
+        "case.*memory",
+    ),
+    "silence in the body": ([[cut(WHOLE, CUT), 3.0], [3.0], [3.0]], s3dlio.StoreTimeoutError, "case.*no byte"),
+    "silence before the head": ([[3.0]] * 2, s3dlio.StoreTimeoutError, "case.*no byte"),
+}
+
+
+class Scripted:
+    """A server that answers the requests for each path by the scripts given for it, one after the other."""
+
+    def __init__(self, scripts: Sequence[Script]) -> None:
+        self._scripts = list(scripts)
+        self.requests: list[str] = []
+        self.connections = 0
+        self._ended = threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while True:
+                asked = b""
+                while not asked.endswith(b"\r\n\r\n"):
+                    piece = connection.recv(4096)
+                    if not piece:
+                        return
+                    asked += piece
+                self.requests.append(asked.decode())
+                script: Script = [ok(b"plain")]
+                if b"/case " in asked:
+                    script = self._scripts.pop(0) if self._scripts else [answer(599, "asked too often")]
+                for step in script:
+                    if isinstance(step, bytes):
+                        connection.sendall(step)
+                    elif isinstance(step, float):
+                        self._ended.wait(step)
+                    else:
+                        return
+
+
+@contextmanager
+def scripted(scripts: Sequence[Script]) -> Iterator[Scripted]:
+    server = Scripted(scripts)
+    os.environ.update(AWS_ENDPOINT_URL=server.url, AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
+    threading.Thread(target=server.run, daemon=True).start()
+    try:
+        yield server
+    finally:
+        pool.clear()
+        server.close()
+
+
+@pytest.fixture(autouse=True)
+def plain_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The URIs for which a plain read was begun."""
+    begun: list[str] = []
+    begin = read_module.Read.begin
+
+    def noted(self: read_module.Read, *arguments: object) -> None:
+        begun.append(self._request.uri)
+        begin(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(read_module.Read, "begin", noted)
+    return begun
+
+
+@pytest.mark.parametrize("scripts", WHOLE_IN_THE_END.values(), ids=WHOLE_IN_THE_END.keys())
+def test_the_object_is_read_whole(scripts: list[Script], plain_reads: list[str]) -> None:
+    with scripted(scripts) as server:
+        found = s3dlio.get_many([FIRST, CASE, LAST], 1)
+    assert found == [(FIRST, b"plain"), (CASE, DATA), (LAST, b"plain")]
+    assert not found[1][1].readonly
+    assert plain_reads == [FIRST, CASE, LAST]
+    assert len(server.requests) == 2 + len(scripts)
+
+
+@pytest.mark.parametrize(("scripts", "kind", "message"), FAILED.values(), ids=FAILED.keys())
+def test_the_failure_is_told_and_ends_nothing_else(scripts: list[Script], kind: type[Exception], message: str) -> None:
+    os.environ.update(S3DLIO_READ_TIMEOUT="0.4", S3DLIO_RETRIES="1")
+    with scripted(scripts):
+        before = time.monotonic()
+        found = s3dlio.get_many([FIRST, CASE, LAST], 1, return_errors=True)
+        assert time.monotonic() - before < 3
+    first, error, last = (result for _, result in found)
+    assert (first, last) == (b"plain", b"plain")
+    assert isinstance(error, kind)
+    assert re.search(message, str(error))
+
+
+def test_a_failure_ends_the_others_of_the_batch() -> None:
+    gone = answer(404, "<Error><Code>NoSuchKey</Code></Error>")
+    with scripted([[0.1, gone]]):
+        s3dlio.get_many([FIRST, LAST], 2)  # two connections, for the plain reads that follow
+        with pytest.raises(s3dlio.ObjectNotFoundError, match="bucket/case"):
+            s3dlio.get_many([CASE, *[FIRST] * 100], 2)
+
+
+def test_an_empty_object_is_empty() -> None:
+    with scripted([[ok(b"")]]):
+        assert [bytes(data) for _, data in s3dlio.get_many([FIRST, CASE, LAST], 1)] == [b"plain", b"", b"plain"]
+
+
+def test_connections_are_used_again() -> None:
+    with scripted([[WHOLE]]) as server:
+        s3dlio.get_many([FIRST, CASE, LAST] + [FIRST] * 20, 1)
+        assert server.connections == 1
+
+
+def test_endpoints_are_asked_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[Endpoint] = []
+    worked = Endpoint.worked
+
+    def noted(self: Endpoint) -> None:
+        chosen.append(self)
+        worked(self)
+
+    monkeypatch.setattr(Endpoint, "worked", noted)
+    with scripted([]) as one, scripted([]) as other:
+        os.environ["S3_ENDPOINT_URIS"] = f"{one.url},{other.url}"
+        s3dlio.get_many([FIRST] * 40, 4)
+        assert len(one.requests) == len(other.requests) == 20
+    assert all(endpoint.in_flight == 0 for endpoint in chosen)
