@@ -18,13 +18,18 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from s3dlio import settings
+from s3dlio.errors import S3dlioError
 from s3dlio.operations import Gather, Operation, Signal, run
 from s3dlio.stores import store_for
 from s3dlio.transfer.batch import THREADS
 from s3dlio.uri import parse
 from s3dlio.workers import for_each
+
+if TYPE_CHECKING:
+    from s3dlio.http.read import Begun, Read
 
 _SIZES_REMEMBERED = 32
 
@@ -152,7 +157,7 @@ class _State:
     def _read_in_threads(self) -> None:
         for_each(
             self._admitted(),
-            lambda item: run(self._get(*item), self._stopped),
+            lambda item: run(self._get(*item, split=True), self._stopped),
             min(self._max_in_flight, THREADS),
         )
 
@@ -181,7 +186,7 @@ class _State:
                     return
             yield place, uri
 
-    def _operations(self) -> Iterator[Operation[None] | Signal]:
+    def _operations(self) -> Iterator[Operation[None] | Read | Signal]:
         """The same for the engine, which must not be kept waiting: it gets a signal to listen to."""
         for place, uri in enumerate(self._uris):
             with self._changed:
@@ -195,7 +200,7 @@ class _State:
                     assert self._signal is not None
                     self._signal.awaited = True
                 yield self._signal
-            yield self._get(place, uri)
+            yield self._read_one(place, uri)
 
     def _has_room(self) -> bool:
         """Whether one more object, the last of those under way, fits into the window."""
@@ -207,15 +212,33 @@ class _State:
         expected = self._waiting_bytes + len(self._under_way) * max(self._sizes)
         return count <= self._max_in_flight and expected <= self._window
 
-    async def _get(self, place: int, text: str) -> None:
+    def _read_one(self, place: int, text: str) -> Operation[None] | Read:
+        """What reads an object: of large ones each is split, of others many are read side by side."""
+        large = not self._sizes or max(self._sizes) > settings.current().get_part_mb * settings.MIB
+        if not large:
+            try:
+                uri = parse(text)
+                return store_for(uri.scheme).read_one_of_many(uri, (place, text), self._take_in, self._go_on)
+            except S3dlioError:
+                pass  # to be met again where it can be handed out
+        return self._get(place, text, split=large)
+
+    def _go_on(self, item: tuple[int, str], begun: Begun | None) -> Operation[None]:
+        return self._get(*item, begun=begun)
+
+    async def _get(self, place: int, text: str, *, split: bool = False, begun: Begun | None = None) -> None:
         result: memoryview | BaseException
         try:
             uri = parse(text)
             store = store_for(uri.scheme)
-            large = not self._sizes or max(self._sizes) > settings.current().get_part_mb * settings.MIB
-            result = await (store.get(uri) if large else store.get_one_of_many(uri))
+            result = await (store.get(uri) if split else store.get_one_of_many(uri, begun))
         except Exception as error:
             result = error
+        self._take_in((place, text), result)
+
+    def _take_in(self, item: tuple[int, str], result: memoryview | BaseException) -> None:
+        """An object has come, or failed."""
+        place, text = item
         with self._changed:
             if self._stopped.is_set():
                 return

@@ -13,17 +13,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, starmap
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from s3dlio import settings
 from s3dlio.errors import S3dlioError
-from s3dlio.http.read import Begun, Read
 from s3dlio.operations import Gather, Operation, run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import Store
 from s3dlio.transfer.data import BytesLike, as_view
 from s3dlio.uri import URI, parse
 from s3dlio.workers import for_each
+
+if TYPE_CHECKING:
+    from s3dlio.http.read import Begun, Read
 
 # More threads than this only wait for each other; fewer would leave a network file system idle.
 THREADS = min(32, max(8, 2 * (os.cpu_count() or 1)))
