@@ -28,7 +28,7 @@ from s3dlio.uri import URI
 # Bytes per system call: an operation can be stopped between two of them.
 PIECE = 16 << 20
 
-_PAGE_OF_NAMES = 1000
+_PAGE_OF_NAMES = 500
 _UNSIZED_PIECE = 64 << 10
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # NONBLOCK: opening a FIFO must not wait
@@ -151,30 +151,22 @@ class FileStore(Store):
             _fail(error, uri, "delete")
 
     async def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
-        page: list[str] = []
-        for relative, _ in _walk(uri, recursive):
-            page.append(relative)
-            if len(page) == _PAGE_OF_NAMES:
-                await pause
-                yield page
-                page = []
-        if page:
-            yield page
+        for names, _ in _walk(uri, recursive):
+            await pause
+            yield names
 
     async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
-        page: list[Entry] = []
-        for relative, entry in _walk(uri, recursive=True):
-            try:
-                page.append(Entry(relative, entry.stat().st_size))
-            except FileNotFoundError:
-                continue  # deleted since its folder was read
-            except OSError as error:
-                _fail(error, uri.child(relative), "stat")
-            if len(page) == _PAGE_OF_NAMES:
+        for names, found in _walk(uri, recursive=True):
+            page: list[Entry] = []
+            for relative, entry in zip(names, found, strict=True):
+                try:
+                    page.append(Entry(relative, entry.stat().st_size))
+                except FileNotFoundError:
+                    continue  # deleted since its folder was read
+                except OSError as error:
+                    _fail(error, uri.child(relative), "stat")
+            if page:
                 yield page
-                page = []
-        if page:
-            yield page
 
     # Bytes...
 
@@ -310,12 +302,15 @@ def _not_an_object(uri: URI, mode: int, doing: str) -> S3dlioError:
 _Level = tuple["os._ScandirIterator[str]", str, str]  # names still to come, relative name, path
 
 
-def _walk(uri: URI, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _walk(uri: URI, recursive: bool) -> Iterator[tuple[list[str], list[os.DirEntry[str]]]]:
     """Every object below the folder, and, when not recursive, every child folder with a "/" behind its name.
 
-    One open folder per level is all that is kept, so memory does not grow with the number of names.
+    Names, and beside them the entries, come in pages: a step of a generator for each would cost as much as the name.
+    Open are only the folders on the way down to the current one, so memory does not grow with the number of names.
     """
     root = uri.folder_key
+    names: list[str] = []
+    entries: list[os.DirEntry[str]] = []
     try:
         open_folders: list[_Level] = [(os.scandir(root), "", root)]
     except OSError as error:
@@ -332,20 +327,28 @@ def _walk(uri: URI, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
                     continue
                 try:
                     if entry.is_file():
-                        yield relative + name, entry
+                        names.append(relative + name)
+                        entries.append(entry)
                     elif entry.is_dir():
-                        if not recursive:
-                            yield f"{name}/", entry
-                        elif below := _entered(entry, open_folders):
-                            break
+                        if recursive:
+                            if below := _entered(entry, open_folders):
+                                break
+                        else:
+                            names.append(f"{name}/")
+                            entries.append(entry)
                 except OSError as error:
                     if error.errno != errno.ELOOP:  # a link to itself is no object
                         raise
+                if len(names) >= _PAGE_OF_NAMES:
+                    yield names, entries
+                    names, entries = [], []
             if below is None:
                 folder.close()
                 open_folders.pop()
             else:
                 open_folders.append((below, f"{relative}{name}/", entry.path))
+        if names:
+            yield names, entries
     except OSError as error:
         _fail(error, uri, "list")
     finally:
