@@ -121,9 +121,7 @@ def _path_functions(original: types.ModuleType) -> types.ModuleType:
 def _configuration(original: Callable[..., None]) -> Callable[..., None]:
     def load_configuration(arguments: Any, configuration: Any) -> None:
         original(arguments, configuration)
-        folders = (arguments.storage_root, arguments.data_folder, arguments.checkpoint_folder)
-        if str(arguments.storage_type) == "local_fs" and any("://" in str(folder) for folder in folders):
-            arguments.storage_type = storage_type()
+        choose_storage(arguments)
         if _in_use():
             _start_counting(arguments)
 
@@ -198,6 +196,17 @@ def register(points: tuple[Point, ...] = POINTS) -> None:
         replacement = point.wrap(getattr(holder, name))
         setattr(holder, name, staticmethod(replacement) if classes else replacement)
         _registered.add(point)
+
+
+def choose_storage(arguments: Any) -> None:
+    """Where no storage type is named but a folder is given as a URI, it is ours.
+
+    Args:
+        arguments: DLIO's ConfigArguments, changed in place.
+    """
+    folders = (arguments.storage_root, arguments.data_folder, arguments.checkpoint_folder)
+    if str(arguments.storage_type) == "local_fs" and any("://" in str(folder) for folder in folders):
+        arguments.storage_type = storage_type()
 
 
 def storage_type() -> Any:
