@@ -8,7 +8,9 @@ for the run that is about to start and for the one that is only looked at.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,14 +84,16 @@ def compose(arguments: Sequence[str]) -> Workload:
         ModuleNotFoundError: DLIO is not installed.
     """
     import hydra
-    from dlio_benchmark.utils.config import ConfigArguments, LoadConfig
-    from dlio_benchmark.utils.utility import DLIOMPI
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from s3dlio.integrations.dlio import registration
 
-    registration.register()
+    with _without_warnings():
+        from dlio_benchmark.utils.config import ConfigArguments, LoadConfig
+        from dlio_benchmark.utils.utility import DLIOMPI
+
+        registration.register()
     configs = package()
     assert configs is not None
     try:
@@ -109,6 +113,17 @@ def compose(arguments: Sequence[str]) -> Workload:
     finally:
         ConfigArguments.reset()
         DLIOMPI.reset()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Lets DLIO's modules be imported without what they log of SDKs that this workload does not need."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _overrides(arguments: Sequence[str]) -> list[str]:
