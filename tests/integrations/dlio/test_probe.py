@@ -14,6 +14,7 @@ from s3dlio.integrations.dlio.probe import ADVICE, FAILURE, OK, WARNING, Finding
 from tests.behaviour.protocols import PROTOCOLS, Protocol
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.filesystems import as_another_user, open_folder
+from tests.http.conftest import Silent
 from tests.servers.base import AzureServer, S3Server
 
 PROBED = [protocol for protocol in PROTOCOLS if protocol.name != "s3 on Ceph"]
@@ -109,6 +110,15 @@ def test_an_endpoint_that_refuses_is_a_failure_within_the_time() -> None:
     assert time.monotonic() - started < 5
     assert finding.level == FAILURE
     assert "http://127.0.0.1:9: cannot connect: Connection refused" in finding.message
+
+
+def test_an_endpoint_that_never_answers_a_connection_is_a_failure() -> None:
+    os.environ.update(AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret", S3DLIO_CONNECT_TIMEOUT="0.3")
+    with Silent() as silent:
+        os.environ["AWS_ENDPOINT_URL"] = silent.url
+        (finding,) = probe([Place("s3://probed/x")])
+    assert finding.level == FAILURE
+    assert silent.url in finding.message
 
 
 def test_a_service_that_takes_its_time_is_a_warning(proxy: FaultProxy) -> None:

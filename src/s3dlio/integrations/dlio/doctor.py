@@ -204,7 +204,7 @@ def _slow(now: Settings, places: Sequence[Place], workload: Workload | None) -> 
             "if the service has more, name all of them in S3_ENDPOINT_URIS",
         ),
         (
-            clouds and writes and now.s3_sign_payload and "s3" in schemes,
+            writes and "s3" in schemes and now.s3_sign_payload,
             "S3DLIO_SIGN_PAYLOAD",
             "a SHA-256 of every upload costs more CPU time than sending it",
             "unset it, unless the server insists",

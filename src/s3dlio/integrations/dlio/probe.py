@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from s3dlio import settings as settings_module
@@ -166,13 +167,12 @@ def probe(places: Sequence[Place], seconds: float = SECONDS) -> list[Finding]:
         by_scheme = {uri.scheme: _services(uri.scheme) for _, uri in parsed}
     except S3dlioError as error:
         return [Finding(FAILURE, error.uri or "settings", str(error))]
-    asked = [
-        (service, _InThread(lambda service=service, uris=uris: _visit(service, uris)))  # type: ignore[misc]
+    asked = {
+        service: _InThread(partial(_visit, service, [uri for _, uri in parsed if uri.scheme == scheme]))
         for scheme, services in by_scheme.items()
         for service in services
-        for uris in [[uri for _, uri in parsed if uri.scheme == scheme]]
-    ]
-    visits = {service: thread.result(deadline) for service, thread in asked}
+    }
+    visits = {service: thread.result(deadline) for service, thread in asked.items()}
     findings: list[Finding] = []
     for scheme, services in by_scheme.items():
         own = [place for place, uri in parsed if uri.scheme == scheme]
@@ -262,44 +262,37 @@ def _about_services(
 
 def _about_place(place: Place, visits: Sequence[_Visit], deadline: float) -> list[Finding]:
     """Findings about a place, from the answers of the services that work."""
+    if not visits:
+        return []
     failed = [visit for visit in visits if visit.error is not None]
     if failed:
         # What is wrong at one endpoint is mostly wrong at all.
         kinds = {(type(visit.error), visit.error.status if visit.error else None): visit for visit in reversed(failed)}
-        return [
-            Finding(FAILURE, place.uri, str(visit.error) + _others(visit, failed)) for visit in reversed(kinds.values())
-        ]
-    if not visits:
-        return []
-    if place.filled and all(visit.first is None for visit in visits):
-        return [
-            Finding(
-                FAILURE,
-                place.uri,
-                "there is nothing in it, and the workload reads it",
-                "check the name, or generate the data: ++workload.workflow.generate_data=True",
-            )
-        ]
-    read = next((visit.first for visit in visits if visit.first), None)
+        texts = [str(visit.error) + _others(visit, failed) for visit in reversed(kinds.values())]
+        return [Finding(FAILURE, place.uri, text) for text in texts]
+    first = next((visit.first for visit in visits if visit.first), None)
+    if place.filled and first is None:
+        message = "there is nothing in it, and the workload reads it"
+        advice = "check the name, or generate the data: ++workload.workflow.generate_data=True"
+        return [Finding(FAILURE, place.uri, message, advice)]
+    done = ["listed", "read"] if first else ["listed"]
     seconds = max(visit.seconds for visit in visits)
-    done = ["listed", "read"] if read else ["listed"]
     findings: list[Finding] = []
     if place.written:
         began = time.monotonic()
-        services = [visit.service for visit in visits]
-        written = _InThread(lambda: _write(place, services)).result(deadline)
+        written = _InThread(partial(_write, place, [visit.service for visit in visits])).result(deadline)
         if written is None:
             return [Finding(WARNING, place.uri, "writing to it has not ended in the time that a check may take")]
         findings = written
         seconds += time.monotonic() - began
         done += ["written", "deleted"]
-    elif read and read.startswith("direct://"):
-        findings = _without_direct(parse(read))
-    if any(finding.level == FAILURE for finding in findings):
+    elif first and first.startswith("direct://"):
+        findings = _without_direct(parse(first))
+    if any(finding.level in (WARNING, FAILURE) for finding in findings):
         return findings
-    through = f" through each of {len(visits)} endpoints" if len(visits) > 1 else ""
     able = " and ".join(filter(None, [", ".join(done[:-1]), done[-1]]))
-    message = f"can be {able}{through} ({seconds:.2f} s)" + ("" if read else "; it is empty")
+    through = f" through each of {len(visits)} endpoints" if len(visits) > 1 else ""
+    message = f"can be {able}{through} ({seconds:.2f} s)" + ("" if first else "; it is empty")
     return [Finding(OK, place.uri, message), *findings]
 
 
