@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,11 @@ from typing import Any
 import pytest
 
 import s3dlio
+from s3dlio.integrations.dlio.doctor import slow
+from s3dlio.integrations.dlio.probe import Place
+from s3dlio.integrations.dlio.workload import Workload
 from s3dlio.operations import run as run_operation
+from s3dlio.settings import Settings
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
 from tests.cli.command import Result, run
@@ -171,6 +176,52 @@ def test_an_endpoint_behind_a_proxy_is_named(seaweedfs: S3Server) -> None:
     assert f"go through the proxy 127.0.0.1:{proxy.port}" in findings(found, "advice")[seaweedfs.url]
 
 
+# What is slow...
+
+WORKLOAD = Workload(
+    storage_type="s3dlio",
+    places=(),
+    trains=True,
+    generates=False,
+    checkpoints=False,
+    framework="pytorch",
+    format="npz",
+    read_threads=4,
+    start_method="fork",
+    samples=8,
+    batch_size=2,
+    file_bytes=140 << 20,
+)
+
+# Settings, what the workload has otherwise, and the schemes on which that is slow.
+SLOW: list[tuple[dict[str, Any], dict[str, Any], str, set[str]]] = [
+    ({"file_sync": True}, {}, "S3DLIO_FILE_SYNC", {"file"}),
+    ({"s3_endpoints": "http://minio:9000"}, {}, "endpoints", {"s3"}),
+    ({"s3_sign_payload": True}, {}, "S3DLIO_SIGN_PAYLOAD", {"s3"}),
+    ({"azure_put_checksum": "md5"}, {}, "S3DLIO_AZURE_PUT_CHECKSUM", {"az"}),
+    ({"azure_get_md5": "1"}, {}, "S3DLIO_AZURE_GET_MD5", {"az"}),
+    ({"put_verify": True}, {}, "S3DLIO_PUT_VERIFY", {"s3", "az", "gs"}),
+    ({"get_part_mb": 1.0}, {}, "S3DLIO_GET_PART_MB", {"s3", "az", "gs"}),
+    ({"parts_in_flight": 1}, {}, "S3DLIO_PARTS_IN_FLIGHT", {"s3", "az", "gs"}),
+    ({"parts_in_flight": 1, "get_part_mb": 1.0}, {"file_bytes": 4096}, "", set()),
+    ({}, {"read_threads": 0}, "reader.read_threads", {"file", "s3", "az", "gs"}),
+    ({}, {"start_method": "spawn"}, "reader.multiprocessing_context", {"file", "s3", "az", "gs"}),
+    ({}, {"start_method": "spawn", "trains": False}, "", set()),
+    ({}, {}, "", set()),
+]
+
+
+@pytest.mark.parametrize(("changes", "other", "about", "schemes"), SLOW, ids=[f"{row[2]} {row[1]}" for row in SLOW])
+def test_what_is_slow_is_named_where_it_matters(
+    changes: dict[str, Any], other: dict[str, Any], about: str, schemes: set[str]
+) -> None:
+    for scheme in ("file", "s3", "az", "gs"):
+        places = [Place(f"{scheme}:///folder", written=True)]
+        found = slow(Settings(**changes), places, dataclasses.replace(WORKLOAD, **other))
+        named = {finding.about for finding in found} - {"huge pages"}
+        assert named == ({about} if scheme in schemes else set()), scheme
+
+
 # DLIO's files...
 
 
@@ -191,8 +242,7 @@ def test_what_is_installed_in_dlios_files_is_found(tmp_path: Path) -> None:
     import dlio_benchmark
 
     package = tmp_path / "dlio_benchmark"
-    ignored = shutil.ignore_patterns("__pycache__", "workload")
-    shutil.copytree(Path(dlio_benchmark.__file__ or "").parent, package, ignore=ignored)
+    shutil.copytree(Path(dlio_benchmark.__file__ or "").parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     (package / "storage" / "s3dlio_storage.py").touch()
     _, found = report(PYTHONPATH=path)
@@ -200,13 +250,18 @@ def test_what_is_installed_in_dlios_files_is_found(tmp_path: Path) -> None:
     assert "installed in part: common/enumerations.py, storage/storage_factory.py lacks" in message
 
     enumerations = package / "common" / "enumerations.py"
-    enumerations.write_text(enumerations.read_text().replace("    S3 = 's3'\n", "    S3DLIO = 's3dlio'\n"))
+    enumerations.write_text(
+        enumerations.read_text().replace("    S3 = 's3'\n", "    S3 = 's3'\n    S3DLIO = 's3dlio'\n")
+    )
     factory = package / "storage" / "storage_factory.py"
     factory.write_text(factory.read_text() + "    # StorageType.S3DLIO\n")
     connector = package / "storage" / "s3_torch_storage.py"
     connector.with_name(connector.name + ".original.bak").touch()
     connector.write_text("import s3dlio\n")
-    _, found = report(PYTHONPATH=path)
+    arguments = on("bucket", storage__storage_type="s3", workflow__checkpoint=False)
+    _, found = report(*arguments, PYTHONPATH=path, AWS_ENDPOINT_URL="http://127.0.0.1:9", S3DLIO_NO_SIGN="1")
+    assert [place["uri"] for place in found["workload"]["places"]] == ["s3://bucket/data/unet3d/train"]
+    assert findings(found, "warning") == {}
     assert "the storage type s3dlio" in findings(found, "ok")["Option 1"]
     assert "installed, with a backup" in findings(found, "ok")["Option 2"]
     assert "installation" not in findings(found, "ok")

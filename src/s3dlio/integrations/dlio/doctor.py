@@ -73,13 +73,13 @@ def examine(arguments: Sequence[str], uris: Sequence[str] = (), write: bool = Fa
     workload = None
     places = [Place(uri, written=write) for uri in uris]
     if arguments and package is not None:
-        workload = workloads.compose(arguments)
+        workload = workloads.compose(arguments, s3_is_ours=dlio["option_2"]["storage/s3_torch_storage.py"])
         findings += about_workload(workload)
         places += workload.places
     if places:
         findings += probe(places)
     try:
-        findings += _slow(settings.current(), places, workload)
+        findings += slow(settings.current(), places, workload)
     except S3dlioError as error:
         findings.append(Finding(FAILURE, "settings", str(error)))
     return Report(dlio, workload, list(dict.fromkeys(findings)))
@@ -180,7 +180,14 @@ def about_workload(workload: Workload, ranks: int | None = None) -> list[Finding
 # What will be slow...
 
 
-def _slow(now: Settings, places: Sequence[Place], workload: Workload | None) -> list[Finding]:
+def slow(now: Settings, places: Sequence[Place], workload: Workload | None) -> list[Finding]:
+    """What will cost time without need.
+
+    Args:
+        now: the settings in force.
+        places: the folders that are used.
+        workload: what uses them, if that is known.
+    """
     schemes = {place.uri.partition("://")[0] for place in places}
     clouds = bool(schemes - {"file", "direct"})
     writes = any(place.written for place in places)
@@ -214,6 +221,12 @@ def _slow(now: Settings, places: Sequence[Place], workload: Workload | None) -> 
             "S3DLIO_AZURE_PUT_CHECKSUM",
             "an MD5 of every upload costs more CPU time than sending it",
             "crc64, unless the service lacks it",
+        ),
+        (
+            "az" in schemes and now.azure_get_md5 == "1",
+            "S3DLIO_AZURE_GET_MD5",
+            "a whole blob that has an MD5 is compared with it, which takes 2 s of CPU time per GiB",
+            "auto: TLS protects what is read already",
         ),
         (
             clouds and writes and now.put_verify,

@@ -30,7 +30,7 @@ class Workload:
     """A workload's storage and the settings that decide how fast it can be.
 
     Attributes:
-        storage_type: DLIO's name of it.
+        storage_type: DLIO's name of it; `s3dlio` for `s3` too, where Option 2 is installed.
         places: the folders it uses, each with what it does there; empty if DLIO's own storage serves them.
         trains, generates, checkpoints: what it does.
         framework, format: DLIO's names of them.
@@ -73,11 +73,12 @@ def package() -> Path | None:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def compose(arguments: Sequence[str]) -> Workload:
+def compose(arguments: Sequence[str], s3_is_ours: bool = False) -> Workload:
     """The workload that `dlio_benchmark` would run with these arguments, without running anything of it.
 
     Args:
         arguments: Hydra's overrides, such as `workload=unet3d_h100` and `++workload.<key>=<value>`, and `--config-dir`.
+        s3_is_ours: DLIO's storage type `s3` goes through s3dlio as well: Option 2 is installed.
 
     Raises:
         ArgumentError: Hydra, or DLIO, refuses them.
@@ -104,6 +105,10 @@ def compose(arguments: Sequence[str]) -> Workload:
         ConfigArguments.reset()
         filled = ConfigArguments.get_instance()
         LoadConfig(filled, configuration["workload"])
+        if s3_is_ours and str(filled.storage_type) == "s3":
+            filled.storage_type = registration.storage_type()
+            if "://" not in filled.storage_root:
+                filled.storage_root = f"s3://{filled.storage_root}"
         registration.choose_storage(filled)
         return workload_of(filled)
     except (HydraException, OmegaConfBaseException, ValueError, TypeError, KeyError) as error:
