@@ -122,7 +122,7 @@ def test_an_endpoint_that_never_answers_a_connection_is_a_failure() -> None:
 
 
 def test_a_service_that_takes_its_time_is_a_warning(proxy: FaultProxy) -> None:
-    os.environ["S3DLIO_READ_TIMEOUT"] = "0.3"
+    os.environ["S3DLIO_READ_TIMEOUT"] = "1"
     os.environ["S3DLIO_RETRIES"] = "0"
     proxy.choose = lambda _: Fault("stall at once")
     (finding,) = probe([Place("s3://probed/x", written=True)])
@@ -136,7 +136,7 @@ def test_what_is_not_answered_in_time_is_not_waited_for(proxy: FaultProxy) -> No
     proxy.choose = lambda _: Fault("stall at once")
     started = time.monotonic()
     (finding,) = probe([Place("s3://probed/x")], seconds=0.3)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3  # its request alone may take 3.5
     assert (finding.level, finding.about) == (WARNING, "s3://probed/x")
     assert "has not answered in the time" in finding.message
     proxy.kill()  # which ends the request that is still under way
