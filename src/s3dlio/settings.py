@@ -113,6 +113,13 @@ class Settings:
         meaning="reads or writes that one direct:// call keeps in flight",
     )
 
+    preflight: bool = _setting(
+        True,
+        "S3DLIO_PREFLIGHT",
+        parse=_boolean,
+        meaning="1: a workload of DLIO begins with checks of its storage and of the ranks' environment",
+    )
+
     # Large objects in object stores...
     get_part_mb: float = _setting(
         16,
@@ -377,10 +384,14 @@ def current() -> Settings:
 
 
 @contextlib.contextmanager
-def held() -> Iterator[Settings]:
-    """For the length of one call in this thread: the settings of its beginning, without looking again."""
+def held(settings: Settings | None = None) -> Iterator[Settings]:
+    """For the length of one call in this thread: the settings of its beginning, without looking again.
+
+    Args:
+        settings: others that are to hold for this call.
+    """
     outer = _call.settings
-    _call.settings = now = current()
+    _call.settings = now = settings or current()
     try:
         yield now
     finally:

@@ -30,7 +30,7 @@ from s3dlio.auth.sigv4 import AwsCredentials
 from s3dlio.errors import ConfigurationError
 
 # The variables that botocore's chain reads. A change of one makes the chain look again.
-_VARIABLES = (
+VARIABLES = (
     "AWS_CONFIG_FILE",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
@@ -51,7 +51,7 @@ _VARIABLES = (
 
 # Reading through os.environ decodes at each access; the mapping behind it answers in a tenth of the time.
 _environment: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
-_RAW_NAMES = tuple(map(getattr(os.environ, "encodekey", str), _VARIABLES))
+_RAW_NAMES = tuple(map(getattr(os.environ, "encodekey", str), VARIABLES))
 
 # botocore itself refreshes nothing before a quarter of an hour is left; a little later, it does.
 _REFRESH_BEFORE_EXPIRY = 890.0

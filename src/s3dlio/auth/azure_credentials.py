@@ -40,7 +40,7 @@ _REQUESTS = {"connection_timeout": 2, "read_timeout": 10, "retry_connect": 1}
 _EARLY = 300.0  # seconds before a token expires at which the next one is fetched
 
 # The variables that azure-identity reads. A change of one makes it look again.
-_VARIABLES = (
+VARIABLES = (
     "AZURE_AUTHORITY_HOST",
     "AZURE_CLIENT_CERTIFICATE_PASSWORD",
     "AZURE_CLIENT_CERTIFICATE_PATH",
@@ -161,7 +161,7 @@ class EntraToken:
     """Tokens of Entra ID. Threads share one; it is fetched again before it expires, and in a forked child."""
 
     def __init__(self) -> None:
-        self._tokens = Renewed("the token of Entra ID", _fetch_token, _EARLY, _VARIABLES)
+        self._tokens = Renewed("the token of Entra ID", _fetch_token, _EARLY, VARIABLES)
 
     def __repr__(self) -> str:
         return "EntraToken()"

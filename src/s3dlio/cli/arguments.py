@@ -16,40 +16,43 @@ from s3dlio.uri import CLOUD_SCHEMES, parse
 STANDARD = "-"  # in the place of a path: standard input or output
 
 
-class _NoURI(typer.BadParameter):
+class WrongArgument(typer.BadParameter):
+    """An argument whose message says all, without "Invalid value for …"."""
+
     def format_message(self) -> str:
-        return self.message  # without "Invalid value for …": it names the URI itself
+        return self.message
 
 
-def _uri(text: str) -> str:
+def checked_uri(text: str) -> str:
+    """The text, if it is a URI; otherwise the command line is wrong."""
     try:
         parse(text)
     except InvalidURIError as error:
-        raise _NoURI(str(error)) from None
+        raise WrongArgument(str(error)) from None
     return text
 
 
 # On Python 3.10 typer takes `list[str]` in the annotation of a callback for a class, and fails.
 def _uris(texts: Any) -> list[str]:
-    return [_uri(text) for text in texts]
+    return [checked_uri(text) for text in texts]
 
 
 def _folder(text: str) -> str:
-    return text if text.partition("://")[0] in CLOUD_SCHEMES and text.endswith("://") else _uri(text)
+    return text if text.partition("://")[0] in CLOUD_SCHEMES and text.endswith("://") else checked_uri(text)
 
 
 def _buckets(texts: list[str]) -> list[str]:
     for text in texts:
-        if parse(_uri(text)).key:
-            raise _NoURI(f"{text!r} names more than a bucket: expected s3://bucket")
+        if parse(checked_uri(text)).key:
+            raise WrongArgument(f"{text!r} names more than a bucket: expected s3://bucket")
     return texts
 
 
 def _place(text: str) -> str:
-    return _uri(text) if "://" in text else api.local(text)
+    return checked_uri(text) if "://" in text else api.local(text)
 
 
-OneURI = Annotated[str, typer.Argument(metavar="URI", callback=_uri)]
+OneURI = Annotated[str, typer.Argument(metavar="URI", callback=checked_uri)]
 URIs = Annotated[list[str], typer.Argument(metavar="URI...", callback=_uris)]
 # A folder, or "s3://" and its like for all buckets.
 Folder = Annotated[str, typer.Argument(metavar="URI", callback=_folder)]

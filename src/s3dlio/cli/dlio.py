@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from s3dlio.cli import output
+from s3dlio.cli.arguments import WrongArgument, checked_uri
+
+if TYPE_CHECKING:
+    from s3dlio.integrations.dlio.doctor import Report
+
 app = typer.Typer(help="The DLIO benchmark on s3dlio.", rich_markup_mode=None)
+
+# How a finding is marked, by its level.
+_MARKS = {
+    "ok": ("ok", "green"),
+    "advice": ("slow", "cyan"),
+    "warning": ("warning", "yellow"),
+    "failure": ("FAIL", "red"),
+}
 
 
 # Every option is DLIO's, -h and --help included.
@@ -21,6 +35,54 @@ def run(
     from s3dlio.integrations.dlio import run as run_dlio
 
     raise typer.Exit(run_dlio(arguments or []))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def doctor(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARGUMENT...", help="What dlio_benchmark takes, or the URIs of folders."),
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write, read and delete a small object in the folders given as URIs.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
+) -> None:
+    """Say what of a workload will fail or be slow, without running it: DLIO, storage, credentials, settings."""
+    from s3dlio.integrations.dlio.doctor import examine
+    from s3dlio.integrations.dlio.workload import ArgumentError
+
+    given = arguments or []
+    uris = [checked_uri(text) for text in given if "://" in text and "=" not in text.partition("://")[0]]
+    if uris and len(uris) < len(given):
+        raise WrongArgument("either the arguments of a workload, or URIs: not both")
+    if write and not uris:
+        raise WrongArgument("--write goes with URIs: of a workload it is known whether it writes")
+    try:
+        report = examine([] if uris else given, uris, write)
+    except ArgumentError as error:
+        raise WrongArgument(str(error)) from None
+    if json:
+        output.document(report.as_dict())
+    else:
+        _show(report)
+    raise typer.Exit(int(report.failed))
+
+
+def _show(report: Report) -> None:
+    """Print the findings, one below the other, each with its advice."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    with console.capture() as shown:
+        for finding in report.findings:
+            mark, style = _MARKS[finding.level]
+            line = Text.assemble((f"{mark:8}", style), output.printable(f"{finding.about}: {finding.message}"))
+            console.print(line)
+            if finding.advice:
+                console.print(Text(f"{'':8}→ " + output.printable(finding.advice), style="dim"))
+    output.write(output.encoded(shown.get()))
 
 
 @app.callback()

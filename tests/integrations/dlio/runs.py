@@ -85,7 +85,13 @@ class Run:
         return sum(bool(re.fullmatch(r"(save_)?ckpt\d+", name)) for epoch in epochs for name in epoch)
 
 
-def run_dlio(folder: Path, settings: Mapping[str, object], ranks: int = 1, timeout: float = 100) -> Run:
+def run_dlio(
+    folder: Path,
+    settings: Mapping[str, object],
+    ranks: int = 1,
+    timeout: float = 100,
+    without: Mapping[int, str] | None = None,
+) -> Run:
     """Run DLIO on s3dlio with `SETTINGS` and these.
 
     Args:
@@ -93,16 +99,22 @@ def run_dlio(folder: Path, settings: Mapping[str, object], ranks: int = 1, timeo
         settings: keys below `workload`, with their values.
         ranks: MPI ranks.
         timeout: seconds after which the run is killed and the test fails.
+        without: for ranks that do not get a variable of the environment, its name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / "dlio"
     merged = {**SETTINGS, **settings}
-    command = [sys.executable, "-m", "s3dlio.integrations.dlio", "workload=unet3d_h100", f"hydra.run.dir={output}"]
-    command += [f"++workload.{key}={value}" for key, value in merged.items()]
+    program = [sys.executable, "-m", "s3dlio.integrations.dlio", "workload=unet3d_h100", f"hydra.run.dir={output}"]
+    program += [f"++workload.{key}={value}" for key, value in merged.items()]
+    command = program
     if ranks > 1:
         mpirun = Path(sys.executable).with_name("mpirun")
         options = ["--allow-run-as-root", "--oversubscribe", "--mca", "btl", "self,sm"]
-        command = [str(mpirun), "-n", str(ranks), *options, *command]
+        command = [str(mpirun), *options, "-n", str(ranks), *program]
+        if without:
+            command = [str(mpirun), *options]
+            for rank in range(ranks):
+                command += [*([":"] if rank else []), "-n", "1", *_lacking(without.get(rank)), *program]
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
@@ -115,3 +127,7 @@ def run_dlio(folder: Path, settings: Mapping[str, object], ranks: int = 1, timeo
     batch_size = merged["reader.batch_size"]
     assert isinstance(batch_size, int)
     return Run(process.returncode, log.decode(errors="replace"), output, batch_size)
+
+
+def _lacking(variable: str | None) -> list[str]:
+    return ["env", "-u", variable] if variable else []

@@ -121,13 +121,31 @@ def _path_functions(original: types.ModuleType) -> types.ModuleType:
 def _configuration(original: Callable[..., None]) -> Callable[..., None]:
     def load_configuration(arguments: Any, configuration: Any) -> None:
         original(arguments, configuration)
-        folders = (arguments.storage_root, arguments.data_folder, arguments.checkpoint_folder)
-        if str(arguments.storage_type) == "local_fs" and any("://" in str(folder) for folder in folders):
-            arguments.storage_type = storage_type()
+        choose_storage(arguments)
         if _in_use():
+            from s3dlio.integrations.dlio import preflight
+
+            preflight.start(arguments)
             _start_counting(arguments)
 
     return load_configuration
+
+
+def _benchmark(original: Any) -> Any:
+    """The class with the listings that all ranks make, made by rank 0."""
+    from s3dlio.integrations.dlio.ranks import one_listing_for_all
+
+    class Benchmark(original):  # type: ignore[misc]
+        def initialize(self) -> None:
+            with one_listing_for_all(self):
+                super().initialize()
+
+        # Of the main branch: the checkpoints are counted before they are read.
+        def _checkpoint(self) -> None:
+            with one_listing_for_all(self):
+                super()._checkpoint()
+
+    return Benchmark
 
 
 POINTS = (
@@ -171,6 +189,12 @@ START_POINTS = (
         "with no storage type, a folder given as a URI would be a local path; it names the output folder",
         _configuration,
     ),
+    Point(
+        "dlio_benchmark.main",
+        "DLIOBenchmark",
+        "every rank lists the data set",
+        _benchmark,
+    ),
 )
 
 _registered: set[Point] = set()
@@ -198,6 +222,17 @@ def register(points: tuple[Point, ...] = POINTS) -> None:
         replacement = point.wrap(getattr(holder, name))
         setattr(holder, name, staticmethod(replacement) if classes else replacement)
         _registered.add(point)
+
+
+def choose_storage(arguments: Any) -> None:
+    """Where no storage type is named but a folder is given as a URI, it is ours.
+
+    Args:
+        arguments: DLIO's ConfigArguments, changed in place.
+    """
+    folders = (arguments.storage_root, arguments.data_folder, arguments.checkpoint_folder)
+    if str(arguments.storage_type) == "local_fs" and any("://" in str(folder) for folder in folders):
+        arguments.storage_type = storage_type()
 
 
 def storage_type() -> Any:
@@ -247,14 +282,14 @@ def _check_format(format: Any) -> None:
 
 
 def _start_counting(arguments: Any) -> None:
-    """Count below DLIO's output folder, from zero, unless the environment names another folder."""
-    if os.environ.get(counters.FOLDER_VARIABLE):
-        return
+    """Count below DLIO's output folder, from zero, unless the environment of rank 0 names another folder."""
     from dlio_benchmark.utils.utility import DLIOMPI
 
-    folder = os.path.join(os.path.abspath(arguments.output_folder), "s3dlio-metrics")
-    if arguments.my_rank == 0:
+    folder = os.environ.get(counters.FOLDER_VARIABLE)
+    if arguments.my_rank == 0 and not folder:
+        folder = os.path.join(os.path.abspath(arguments.output_folder), "s3dlio-metrics")
         counters.clear(folder)
-    # Every rank comes through here once. The output folder is named after the time by default, which the ranks
-    # may see differently; and none may count before rank 0 has emptied the folder.
-    os.environ[counters.FOLDER_VARIABLE] = DLIOMPI.get_instance().comm().bcast(folder, root=0)
+    # Every rank comes through here once, whatever its environment. The output folder is named after the time by
+    # default, which the ranks may see differently; and none may count before rank 0 has emptied the folder.
+    folder = DLIOMPI.get_instance().comm().bcast(folder, root=0)
+    os.environ[counters.FOLDER_VARIABLE] = folder
