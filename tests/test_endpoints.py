@@ -113,8 +113,8 @@ def test_a_request_that_failed_goes_to_another() -> None:
 def test_with_none_healthy_the_one_whose_while_ends_first_is_asked(clock: Clock) -> None:
     endpoints = _three()
     for endpoint in (endpoints.all[1], endpoints.all[0], endpoints.all[2]):
-        endpoint.failed()
         clock.now += 0.13  # more than what chance takes from a pause
+        endpoint.failed()
     assert not endpoints.others_healthy(endpoints.all[0])
     assert endpoints.choose() is endpoints.all[1]
 
