@@ -287,6 +287,18 @@ def test_one_that_fails_gets_few_requests_and_no_call_fails(proxies: list[FaultP
     assert _shares(proxies, before)[2] < 20
 
 
+def test_what_is_exchanged_with_each_is_counted(proxies: list[FaultProxy]) -> None:
+    s3dlio.put_many((uri, _content(uri)) for uri in _uris(30))
+    written = sum(len(_content(uri)) for uri in _uris(30))
+    totals = [endpoints_module.traffic[proxy.url] for proxy in proxies]
+    assert [total.requests for total in totals] == _shares(proxies)
+    assert sum(total.bytes for total in totals) == written
+    proxies[0].choose = lambda _: Fault("reset at once")
+    read = sum(len(data) for _, data in s3dlio.get_many(_uris(30)))
+    assert sum(total.requests for total in totals) > 60
+    assert sum(total.bytes for total in totals) == written + read
+
+
 def test_one_that_takes_no_connection_costs_a_single_wait(proxies: list[FaultProxy]) -> None:
     s3dlio.put_many((uri, _content(uri)) for uri in _uris(50))
     os.environ["S3DLIO_CONNECT_TIMEOUT"] = "0.5"
