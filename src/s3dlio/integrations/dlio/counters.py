@@ -17,6 +17,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ from types import TracebackType
 from s3dlio.endpoints import traffic
 
 FOLDER_VARIABLE = "S3DLIO_METRICS_DIR"
+FOLDER_NAME = "s3dlio-metrics"  # in DLIO's output folder, where the variable is not set
 
 # The open file by process and folder: a forked child opens its own.
 _descriptors: dict[tuple[int, str], int] = {}
@@ -142,11 +144,7 @@ class Totals:
 
     @property
     def busy(self) -> float:
-        total, reached = 0.0, float("-inf")
-        for start, end in sorted(self._spans):
-            total += max(0.0, end - max(start, reached))
-            reached = max(reached, end)
-        return total
+        return covered(self._spans)
 
     def add(self, record: dict[str, object]) -> None:
         if not record["ok"]:
@@ -160,6 +158,15 @@ class Totals:
         self.bytes += size
         self.seconds += seconds
         self._spans.append((start, start + seconds))
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Seconds that lie in at least one of these spans of time, each given by its begin and its end."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
 
 
 def summarise(folder: str | os.PathLike[str]) -> dict[str, Totals]:

@@ -252,7 +252,7 @@ def _start_counting(arguments: Any) -> None:
         return
     from dlio_benchmark.utils.utility import DLIOMPI
 
-    folder = os.path.join(os.path.abspath(arguments.output_folder), "s3dlio-metrics")
+    folder = os.path.join(os.path.abspath(arguments.output_folder), counters.FOLDER_NAME)
     if arguments.my_rank == 0:
         counters.clear(folder)
     # Every rank comes through here once. The output folder is named after the time by default, which the ranks
