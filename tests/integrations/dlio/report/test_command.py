@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from s3dlio.operations import run as run_operation
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
 from tests.cli.command import run
-from tests.integrations.dlio.report.runs import operation, write_dlio, write_log, write_operations
+from tests.integrations.dlio.report.runs import operation, write_dlio, write_json, write_log, write_operations
 from tests.integrations.dlio.runs import FILES, run_dlio
 from tests.servers.base import S3Server
 
@@ -120,6 +121,29 @@ def test_a_run_that_read_nothing_has_a_report_that_says_so(tmp_path: Path) -> No
     write_dlio(tmp_path, main=False)
     write_operations(tmp_path / "s3dlio-metrics", [operation("list", 0, 0.0), operation("mkdir", 0, 0.0)])
     assert _numbers(write_report(tmp_path)[0])["notes"] == ["No sample was read."]
+
+
+def test_dlios_figures_of_no_samples_are_no_numbers(tmp_path: Path) -> None:
+    write_dlio(tmp_path, main=False)
+    metric = {"train_au_mean_percentage": math.nan, "train_au_percentage": [math.nan, 50.0]}
+    write_json(tmp_path, "summary.json", {"metric": metric})
+    page = write_report(tmp_path)[0]
+    numbers = _numbers(page)
+    assert [epoch["utilisation_percent"] for epoch in numbers["epochs"]] == [None, 50]
+    assert numbers["dlio"]["train_au_mean_percentage"] is None
+    assert "nan" not in page.read_text().lower()
+
+
+def test_many_checkpoints_are_all_in_the_json_and_the_first_in_the_page(tmp_path: Path) -> None:
+    folder = "s3://b/checkpoints"
+    write_operations(
+        tmp_path,
+        [operation("checkpoint_write", n, 1, 5, uri=f"{folder}/global_epoch{n}_step1/m.pt") for n in range(3000)],
+    )
+    page = write_report(tmp_path)[0]
+    assert len(_numbers(page)["checkpoints"]) == 3000
+    assert "The first 200 of 3,000; all are in the JSON." in page.read_text()
+    assert page.stat().st_size < 500_000
 
 
 def test_errors_alone_have_a_report_that_lists_them(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -127,9 +128,15 @@ def test_the_earliest_failures_are_listed_and_all_are_counted(tmp_path: Path) ->
 def test_lines_that_are_no_records_are_counted_and_left_out(tmp_path: Path) -> None:
     write_operations(tmp_path, [operation("read", 0, 1, 5)])
     with (tmp_path / "host-1.jsonl").open("a") as file:
-        file.write('[]\n{}\n{"kind": "read", "uri": "x", "bytes": 1, "start": NaN, "seconds": 1}\n\x00\n{"kind": "rea')
+        file.write("[]\n{}\n\x00\n")
+        for change in ({"start": "NaN"}, {"seconds": -1}, {"bytes": 1 << 70}, {"endpoints": {"a": 1}}, {"uri": None}):
+            line = {**operation("read", 0, 1, 5), **change}
+            if change == {"uri": None}:
+                del line["uri"]
+            file.write(f"{json.dumps(line)}\n")
+        file.write('{"kind": "rea')
     found = read_operations(tmp_path)
-    assert found.unreadable_lines == 5
+    assert found.unreadable_lines == 9
     assert [(kind.kind, kind.operations, kind.errors) for kind in found.kinds] == [("read", 1, 0)]
 
 

@@ -128,7 +128,7 @@ def test_on_a_phone_nothing_is_cut_off_and_text_is_legible(page: Path, tmp_path:
     probe = _probed(page, tmp_path, width=360, height=640)
     assert probe["overflow"] <= 0
     assert probe["plots"] == len(FIGURES)
-    assert probe["smallest"] > 6.5
+    assert probe["smallest"] > 7.5  # pixels
 
 
 def test_every_plot_has_a_description_and_the_numbers_in_it(page: Path) -> None:

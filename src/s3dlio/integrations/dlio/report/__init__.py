@@ -49,10 +49,10 @@ def write_report(
     from s3dlio.integrations.dlio.report.page import page
 
     folder = Path(results)
-    html_path = Path(html) if html is not None else folder / HTML_NAME
-    json_path = Path(json_file) if json_file is not None else html_path.with_suffix(".json")
+    html_path = Path(os.path.abspath(html if html is not None else folder / HTML_NAME))
+    json_path = html_path.with_suffix(".json") if json_file is None else Path(os.path.abspath(json_file))
     report = collect(folder, None if metrics is None else Path(metrics))
     numbers = json.dumps(report.document(), indent=1, allow_nan=False)
     for path, text in ((html_path, page(report)), (json_path, f"{numbers}\n")):
-        s3dlio.put_bytes(f"file://{path.absolute()}", text.encode("utf-8", "surrogateescape"))
-    return html_path.absolute(), json_path.absolute()
+        s3dlio.put_bytes(f"file://{path}", text.encode("utf-8", "surrogateescape"))
+    return html_path, json_path

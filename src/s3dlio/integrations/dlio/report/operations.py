@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from s3dlio.integrations.dlio.counters import covered
 from s3dlio.integrations.dlio.report.redaction import plain
@@ -183,15 +184,21 @@ class _Reading:
                 except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
                     self.unreadable += 1
 
-    def _add(self, record: dict[str, object], process: str) -> None:
-        kind, uri, size = str(record["kind"]), str(record["uri"]), int(record["bytes"])  # type: ignore[call-overload]
-        start, seconds = float(record["start"]), float(record["seconds"])  # type: ignore[arg-type]
-        if not (math.isfinite(start) and 0 <= seconds < math.inf):
-            raise ValueError("not a time")
+    def _add(self, record: dict[str, Any], process: str) -> None:
+        # Everything is looked at before anything is added: a line counts whole or not at all.
+        kind, uri, scheme = str(record["kind"]), str(record["uri"]), str(record["scheme"])
+        start, seconds, size = float(record["start"]), float(record["seconds"]), int(record["bytes"])
+        well, error = bool(record["ok"]), str(record["error"])
+        shares = [
+            (str(url), int(share["requests"]), int(share["bytes"]))
+            for url, share in record.get("endpoints", {}).items()
+        ]
+        if not (math.isfinite(start) and 0 <= seconds < math.inf and 0 <= size < 1 << 63):
+            raise ValueError("no such time or size")
         columns = self.kinds[kind]
         self.ended = max(self.ended, start + seconds)
-        self.schemes.add(str(record["scheme"]))
-        if record["ok"]:
+        self.schemes.add(scheme)
+        if well:
             columns.starts.append(start)
             columns.seconds.append(seconds)
             columns.sizes.append(size)
@@ -199,11 +206,11 @@ class _Reading:
                 self.checkpoints[kind, _checkpoint_name(uri)].append((start, start + seconds, size))
         else:
             columns.failed.append(start)
-            self._add_failure((start, kind, uri, str(record["error"]), process))
-        for url, share in (record.get("endpoints") or {}).items():  # type: ignore[attr-defined]
-            total = self.endpoints[str(url)]
-            total[0] += int(share["requests"])
-            total[1] += int(share["bytes"])
+            self._add_failure((start, kind, uri, error, process))
+        for url, requests, moved in shares:
+            total = self.endpoints[url]
+            total[0] += requests
+            total[1] += moved
 
     def _add_failure(self, failure: tuple[float, str, str, str, str]) -> None:
         if len(self.failures) < MOST_FAILURES or failure < self.failures[-1]:

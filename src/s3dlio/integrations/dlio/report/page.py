@@ -71,15 +71,14 @@ def _about(report: Report) -> str:
 def _tiles(report: Report) -> str:
     results, operations = report.results, report.operations
     tiles = []
-    utilisation = results.metric.get("train_au_mean_percentage")
-    if isinstance(utilisation, float):
+    utilisation, speed = results.mean_utilisation_percent, results.mean_samples_per_second
+    if utilisation is not None:
         expected, mood = results.expected_utilisation_percent, ""
         if expected is not None:
             mood = "good" if utilisation >= expected else "bad"
         said = "" if expected is None else f"{'meets' if mood == 'good' else 'misses'} the expected {expected:g} %"
         tiles.append(("Utilisation", units.percent(utilisation), said, mood))
-    speed = results.metric.get("train_throughput_mean_samples_per_second")
-    if isinstance(speed, float):
+    if speed is not None:
         tiles.append(("Training", units.number(speed), "samples/s, mean of the epochs", ""))
     for name, title in (("read", "Reading"), ("generate", "Generating"), ("checkpoint_write", "Checkpoints")):
         kind = operations.kind(name)
@@ -134,12 +133,14 @@ def _plots(report: Report) -> str:
         figures.append(_figure("Shares of the endpoints", said, plots.endpoints(report), _endpoints(report)))
     if any(epoch.utilisation_percent is not None for epoch in report.results.epochs):
         said = "The share of time in which the accelerators computed, as DLIO says."
+        said += _first(len(report.results.epochs))
         figures.append(_figure("Utilisation per epoch", said, plots.utilisation(report), _utilisation(report)))
     if any(epoch.samples_per_second is not None for epoch in report.results.epochs):
-        said = "Samples of all ranks, as DLIO says."
+        said = "Samples of all ranks, as DLIO says." + _first(len(report.results.epochs))
         figures.append(_figure("Training throughput per epoch", said, plots.samples(report), _samples(report)))
     if operations.checkpoints:
         said = "The bytes of all ranks by the time in which at least one file was under way."
+        said += _first(len(operations.checkpoints))
         figures.append(_figure("Checkpoint rates", said, plots.checkpoints(report), _checkpoints(report)))
     lacking = ""
     if operations.began is not None and not operations.endpoints:
@@ -159,6 +160,11 @@ def _figure(title: str, said: str, svg: str, table: str) -> str:
 
 def _shades(report: Report) -> str:
     return " Shaded: the epochs." if any(epoch.end is not None for epoch in report.results.epochs) else ""
+
+
+def _first(count: int) -> str:
+    most = plots.MOST_BARS
+    return f" The first {most} of {count:,}; all are in the JSON." if count > most else ""
 
 
 def _over_time(report: Report, rates: bool) -> str:
@@ -217,7 +223,7 @@ def _endpoints(report: Report) -> str:
 def _utilisation(report: Report) -> str:
     rows = [
         [str(epoch.epoch), units.percent(epoch.utilisation_percent)]
-        for epoch in report.results.epochs
+        for epoch in report.results.epochs[: plots.MOST_BARS]
         if epoch.utilisation_percent is not None
     ]
     return _table("Accelerator utilisation by epoch", ["epoch", "utilisation"], rows, numbers=1)
@@ -226,7 +232,7 @@ def _utilisation(report: Report) -> str:
 def _samples(report: Report) -> str:
     rows = [
         [str(epoch.epoch), f"{units.number(epoch.samples_per_second)} samples/s"]
-        for epoch in report.results.epochs
+        for epoch in report.results.epochs[: plots.MOST_BARS]
         if epoch.samples_per_second is not None
     ]
     return _table("Training throughput by epoch", ["epoch", "throughput"], rows, numbers=1)
@@ -243,7 +249,7 @@ def _checkpoints(report: Report) -> str:
             units.duration(checkpoint.seconds),
             units.rate(checkpoint.rate_bytes_per_second),
         ]
-        for place, checkpoint in enumerate(report.operations.checkpoints, 1)
+        for place, checkpoint in enumerate(report.operations.checkpoints[: plots.MOST_BARS], 1)
     ]
     header = ["", "checkpoint", "kind", "files", "bytes", "time", "rate"]
     return _table("Checkpoints", header, rows, numbers=4)
@@ -273,7 +279,7 @@ def _operations(report: Report) -> str:
 
 def _epochs(report: Report) -> str:
     rows = []
-    for epoch in report.results.epochs:
+    for epoch in report.results.epochs[: plots.MOST_BARS]:
         length = epoch.end - epoch.start if epoch.start is not None and epoch.end is not None else None
         cells = (
             (length, units.duration),

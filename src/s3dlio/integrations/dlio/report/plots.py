@@ -25,6 +25,7 @@ from s3dlio.integrations.dlio.report.figures import Report
 from s3dlio.integrations.dlio.report.operations import CHECKPOINT_KINDS, DATA_KINDS, EndpointShare
 
 MOST_ENDPOINTS = 12
+MOST_BARS = 200
 
 _INK, _MUTED, _LINES, _BAND, _CARD = "#010101", "#020202", "#030303", "#040404", "#050505"
 _SERIES = tuple(f"#0a0b{number:02x}" for number in range(1, 9))
@@ -48,10 +49,10 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "font.family": "DejaVu Sans",  # the one that comes with matplotlib: the same metrics everywhere
-    "font.size": 9.5,
+    "font.size": 10,
     "grid.color": _LINES,
     "grid.linewidth": 0.6,
-    "legend.fontsize": 9,
+    "legend.fontsize": 9.5,
     "legend.frameon": False,
     "svg.fonttype": "none",
     "text.color": _INK,
@@ -145,7 +146,7 @@ def endpoints(report: Report) -> str:
             values = [100 * number / max(1, sum(numbers)) for number in numbers]
             bars = axes.barh([row + offset for row in rows], values, 0.36, color=colour, label=name)
             _hatch(bars, hatch)
-            axes.bar_label(bars, [units.percent(value) for value in values], padding=3, color=_MUTED, fontsize=8.5)
+            axes.bar_label(bars, [units.percent(value) for value in values], padding=3, color=_MUTED, fontsize=9)
         axes.set_yticks(rows, [_shortened(share.url) for share in shares])
         axes.set_xlim(0, 118)
         axes.set_xticks([0, 25, 50, 75, 100])
@@ -158,7 +159,7 @@ def endpoints(report: Report) -> str:
 
 def utilisation(report: Report) -> str:
     """Accelerator utilisation of each epoch, and what the workload asks for."""
-    epochs = [epoch for epoch in report.results.epochs if epoch.utilisation_percent is not None]
+    epochs = [epoch for epoch in report.results.epochs[:MOST_BARS] if epoch.utilisation_percent is not None]
     expected = report.results.expected_utilisation_percent
 
     def draw(axes: Any) -> None:
@@ -176,7 +177,7 @@ def utilisation(report: Report) -> str:
 
 def samples(report: Report) -> str:
     """Samples per second of each epoch."""
-    epochs = [epoch for epoch in report.results.epochs if epoch.samples_per_second is not None]
+    epochs = [epoch for epoch in report.results.epochs[:MOST_BARS] if epoch.samples_per_second is not None]
 
     def draw(axes: Any) -> None:
         values = {epoch.epoch: epoch.samples_per_second or 0.0 for epoch in epochs}
@@ -189,7 +190,7 @@ def samples(report: Report) -> str:
 
 def checkpoints(report: Report) -> str:
     """The rate of each checkpoint, in the order in which they were begun."""
-    found = report.operations.checkpoints
+    found = report.operations.checkpoints[:MOST_BARS]
     divisor, unit = units.scale(max(checkpoint.rate_bytes_per_second for checkpoint in found))
 
     def draw(axes: Any) -> None:
@@ -231,7 +232,7 @@ def _time_axis(axes: Any, report: Report) -> tuple[float, list[float]]:
 def _epochs(axes: Any, report: Report, unit: float) -> None:
     """Shades every other epoch, and names those that are wide enough."""
     _, right = axes.get_xlim()
-    for epoch in report.results.epochs:
+    for epoch in report.results.epochs[:MOST_BARS]:
         start, end = (report.since_began(moment) for moment in (epoch.start, epoch.end))
         if start is None or end is None:
             continue
@@ -247,7 +248,7 @@ def _epochs(axes: Any, report: Report, unit: float) -> None:
                 ha="center",
                 va="top",
                 color=_MUTED,
-                fontsize=8.5,
+                fontsize=9,
             )
 
 
@@ -274,7 +275,7 @@ def _bars(axes: Any, values: dict[int, float], places: int, colour: str, name: s
     if places <= 8:
         written = [units.number(value) for value in values.values()]
         beneath = {"facecolor": _CARD, "edgecolor": "none", "pad": 0.6}  # a line may cross the number
-        axes.bar_label(bars, written, padding=3, color=_MUTED, fontsize=8.5, bbox=beneath)
+        axes.bar_label(bars, written, padding=3, color=_MUTED, fontsize=9, bbox=beneath)
 
 
 def _whole_numbers(axes: Any, name: str) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ class Results:
         start: in seconds since 1970, or None.
         ranks, hosts: how many, or None.
         expected_utilisation_percent: what the workload asks for, or None.
+        mean_utilisation_percent, mean_samples_per_second: over the epochs, or None.
         metric: the averages in the summary, by DLIO's names, which carry the units.
         settings: by name, as text, secrets hidden.
         messages: warnings and errors in the log, with their level, the first `MOST_MESSAGES`.
@@ -79,6 +81,8 @@ class Results:
     ranks: int | None = None
     hosts: int | None = None
     expected_utilisation_percent: float | None = None
+    mean_utilisation_percent: float | None = None
+    mean_samples_per_second: float | None = None
     metric: dict[str, Any] = field(default_factory=dict)
     epochs: list[Epoch] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
@@ -211,6 +215,8 @@ class _Reader:
         results.hosts = _count(summary.get("num_hosts"))
         metric = summary.get("metric")
         results.metric = metric if isinstance(metric, dict) else {}
+        results.mean_utilisation_percent = _number(results.metric.get("train_au_mean_percentage"))
+        results.mean_samples_per_second = _number(results.metric.get("train_throughput_mean_samples_per_second"))
         for key, attribute in {
             "train_au_percentage": "utilisation_percent",
             "train_throughput_samples_per_second": "samples_per_second",
@@ -328,7 +334,10 @@ def _seconds(moment: object) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """The value if it is a number; DLIO writes NaN where it has divided by the samples that there were none of."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def _count(value: object) -> int | None:
