@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-BEGAN = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
+BEGAN = 1_704_096_000.0  # 2024-01-01 08:00:00 UTC
 
 
 def operation(
@@ -46,7 +46,7 @@ def write_operations(folder: Path, operations: Iterable[dict[str, Any]], process
 def moment(seconds: float, hours_from_utc: int = 0) -> str:
     """A time as DLIO writes it on a machine of that time zone; `seconds` counts from `BEGAN`."""
     assert 0 <= seconds < 60
-    return f"2027-01-15T{8 + hours_from_utc:02}:00:{seconds:09.6f}"
+    return f"2024-01-01T{8 + hours_from_utc:02}:00:{seconds:09.6f}"
 
 
 def write_json(folder: Path, name: str, value: object) -> None:

@@ -19,7 +19,7 @@ from s3dlio.operations import run as run_operation
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
 from tests.cli.command import run
-from tests.integrations.dlio.report.runs import operation, write_dlio, write_json, write_log, write_operations
+from tests.integrations.dlio.report.runs import BEGAN, operation, write_dlio, write_json, write_log, write_operations
 from tests.integrations.dlio.runs import FILES, run_dlio
 from tests.servers.base import S3Server
 
@@ -98,6 +98,14 @@ def test_a_run_that_was_killed_has_a_report_that_says_so(tmp_path: Path) -> None
     assert "1 lines" not in notes
     assert "1 line of" in notes
     assert all(note.split("'")[0][:40] in page.read_text() for note in numbers["notes"])
+
+
+def test_a_summary_of_an_earlier_run_is_told_of(tmp_path: Path) -> None:
+    write_dlio(tmp_path, main=False)
+    os.utime(tmp_path / "summary.json", (BEGAN - 1, BEGAN - 1))
+    write_operations(tmp_path / "s3dlio-metrics", [operation("read", 0, 1, 100)])
+    (note,) = _numbers(write_report(tmp_path)[0])["notes"]
+    assert note.startswith("summary.json is older than the recorded operations")
 
 
 def test_without_recorded_operations_there_is_what_dlio_says(tmp_path: Path) -> None:

@@ -29,16 +29,18 @@ def test_the_epochs_are_those_of_the_summary(tmp_path: Path, main: bool) -> None
 def test_without_a_summary_the_epochs_are_those_of_all_ranks(tmp_path: Path) -> None:
     write_dlio(tmp_path, main=True)
     (tmp_path / "summary.json").unlink()
-    first, second = read_results(tmp_path).epochs
+    results = read_results(tmp_path)
+    first, second = results.epochs
     assert (first.utilisation_percent, second.utilisation_percent) == (89.5, 99.5)
     assert (first.samples_per_second, second.samples_per_second) == (20, 40)
+    assert any("from each rank's steps" in note for note in results.notes)
 
 
 @pytest.mark.parametrize("main", [False, True], ids=["2.0.0", "main"])
 def test_of_a_run_that_was_killed_the_log_tells(tmp_path: Path, main: bool) -> None:
     write_log(tmp_path, main=main, epochs=1)
     with (tmp_path / "dlio.log").open("a") as file:
-        file.write("[INFO] 2027-01-15T08:00:12.100000 Starting epoch 2: 2 steps expected\n[INFO] 2027-01-")
+        file.write("[INFO] 2024-01-01T08:00:12.100000 Starting epoch 2: 2 steps expected\n[INFO] 2027-01-")
     results = read_results(tmp_path)
     first, second = results.epochs
     assert (first.start, first.end) == (BEGAN + 2, BEGAN + 12)

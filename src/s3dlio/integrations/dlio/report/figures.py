@@ -123,6 +123,11 @@ def _notes(results: Results, operations: Operations, metrics: Path | None) -> li
         )
     elif operations.began is None:
         notes.append(f"No operation could be read from {metrics}.")
+    if operations.began is not None and _older(results.folder / "summary.json", operations.began):
+        notes.append(
+            "summary.json is older than the recorded operations: DLIO's figures are those of an earlier run in the "
+            "same folder."
+        )
     if operations.unreadable_lines:
         lines = "1 line" if operations.unreadable_lines == 1 else f"{operations.unreadable_lines} lines"
         notes.append(
@@ -133,6 +138,14 @@ def _notes(results: Results, operations: Operations, metrics: Path | None) -> li
     if operations.began is not None and (reads is None or not reads.operations):
         notes.append("No sample was read.")
     return notes
+
+
+def _older(path: Path, moment: float) -> bool:
+    """Whether a file is there that was last written before a time in seconds since 1970."""
+    try:
+        return path.stat().st_mtime < moment
+    except OSError:
+        return False
 
 
 def _listed(items: list[Any]) -> list[dict[str, Any]]:

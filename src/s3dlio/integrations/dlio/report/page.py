@@ -251,7 +251,7 @@ def _checkpoints(report: Report) -> str:
         ]
         for place, checkpoint in enumerate(report.operations.checkpoints[: plots.MOST_BARS], 1)
     ]
-    header = ["", "checkpoint", "kind", "files", "bytes", "time", "rate"]
+    header = ["number", "checkpoint", "kind", "files", "bytes", "time", "rate"]
     return _table("Checkpoints", header, rows, numbers=4)
 
 

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -56,6 +56,7 @@ _STYLE = {
     "legend.frameon": False,
     "svg.fonttype": "none",
     "text.color": _INK,
+    "text.parse_math": False,  # a "$" in a name is one
     "xtick.color": _LINES,
     "xtick.labelcolor": _MUTED,
     "ytick.color": _LINES,
@@ -84,7 +85,7 @@ def throughput(report: Report) -> str:
             colour = _colour(report, kind)
             axes.stairs(values, edges, fill=True, color=colour, alpha=0.18)
             axes.stairs(values, edges, color=colour, linewidth=1.4, label=label(kind))
-        axes.set_ylim(0)
+        axes.set_ylim(0, max(largest / divisor, 1e-9) * 1.18)  # room for the names of the epochs
         axes.set_ylabel(f"{unit}/s")
         _epochs(axes, report, time)
         _legend(axes, 3)
@@ -105,7 +106,7 @@ def latency(report: Report) -> str:
             high = _known(middles, series.p99_seconds[kind])
             axes.plot(*high, **style, ms=2.4, lw=0.8, ls=(0, (3, 2)), alpha=0.75, label=f"{label(kind)}, p99")
         values = [*series.p50_seconds.values(), *series.p99_seconds.values()]
-        _log_axis(axes, "y", [value for line in values for value in line if value is not None])
+        _log_axis(axes, "y", [value for line in values for value in line])
         _epochs(axes, report, time)
         _legend(axes)
 
@@ -230,7 +231,7 @@ def _time_axis(axes: Any, report: Report) -> tuple[float, list[float]]:
 
 
 def _epochs(axes: Any, report: Report, unit: float) -> None:
-    """Shades every other epoch, and names those that are wide enough."""
+    """Shades the epochs, darker and lighter in turn, and names those that are wide enough."""
     _, right = axes.get_xlim()
     for epoch in report.results.epochs[:MOST_BARS]:
         start, end = (report.since_began(moment) for moment in (epoch.start, epoch.end))
@@ -261,7 +262,8 @@ def _log_axis(axes: Any, name: str, values: Iterable[float | None]) -> None:
     low = math.floor(math.log10(min(positive)))
     high = max(low + 1, math.ceil(math.log10(max(positive))))
     getattr(axes, f"set_{name}scale")("log")
-    getattr(axes, f"set_{name}lim")(10.0**low * 0.9, 10.0**high * 1.1)
+    room = 2.5 if name == "y" else 1.1  # above, for the names of the epochs
+    getattr(axes, f"set_{name}lim")(10.0**low * 0.9, 10.0**high * room)
     axis.set_major_locator(LogLocator(numticks=8))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: units.round_duration(value)))
@@ -309,21 +311,19 @@ def _shortened(url: str) -> str:
 
 # From a figure to SVG that a page can hold...
 
-_numbers = count(1)
-
 
 def _svg(title: str, draw: Callable[[Any], None], height: float = _HEIGHT) -> str:
     """Draw on one pair of axes.
 
     Args:
-        title: what the picture shows, for those who cannot see it.
+        title: what the picture shows, for those who cannot see it; no other plot of the page has the same.
         draw: gets the axes.
         height: inches.
 
     Returns:
         An <svg> element, as wide as what it stands in.
     """
-    prefix = f"plot{next(_numbers)}-"
+    prefix = re.sub(r"\W+", "-", f"{title} ").lower()
     written = io.StringIO()
     with mpl.rc_context({**_STYLE, "svg.hashsalt": prefix}):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")

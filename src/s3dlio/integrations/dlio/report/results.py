@@ -118,6 +118,7 @@ class _Reader:
     def __init__(self, folder: Path) -> None:
         self._results = Results(folder)
         self._epochs: dict[int, Epoch] = {}
+        self._ranks_known = False
 
     def read(self) -> Results:
         results = self._results
@@ -192,6 +193,7 @@ class _Reader:
             for key, epoch in self._document(name).items():
                 if key.isdecimal() and (rank := _rank_epoch(epoch)) is not None:
                     ranks.setdefault(int(key), []).append(rank)
+        self._ranks_known = bool(ranks)
         for number, parts in ranks.items():
             epoch = self._epoch(number)
             epoch.steps = sum(part.steps for part in parts)
@@ -205,9 +207,10 @@ class _Reader:
         summary = self._document("summary.json")
         if not summary:
             if results.files and "summary.json" not in results.files:
+                source = "each rank's steps" if self._ranks_known else "what rank 0 said in dlio.log"
                 self._note(
-                    "There is no summary.json: the run was ended before DLIO wrote its results. What is known of the "
-                    "epochs is what rank 0 said in dlio.log."
+                    "There is no summary.json: the run was ended before DLIO wrote it. The figures of the epochs are "
+                    f"from {source}."
                 )
             return
         results.start = _seconds(summary.get("start")) or results.start
