@@ -44,7 +44,7 @@ $(VENV)/.dlio: $(VENV)/.package
 	@tools/setup.sh dlio
 	@touch $@
 
-servers: $(VENV)/.made ## install the real servers of the tests into .servers
+servers: $(VENV)/.made ## install the real servers of the tests, and a browser, into .servers
 	@$(PYTHON_BIN) -m tests.servers install
 
 # The environment and the servers come from different places: fetched side by side they take half the time.
@@ -67,7 +67,7 @@ format: venv ## repair what ruff can
 	$(PYTHON_BIN) -m ruff check --fix
 	$(PYTHON_BIN) -m ruff format
 
-demo: dlio ## set up, then generate, train and checkpoint a small workload with DLIO, on files and on S3
+demo: dlio ## set up, then generate, train and checkpoint a small workload with DLIO, on files and on S3; reports
 	@$(PYTHON_BIN) -m tests.servers install seaweedfs
 	@$(PYTHON_BIN) -m tools.demo
 

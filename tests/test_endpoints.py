@@ -113,8 +113,8 @@ def test_a_request_that_failed_goes_to_another() -> None:
 def test_with_none_healthy_the_one_whose_while_ends_first_is_asked(clock: Clock) -> None:
     endpoints = _three()
     for endpoint in (endpoints.all[1], endpoints.all[0], endpoints.all[2]):
-        endpoint.failed()
         clock.now += 0.13  # more than what chance takes from a pause
+        endpoint.failed()
     assert not endpoints.others_healthy(endpoints.all[0])
     assert endpoints.choose() is endpoints.all[1]
 
@@ -285,6 +285,18 @@ def test_one_that_fails_gets_few_requests_and_no_call_fails(proxies: list[FaultP
         got = s3dlio.get_many(_uris(100), max_in_flight=4)
         assert all(data.tobytes() == _content(uri) for uri, data in got)
     assert _shares(proxies, before)[2] < 20
+
+
+def test_what_is_exchanged_with_each_is_counted(proxies: list[FaultProxy]) -> None:
+    s3dlio.put_many((uri, _content(uri)) for uri in _uris(30))
+    written = sum(len(_content(uri)) for uri in _uris(30))
+    totals = [endpoints_module.traffic[proxy.url] for proxy in proxies]
+    assert [total.requests for total in totals] == _shares(proxies)
+    assert sum(total.bytes for total in totals) == written
+    proxies[0].choose = lambda _: Fault("reset at once")
+    read = sum(len(data) for _, data in s3dlio.get_many(_uris(30)))
+    assert sum(total.requests for total in totals) > 60
+    assert sum(total.bytes for total in totals) == written + read
 
 
 def test_one_that_takes_no_connection_costs_a_single_wait(proxies: list[FaultProxy]) -> None:

@@ -7,6 +7,8 @@ all is worse than asking.
 
 Processes of one job start at different endpoints, by their MPI rank and worker number, so that the first requests of
 hundreds of ranks do not all hit the same one.
+
+What is exchanged with each is added up in `traffic`, by URL, for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -26,6 +28,25 @@ _LONGEST_PAUSE = 30.0
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "RANK")
 
 
+class Traffic:
+    """What this process has exchanged with an endpoint. A forked child goes on from its parent's numbers.
+
+    Attributes:
+        requests: tries, answered or not.
+        bytes: of bodies, in both directions; of a body that was cut off, those that came.
+    """
+
+    __slots__ = ("bytes", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes = 0
+
+
+# By the URL of the endpoint.
+traffic: dict[str, Traffic] = {}
+
+
 class Endpoint:
     """One endpoint and how it fares.
 
@@ -33,14 +54,16 @@ class Endpoint:
         address: where it is.
         path: path before the container's, without a final "/".
         in_flight: requests that are with it now.
+        traffic: what this process has exchanged with it.
     """
 
-    __slots__ = ("_failures", "_rested_at", "address", "in_flight", "path")
+    __slots__ = ("_failures", "_rested_at", "address", "in_flight", "path", "traffic")
 
     def __init__(self, address: Address, path: str = "") -> None:
         self.address = address
         self.path = path
         self.in_flight = 0
+        self.traffic = traffic.setdefault(address.url, Traffic())
         self._failures = 0
         self._rested_at = 0.0
 

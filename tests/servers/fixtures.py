@@ -69,7 +69,13 @@ def nginx(request: pytest.FixtureRequest) -> Iterator[StaticServer]:
     yield from _served(request, "nginx", _nginx.start)
 
 
-def _served(request: pytest.FixtureRequest, name: str, start: Callable[[Processes], _Address]) -> Iterator[_Address]:
+@pytest.fixture(scope="session")
+def chromium() -> None:
+    """Asks for an installed Chromium, which `tests.servers.chromium` opens pages with."""
+    _require("chromium")
+
+
+def _require(name: str) -> None:
     missing = ""
     try:
         locate(name)
@@ -79,6 +85,10 @@ def _served(request: pytest.FixtureRequest, name: str, start: Callable[[Processe
         pytest.fail(f"{missing} (S3DLIO_REQUIRE_SERVERS is set)", pytrace=False)
     if missing:
         pytest.skip(missing)
+
+
+def _served(request: pytest.FixtureRequest, name: str, start: Callable[[Processes], _Address]) -> Iterator[_Address]:
+    _require(name)
     session = request.session
     folder: list[Path] = []
 

@@ -1,4 +1,4 @@
-"""Installs the real servers into `.servers/`, each in a folder of its own, without touching the system.
+"""Installs the real servers, and a browser, into `.servers/`, each in a folder of its own, without touching the system.
 
 A server is installed into a scratch folder that is renamed when it is complete, so that the existence of
 the folder is the stamp: a second run does nothing, and an interrupted one leaves nothing half-made. They come
@@ -64,7 +64,7 @@ def locate(name: str) -> Path:
     Raises:
         ServerMissing: it is not there, with the reason why if an attempt was made.
     """
-    server = SERVERS[name]
+    server = INSTALLABLE[name]
     if server.folder.is_dir():
         return server.folder
     why = server.note.read_text().strip() if server.note.is_file() else "`make servers` has not been run"
@@ -77,7 +77,7 @@ def install(names: list[str]) -> dict[str, str]:
     Returns:
         The reason for each one that could not be installed; empty if all are there.
     """
-    missing = [SERVERS[name] for name in names if not SERVERS[name].folder.is_dir()]
+    missing = [INSTALLABLE[name] for name in names if not INSTALLABLE[name].folder.is_dir()]
     if not missing:
         return {}
     ROOT.mkdir(exist_ok=True)
@@ -160,7 +160,7 @@ def _pip(folder: Path, requirement: str) -> None:
 
 def _debian(folder: Path, packages: list[str]) -> None:
     """Unpacks Debian packages, and what they need beyond what the system has, into a folder."""
-    cure = "this server comes as Debian packages: on a Debian check the network and the apt sources"
+    cure = "it comes as Debian packages: on a Debian check the network and the apt sources"
     private = [
         *("-o", f"Dir::State::Lists={folder}/.lists"),
         *("-o", f"Dir::Cache={folder}/.cache"),
@@ -228,6 +228,14 @@ def _nginx(folder: Path) -> None:
     _debian(folder, ["nginx-light", "nginx"])
 
 
+def _chromium(folder: Path) -> None:
+    """The browser without its window, and a font."""
+    _debian(folder, ["chromium-headless-shell", "fonts-dejavu-core"])
+    for unused in ("usr/lib/chromium/libVkLayer_khronos_validation.so", "usr/share/doc", "usr/share/icons"):
+        path = folder / unused
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 SERVERS = {
     server.name: server
     for server in (
@@ -238,3 +246,5 @@ SERVERS = {
         Server("nginx", "debian", _nginx),
     )
 }
+
+INSTALLABLE = {**SERVERS, "chromium": Server("chromium", "debian", _chromium)}

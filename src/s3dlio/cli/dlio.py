@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -83,6 +84,23 @@ def _show(report: Report) -> None:
             if finding.advice:
                 console.print(Text(f"{'':8}→ " + output.printable(finding.advice), style="dim"))
     output.write(output.encoded(shown.get()))
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="DLIO's output folder (hydra.run.dir).")],
+    metrics: Annotated[
+        Path | None,
+        typer.Option(help="The folder of recorded operations, if S3DLIO_METRICS_DIR named another one than DLIO's."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="The page to write; RESULTS/report.html if not given.")] = None,
+    json: Annotated[Path | None, typer.Option(help="The numbers to write; beside the page if not given.")] = None,
+) -> None:
+    """Write an HTML page with plots about a run, and the same numbers as JSON; print the paths of both."""
+    from s3dlio.integrations.dlio.report import write_report
+
+    for path in write_report(results, metrics=metrics, html=html, json_file=json):
+        output.line(str(path))
 
 
 @app.callback()

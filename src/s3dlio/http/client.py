@@ -141,8 +141,12 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
             failure = error
         finally:
             endpoint.in_flight -= 1
+            endpoint.traffic.requests += 1
             begun = None
         if response is not None:
+            endpoint.traffic.bytes += len(response.body)
+            if request.body:
+                endpoint.traffic.bytes += sum(map(len, request.body))
             if not service.is_transient(response):
                 endpoint.worked()
                 if redirections < _MOST_REDIRECTIONS and service.redirected(request, response):
@@ -152,6 +156,7 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
             if response.head.status == 503:
                 endpoint.failed()
         elif failure is not None:
+            endpoint.traffic.bytes += failure.received
             endpoint.failed()
             if failure.head is not None and failure.received and request.resume is not None:
                 rest = request.resume(failure.head, failure.received)

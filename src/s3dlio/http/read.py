@@ -235,7 +235,10 @@ class Read:
         assert connection is not None
         self._connection = None
         engine.exchanges.discard(self)
-        self._endpoint.in_flight -= 1
+        endpoint = self._endpoint
+        endpoint.in_flight -= 1
+        endpoint.traffic.requests += 1
+        endpoint.traffic.bytes += len(self._target)
         if self._keep_alive:
             engine.release_connection(connection)
         else:
@@ -244,7 +247,7 @@ class Read:
             failure = self._checks.mismatch(self._request.uri, expected)
             self._end(self._otherwise(self._item, self._begun(failure)))
             return
-        self._endpoint.worked()
+        endpoint.worked()
         self._deliver(self._item, self._target)
         self._end(None)
 

@@ -7,11 +7,18 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import s3dlio
+from s3dlio.http.connection import pool
 from s3dlio.integrations.dlio import counters
+from s3dlio.operations import run
+from s3dlio.stores.s3 import S3Store
+from s3dlio.uri import parse
+from tests.servers.base import S3Server
 
 
 @pytest.fixture
@@ -121,6 +128,59 @@ def test_a_line_that_is_being_written_is_left_out(folder: Path) -> None:
     with file.open("ab") as stream:
         stream.write(b'{"kind": "re')
     assert counters.summarise(folder)["read"].operations == 1
+
+
+@pytest.fixture
+def bucket(folder: Path, seaweedfs: S3Server) -> Iterator[str]:
+    os.environ.update(seaweedfs.environment())
+    run(S3Store().make_bucket(parse("s3://counters")))
+    # What was exchanged before the test is accounted for elsewhere.
+    os.environ[counters.FOLDER_VARIABLE] = f"{folder}-before"
+    record("list", 0)
+    os.environ[counters.FOLDER_VARIABLE] = str(folder)
+    yield "s3://counters"
+    pool.clear()
+
+
+def _endpoints(folder: Path) -> dict[str, tuple[int, int]]:
+    """Requests and bytes by endpoint, over all lines."""
+    sums: dict[str, tuple[int, int]] = {}
+    for file in folder.iterdir():
+        for line in file.read_text().splitlines():
+            for url, share in json.loads(line).get("endpoints", {}).items():
+                requests, size = sums.get(url, (0, 0))
+                sums[url] = requests + share["requests"], size + share["bytes"]
+    return sums
+
+
+def _get(uri: str) -> None:
+    with counters.Operation("get", uri) as operation:
+        operation.bytes = len(s3dlio.get(uri))
+
+
+def test_lines_tell_what_went_to_each_endpoint(folder: Path, bucket: str, seaweedfs: S3Server) -> None:
+    uris = [f"{bucket}/{number}" for number in range(40)]
+    with counters.Operation("put", uris[0]):
+        s3dlio.put_many((uri, b"x" * 100) for uri in uris)
+    threads = [threading.Thread(target=lambda uri=uri: _get(uri)) for uri in uris]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    record("list", 0)
+    assert _endpoints(folder) == {seaweedfs.url: (80, 8000)}
+
+
+def test_a_forked_child_accounts_for_its_own_requests_only(folder: Path, bucket: str, seaweedfs: S3Server) -> None:
+    uri = f"{bucket}/forked"
+    s3dlio.put_bytes(uri, b"x" * 100)  # no line tells of it before the fork
+    child = multiprocessing.get_context("fork").Process(target=_get, args=(uri,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert _endpoints(folder) == {seaweedfs.url: (1, 100)}
+    _get(uri)
+    assert _endpoints(folder) == {seaweedfs.url: (3, 300)}
 
 
 def test_busy_time_counts_overlapping_operations_once() -> None:

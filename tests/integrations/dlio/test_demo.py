@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,10 @@ def test_the_table_shows_what_went_through(tmp_path: Path) -> None:
     assert any(row.startswith(f"checkpoint write {demo.EPOCHS} ") for row in rows)
     assert any(row.startswith("accelerator utilisation ") and row.endswith(" %") for row in rows)
     assert f"results: {root / 'file'}" in rows
+    assert f"report: {root / 'file' / 'report.html'}" in rows
+    numbers = json.loads((root / "file" / "report.json").read_text())
+    assert numbers["notes"] == []
+    assert numbers["operations"][0]["bytes"] > demo.FILES * demo.EPOCHS * demo.FILE_BYTES
     assert len(list((root / "storage").rglob("*.npz"))) == demo.FILES
 
 

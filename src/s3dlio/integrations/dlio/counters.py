@@ -4,6 +4,10 @@ Strategy: DLIO's work is spread over MPI ranks and DataLoader workers, forked or
 rather than ended. Counters in memory would die with them, so every operation is appended to a file of its
 own process, `<folder>/<host>-<pid>.jsonl`, by a single write to a descriptor opened with O_APPEND. The
 folder is the value of S3DLIO_METRICS_DIR, which children inherit; without it nothing is recorded.
+
+A line also tells what the process has exchanged with each endpoint since its line before. Operations of several
+threads overlap, so that this is not the one operation's own; but each request is in exactly one line, and the sum over
+all lines is exact.
 """
 
 from __future__ import annotations
@@ -11,15 +15,24 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from s3dlio.endpoints import traffic
+
 FOLDER_VARIABLE = "S3DLIO_METRICS_DIR"
+FOLDER_NAME = "s3dlio-metrics"  # in DLIO's output folder, where the variable is not set
 
 # The open file by process and folder: a forked child opens its own.
 _descriptors: dict[tuple[int, str], int] = {}
+
+# The requests and bytes by endpoint that lines of this process, or its parent before the fork, account for.
+_accounted: dict[str, tuple[int, int]] = {}
+_accounting = threading.Lock()
 
 
 class Operation:
@@ -49,7 +62,7 @@ class Operation:
         descriptor = _descriptor()
         if descriptor is None:
             return
-        record = {
+        record: dict[str, object] = {
             "kind": self.kind,
             "uri": self.uri,
             "scheme": self.uri.partition("://")[0],
@@ -59,6 +72,9 @@ class Operation:
             "ok": error is None,
             "error": None if error is None else f"{type(error).__name__}: {error}",
         }
+        exchanged = _exchanged()
+        if exchanged:
+            record["endpoints"] = exchanged
         os.write(descriptor, json.dumps(record).encode() + b"\n")
 
 
@@ -76,6 +92,29 @@ def _descriptor() -> int | None:
         if descriptor != opened:  # another thread was first
             os.close(opened)
     return descriptor
+
+
+def _exchanged() -> dict[str, dict[str, int]]:
+    """The requests and bytes by endpoint that no line accounts for yet, and that the caller's line will."""
+    found = {}
+    with _accounting:
+        for url, total in list(traffic.items()):
+            requests, size = total.requests, total.bytes
+            before = _accounted.get(url, (0, 0))
+            if (requests, size) != before:
+                found[url] = {"requests": requests - before[0], "bytes": size - before[1]}
+                _accounted[url] = requests, size
+    return found
+
+
+def _account_after_fork() -> None:
+    """What was exchanged before the fork is the parent's to write down."""
+    global _accounting
+    _accounting = threading.Lock()  # another thread of the parent may have held it
+    _accounted.update({url: (total.requests, total.bytes) for url, total in traffic.items()})
+
+
+os.register_at_fork(after_in_child=_account_after_fork)
 
 
 def clear(folder: str | os.PathLike[str]) -> None:
@@ -105,11 +144,7 @@ class Totals:
 
     @property
     def busy(self) -> float:
-        total, reached = 0.0, float("-inf")
-        for start, end in sorted(self._spans):
-            total += max(0.0, end - max(start, reached))
-            reached = max(reached, end)
-        return total
+        return covered(self._spans)
 
     def add(self, record: dict[str, object]) -> None:
         if not record["ok"]:
@@ -123,6 +158,15 @@ class Totals:
         self.bytes += size
         self.seconds += seconds
         self._spans.append((start, start + seconds))
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Seconds that lie in at least one of these spans of time, each given by its begin and its end."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
 
 
 def summarise(folder: str | os.PathLike[str]) -> dict[str, Totals]:

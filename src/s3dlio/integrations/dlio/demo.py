@@ -1,4 +1,4 @@
-"""`make demo`: a small unet3d workload of DLIO through s3dlio, from empty folder to a table of results.
+"""`make demo`: a small unet3d workload of DLIO through s3dlio, from empty folder to a table and a report of results.
 
 Strategy: each target (a storage root and what the environment must hold for it) is one run of
 `python -m s3dlio.integrations.dlio` in a process of its own: generate, two epochs of training, a checkpoint after
@@ -24,7 +24,9 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from s3dlio.errors import ConfigurationError
 from s3dlio.integrations.dlio import counters
+from s3dlio.integrations.dlio.report import HTML_NAME, write_report
 
 FILES = 48
 FILE_BYTES = 8 << 20
@@ -139,6 +141,12 @@ def run(target: Target, folder: Path, console: Console) -> Outcome | None:
     )
     console.print(_table(target, totals, outcome))
     console.print(f"results: {folder}", soft_wrap=True, markup=False, highlight=False)
+    try:
+        page, _ = write_report(output, metrics=metrics, html=folder / HTML_NAME)
+        said = f"report:  {page}"
+    except ConfigurationError as error:  # the extra is not installed
+        said = f"no report: {error}"
+    console.print(said, soft_wrap=True, markup=False, highlight=False)
     return outcome
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -89,6 +90,9 @@ def _report() -> None:
     for kind, total in totals.items():
         sys.stderr.write(f"s3dlio: {kind}: {total.operations} operations, {total.bytes} bytes\n")
     sys.stderr.write(f"s3dlio: every operation is listed in {folder}\n")
+    output = os.path.abspath(arguments.output_folder)
+    elsewhere = [] if folder == os.path.join(output, counters.FOLDER_NAME) else ["--metrics", folder]
+    sys.stderr.write(f"s3dlio: for a page with plots: {shlex.join(['s3dlio', 'dlio', 'report', output, *elsewhere])}\n")
     # DLIO 2.0.0 has no runs of checkpoints alone.
     trained = not (arguments.generate_only or getattr(arguments, "checkpoint_only", False))
     if trained and str(arguments.format) != "synthetic" and "read" not in totals:

@@ -287,7 +287,7 @@ def _start_counting(arguments: Any) -> None:
 
     folder = os.environ.get(counters.FOLDER_VARIABLE)
     if arguments.my_rank == 0 and not folder:
-        folder = os.path.join(os.path.abspath(arguments.output_folder), "s3dlio-metrics")
+        folder = os.path.join(os.path.abspath(arguments.output_folder), counters.FOLDER_NAME)
         counters.clear(folder)
     # Every rank comes through here once, whatever its environment. The output folder is named after the time by
     # default, which the ranks may see differently; and none may count before rank 0 has emptied the folder.
