@@ -12,6 +12,7 @@ the ordinary operation, which goes on from there: it knows tries, redirections, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from s3dlio.buffers import lease
@@ -141,7 +142,7 @@ class Read:
         except Exception:  # no credentials, for one: the ordinary way meets the same, and tells
             self._end(self._otherwise(self._item, None))
             return
-        self.began = self.touched = engine.now
+        self.began = self.touched = monotonic()  # an event loop may have been held up since the engine last looked
         connection = engine.take_connection(address, service.limits.keep_alive)
         if connection is not None:
             try:
