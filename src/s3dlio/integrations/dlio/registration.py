@@ -121,11 +121,7 @@ def _path_functions(original: types.ModuleType) -> types.ModuleType:
 def _configuration(original: Callable[..., None]) -> Callable[..., None]:
     def load_configuration(arguments: Any, configuration: Any) -> None:
         original(arguments, configuration)
-        folders = (arguments.storage_root, arguments.data_folder, arguments.checkpoint_folder)
-        if str(arguments.storage_type) == "local_fs" and any("://" in str(folder) for folder in folders):
-            arguments.storage_type = storage_type()
-        if _in_use():
-            _start_counting(arguments)
+        configured(arguments)
 
     return load_configuration
 
@@ -198,6 +194,19 @@ def register(points: tuple[Point, ...] = POINTS) -> None:
         replacement = point.wrap(getattr(holder, name))
         setattr(holder, name, staticmethod(replacement) if classes else replacement)
         _registered.add(point)
+
+
+def configured(arguments: Any) -> None:
+    """What has to be done on every rank once DLIO has read its configuration, and before it does anything else.
+
+    Args:
+        arguments: DLIO's ConfigArguments, changed in place.
+    """
+    folders = (arguments.storage_root, arguments.data_folder, arguments.checkpoint_folder)
+    if str(arguments.storage_type) == "local_fs" and any("://" in str(folder) for folder in folders):
+        arguments.storage_type = storage_type()
+    if _in_use():
+        _start_counting(arguments)
 
 
 def storage_type() -> Any:
