@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,20 @@ class Run:
         return sum(bool(re.fullmatch(r"(save_)?ckpt\d+", name)) for epoch in epochs for name in epoch)
 
 
-def run_dlio(folder: Path, settings: Mapping[str, object], ranks: int = 1, timeout: float = 100) -> Run:
+def overrides(settings: Mapping[str, object]) -> list[str]:
+    """Settings below `workload` as arguments of DLIO."""
+    return [f"++workload.{key}={value}" for key, value in settings.items()]
+
+
+def run_dlio(
+    folder: Path,
+    settings: Mapping[str, object],
+    ranks: int = 1,
+    timeout: float = 100,
+    command: Sequence[str | Path] = (sys.executable, "-m", "s3dlio.integrations.dlio"),
+    workload: str = "unet3d_h100",
+    environment: Mapping[str, str] | None = None,
+) -> Run:
     """Run DLIO on s3dlio with `SETTINGS` and these.
 
     Args:
@@ -93,18 +106,25 @@ def run_dlio(folder: Path, settings: Mapping[str, object], ranks: int = 1, timeo
         settings: keys below `workload`, with their values.
         ranks: MPI ranks.
         timeout: seconds after which the run is killed and the test fails.
+        command: what is started.
+        workload: the name of one of DLIO's workloads.
+        environment: variables in addition to those of this process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / "dlio"
     merged = {**SETTINGS, **settings}
-    command = [sys.executable, "-m", "s3dlio.integrations.dlio", "workload=unet3d_h100", f"hydra.run.dir={output}"]
-    command += [f"++workload.{key}={value}" for key, value in merged.items()]
+    command = [*command, f"workload={workload}", f"hydra.run.dir={output}", *overrides(merged)]
     if ranks > 1:
         mpirun = Path(sys.executable).with_name("mpirun")
         options = ["--allow-run-as-root", "--oversubscribe", "--mca", "btl", "self,sm"]
-        command = [str(mpirun), "-n", str(ranks), *options, *command]
+        command = [mpirun, "-n", str(ranks), *options, *command]
     process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         log, _ = process.communicate(timeout=timeout)
