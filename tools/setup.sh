@@ -124,6 +124,9 @@ install_dlio() {
     pip "what DLIO needs" install --editable ".[dlio]"
     # Its own requirements cannot be met (a placeholder of nvidia-dali), hence --no-deps.
     pip "DLIO" install --no-deps "$DLIO"
+    # The tests apply a patch to it.
+    command -v patch >/dev/null || apt patch \
+        || say "the program patch could not be installed: tests that need it will be skipped"
     "$VENV/bin/python" -c 'import torch, h5py, mpi4py.MPI, dftracer.logger' >>"$LOG" 2>&1 \
         || { tail -n 15 "$LOG" >&2; fail "DLIO is installed, but what it imports does not load; see the lines above." "The whole output is in $LOG."; }
 }

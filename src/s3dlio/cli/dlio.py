@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +12,7 @@ import typer
 
 from s3dlio.cli import output
 from s3dlio.cli.arguments import WrongArgument, checked_uri
+from s3dlio.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from s3dlio.integrations.dlio.doctor import Report
@@ -101,6 +105,55 @@ def report(
 
     for path in write_report(results, metrics=metrics, html=html, json_file=json):
         output.line(str(path))
+
+
+_Folder = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[PATH]",
+        help="A checkout of DLIO, or its folder dlio_benchmark; the DLIO that is installed if none is given.",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def install(
+    path: _Folder = None,
+    drop_in: Annotated[
+        bool,
+        typer.Option("--drop-in", help="Let the storage type s3 with PyTorch use s3dlio, instead of adding a type."),
+    ] = False,
+) -> None:
+    """Put s3dlio into DLIO, so that dlio_benchmark itself knows the storage type s3dlio."""
+    from s3dlio.integrations.dlio import install_dropin_replacement, install_s3dlio_storage
+
+    with _differences_shown():
+        if drop_in:
+            install_dropin_replacement(path)
+        else:
+            install_s3dlio_storage(path, patch=True)
+
+
+@app.command()
+def uninstall(path: _Folder = None) -> None:
+    """Take s3dlio out of DLIO again: every file is as it was."""
+    from s3dlio.integrations.dlio import uninstall as uninstall_from
+
+    with _differences_shown():
+        uninstall_from(path)
+
+
+@contextmanager
+def _differences_shown() -> Iterator[None]:
+    """Write the difference on lines of their own, before the one line that an error has."""
+    from s3dlio.integrations.dlio.edits import EditedError
+
+    try:
+        yield
+    except EditedError as error:
+        sys.stderr.write("".join(f"{output.printable(line)}\n" for line in error.difference.splitlines()))
+        raise ConfigurationError(error.summary) from None
 
 
 @app.callback()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 
 import pytest
@@ -28,3 +29,15 @@ def dlio() -> None:
         if REQUIRED:
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture
+def patch_program() -> str:
+    """The program patch."""
+    program = shutil.which("patch")
+    if program is None:
+        reason = "the program patch is not installed: run `make dlio` as root, or apt-get install patch"
+        if REQUIRED:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return program

@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,12 +85,20 @@ class Run:
         return sum(bool(re.fullmatch(r"(save_)?ckpt\d+", name)) for epoch in epochs for name in epoch)
 
 
+def overrides(settings: Mapping[str, object]) -> list[str]:
+    """Settings below `workload` as arguments of DLIO."""
+    return [f"++workload.{key}={value}" for key, value in settings.items()]
+
+
 def run_dlio(
     folder: Path,
     settings: Mapping[str, object],
     ranks: int = 1,
     timeout: float = 100,
     without: Mapping[int, str] | None = None,
+    command: Sequence[str | Path] = (sys.executable, "-m", "s3dlio.integrations.dlio"),
+    workload: str = "unet3d_h100",
+    environment: Mapping[str, str] | None = None,
 ) -> Run:
     """Run DLIO on s3dlio with `SETTINGS` and these.
 
@@ -100,23 +108,30 @@ def run_dlio(
         ranks: MPI ranks.
         timeout: seconds after which the run is killed and the test fails.
         without: for ranks that do not get a variable of the environment, its name.
+        command: what is started.
+        workload: the name of one of DLIO's workloads.
+        environment: variables in addition to those of this process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / "dlio"
     merged = {**SETTINGS, **settings}
-    program = [sys.executable, "-m", "s3dlio.integrations.dlio", "workload=unet3d_h100", f"hydra.run.dir={output}"]
-    program += [f"++workload.{key}={value}" for key, value in merged.items()]
-    command = program
+    program = [*map(str, command), f"workload={workload}", f"hydra.run.dir={output}", *overrides(merged)]
+    started = program
     if ranks > 1:
         mpirun = Path(sys.executable).with_name("mpirun")
         options = ["--allow-run-as-root", "--oversubscribe", "--mca", "btl", "self,sm"]
-        command = [str(mpirun), *options, "-n", str(ranks), *program]
+        started = [str(mpirun), *options, "-n", str(ranks), *program]
         if without:
-            command = [str(mpirun), *options]
+            started = [str(mpirun), *options]
             for rank in range(ranks):
-                command += [*([":"] if rank else []), "-n", "1", *_lacking(without.get(rank)), *program]
+                started += [*([":"] if rank else []), "-n", "1", *_lacking(without.get(rank)), *program]
     process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        started,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         log, _ = process.communicate(timeout=timeout)

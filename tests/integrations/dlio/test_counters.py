@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Iterator
@@ -72,6 +74,20 @@ def test_a_failed_operation_is_an_error_and_moves_no_bytes(folder: Path) -> None
     assert (totals.operations, totals.errors, totals.bytes) == (0, 1, 0)
     (file,) = folder.iterdir()
     assert json.loads(file.read_text())["error"] == "KeyError: 'gone'"
+
+
+def test_an_error_of_ours_says_where_it_comes_from(folder: Path) -> None:
+    def fail_inside_another() -> None:
+        with counters.Operation("read", "file:///x"), counters.Operation("stat", "file:///x"):
+            raise s3dlio.ObjectNotFoundError("file:///x: no such object", uri="file:///x")
+
+    with pytest.raises(s3dlio.ObjectNotFoundError) as raised:
+        fail_inside_another()
+    for error in (raised.value, pickle.loads(pickle.dumps(raised.value))):
+        assert str(error) == "[s3dlio] file:///x: no such object"
+        assert (error.uri, error.errno) == ("file:///x", errno.ENOENT)
+    recorded = [json.loads(line)["error"] for file in folder.iterdir() for line in file.read_text().splitlines()]
+    assert recorded[0] == "ObjectNotFoundError: file:///x: no such object"
 
 
 def test_nothing_is_recorded_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, format: str, c
     s3dlio.put_bytes(uri, whole[:cut])
     reader = DlioReader()
     read_objects(reader, format)
-    with pytest.raises(s3dlio.S3dlioError, match=f"{uri}: is not a readable {format} file"):
+    with pytest.raises(s3dlio.S3dlioError, match=rf"^\[s3dlio\] {uri}: is not a readable {format} file"):
         reader.open(uri)
 
 

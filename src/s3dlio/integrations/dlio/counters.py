@@ -23,7 +23,10 @@ from pathlib import Path
 from types import TracebackType
 
 from s3dlio.endpoints import traffic
+from s3dlio.errors import S3dlioError
 
+# How every error message of ours begins in DLIO's output.
+ORIGIN = "[s3dlio] "
 FOLDER_VARIABLE = "S3DLIO_METRICS_DIR"
 FOLDER_NAME = "s3dlio-metrics"  # in DLIO's output folder, where the variable is not set
 
@@ -43,7 +46,8 @@ class Operation:
             (`put`, `get`, `list`, `stat`, `exists`, `mkdir`, `delete`).
         uri: what it did it to.
 
-    The block sets `bytes` to the size of the body that moved.
+    The block sets `bytes` to the size of the body that moved. An error of s3dlio leaves it with `[s3dlio]` before its
+    message, for DLIO's log.
     """
 
     def __init__(self, kind: str, uri: str) -> None:
@@ -59,6 +63,12 @@ class Operation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._record(error)
+        if isinstance(error, S3dlioError) and not str(error).startswith(ORIGIN):
+            # DLIO shows what was raised, in a worker without the module that raised it.
+            error.args = (ORIGIN + str(error), *error.args[1:])
+
+    def _record(self, error: BaseException | None) -> None:
         descriptor = _descriptor()
         if descriptor is None:
             return

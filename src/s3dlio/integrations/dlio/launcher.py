@@ -8,18 +8,23 @@ for ever.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import shlex
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from s3dlio.integrations.dlio import counters
 
-_ABSENT_MODULES = Path(__file__).parent / "absent"
+ABSENT_MODULES = Path(__file__).parent / "absent"
 
-_NOT_INSTALLED = """\
+# Whether DLIO was started by `run`.
+_running = False
+
+NOT_INSTALLED = """\
 DLIO is not installed in this Python environment. Its own requirements cannot be met as they stand, so:
   pip install torch                       # the CPU build will do
   pip install 's3dlio[dlio]'
@@ -37,11 +42,13 @@ def run(arguments: list[str]) -> int:
         The exit status: 0, or what DLIO ended with; 2 if DLIO is not installed. If it is not 0 and there are
         several MPI ranks, all of them are ended and this does not return.
     """
+    global _running
     if importlib.util.find_spec("dlio_benchmark") is None:
-        sys.stderr.write(_NOT_INSTALLED)
+        sys.stderr.write(NOT_INSTALLED)
         return 2
+    _running = True
     if importlib.util.find_spec("tensorflow") is None:
-        sys.path.append(str(_ABSENT_MODULES))
+        sys.path.append(str(ABSENT_MODULES))
     from s3dlio.integrations.dlio import registration
 
     registration.register(registration.POINTS + registration.START_POINTS)
@@ -66,6 +73,33 @@ def run(arguments: list[str]) -> int:
     else:
         _report()
     return status
+
+
+def watch_the_end() -> None:
+    """Let this process end as with `run`, if it is DLIO's own command that is running in it.
+
+    The last thing that the command does is to finalize DLIO's MPI; after an error it ends without.
+    """
+    by_command = any(frame.f_code.co_name == "run_benchmark" for frame, _ in traceback.walk_stack(None))
+    if _running or not by_command:
+        return
+    from dlio_benchmark.utils.utility import DLIOMPI
+
+    process, reached = os.getpid(), False
+    finalize = DLIOMPI.finalize
+
+    def finalize_and_report(mpi: Any) -> None:
+        nonlocal reached
+        reached = True
+        finalize(mpi)
+        _report()
+
+    def ended() -> None:
+        if not reached and os.getpid() == process:
+            _end_other_ranks(1)
+
+    DLIOMPI.finalize = finalize_and_report
+    atexit.register(ended)
 
 
 def _end_other_ranks(status: int, reason: str = "") -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import s3dlio
-from s3dlio.integrations.dlio.counters import Operation
+from s3dlio.integrations.dlio.counters import ORIGIN, Operation
 from s3dlio.integrations.dlio.files import BufferFile
 
 # What is made of an object, by the name of DLIO's format; None: whatever DLIO's own reader makes of a file.
@@ -110,6 +110,6 @@ def read_objects(reader: Any, format: str) -> None:
         try:
             return open_file(_reader(data)) if decode is None else decode(data)
         except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-            raise s3dlio.S3dlioError(f"{uri}: is not a readable {format} file: {error}", uri=uri) from error
+            raise s3dlio.S3dlioError(f"{ORIGIN}{uri}: is not a readable {format} file: {error}", uri=uri) from error
 
     reader.open = open_object

@@ -121,12 +121,7 @@ def _path_functions(original: types.ModuleType) -> types.ModuleType:
 def _configuration(original: Callable[..., None]) -> Callable[..., None]:
     def load_configuration(arguments: Any, configuration: Any) -> None:
         original(arguments, configuration)
-        choose_storage(arguments)
-        if _in_use():
-            from s3dlio.integrations.dlio import preflight
-
-            preflight.start(arguments)
-            _start_counting(arguments)
+        configured(arguments)
 
     return load_configuration
 
@@ -222,6 +217,20 @@ def register(points: tuple[Point, ...] = POINTS) -> None:
         replacement = point.wrap(getattr(holder, name))
         setattr(holder, name, staticmethod(replacement) if classes else replacement)
         _registered.add(point)
+
+
+def configured(arguments: Any) -> None:
+    """What has to be done on every rank once DLIO has read its configuration, and before it does anything else.
+
+    Args:
+        arguments: DLIO's ConfigArguments, changed in place.
+    """
+    choose_storage(arguments)
+    if _in_use():
+        from s3dlio.integrations.dlio import preflight
+
+        preflight.start(arguments)
+        _start_counting(arguments)
 
 
 def choose_storage(arguments: Any) -> None:

@@ -1,0 +1,330 @@
+"""Changes to a folder of DLIO's source: worked out, made all or none, and taken back.
+
+Strategy: what is to be done is first a list of `Change`s, one for each file, worked out from what lies there now. Then
+all of them are made, or none. An edit is a block of whole lines below one line of DLIO's, with the line ends of that
+file, so taking the block out again gives the original to the byte; the original also lies beside the file as
+`NAME.original.bak`. What does not look as expected is refused, with the difference.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from s3dlio.errors import ConfigurationError, from_os_error
+
+BACKUP = ".original.bak"
+
+ENUMERATIONS = "common/enumerations.py"
+FACTORY = "storage/storage_factory.py"
+
+
+class EditedError(ConfigurationError):
+    """A file of DLIO is not as it has to be for a change.
+
+    Attributes:
+        summary: the message without the difference.
+        difference: what was expected and what is there, as a unified diff.
+    """
+
+    def __init__(self, summary: str, difference: str) -> None:
+        super().__init__(f"{summary}\n{difference}")
+        self.summary = summary
+        self.difference = difference
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """Lines that are put into a file of DLIO.
+
+    Attributes:
+        file: relative to the package's folder.
+        scope: the first line of the class that is changed.
+        anchor: the line of it below which they go.
+        mark: what only these lines have, edited or not.
+        block: the lines, each with its line feed.
+        by_hand: a regular expression for a line that does the same and was written by hand.
+    """
+
+    file: str
+    scope: str
+    anchor: str
+    mark: str
+    block: tuple[str, ...]
+    by_hand: str | None = None
+
+
+STORAGE_TYPE = Insertion(
+    ENUMERATIONS,
+    "class StorageType(Enum):",
+    "    S3 = 's3'",
+    "S3DLIO",
+    ("    S3DLIO = 's3dlio'\n",),
+    by_hand=r"\s+S3DLIO\s*=\s*(['\"])s3dlio\1",
+)
+
+BRANCH = Insertion(
+    FACTORY,
+    "class StorageFactory(object):",
+    "    def get_storage(storage_type, namespace, framework=None):",
+    "# s3dlio, Option 1",
+    (
+        "        # s3dlio, Option 1: its storage type, which need not be given where a folder is a URI.\n",
+        "        from dlio_benchmark.utils.config import ConfigArguments\n",
+        "        args = ConfigArguments.get_instance()\n",
+        "        folders = (args.storage_root, args.data_folder, args.checkpoint_folder)\n",
+        "        if storage_type == StorageType.LOCAL_FS and any('://' in str(folder) for folder in folders):\n",
+        "            storage_type = args.storage_type = StorageType.S3DLIO\n",
+        "        if storage_type == StorageType.S3DLIO:\n",
+        "            from dlio_benchmark.storage.s3dlio_storage import S3dlioStorage\n",
+        "            return S3dlioStorage(namespace, framework)\n",
+    ),
+)
+
+# For a DLIO whose factory has no storage of its own for S3 with PyTorch, such as 2.0.0. It is far enough from the other
+# block for a patch with one of them to apply where the other is.
+DROP_IN_BRANCH = Insertion(
+    FACTORY,
+    "class StorageFactory(object):",
+    "        elif storage_type == StorageType.S3:",
+    "# s3dlio, Option 2",
+    (
+        "            # s3dlio, Option 2: the storage of S3 with PyTorch.\n",
+        "            if str(framework) == 'pytorch':\n",
+        "                from dlio_benchmark.storage.s3_torch_storage import S3PyTorchConnectorStorage\n",
+        "                return S3PyTorchConnectorStorage(namespace, framework)\n",
+    ),
+)
+
+_INSERTIONS = (STORAGE_TYPE, BRANCH, DROP_IN_BRANCH)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file that is written or removed.
+
+    Attributes:
+        path: the file.
+        content: what it is to hold; None removes it.
+        stamp: the file from which it gets its time and mode, as a copy of it would.
+    """
+
+    path: Path
+    content: bytes | None
+    stamp: Path | None = None
+
+
+# Content...
+
+
+def read(path: Path) -> bytes:
+    """The content of a file; what fails is an error of s3dlio."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise from_os_error(error, str(path), "read") from error
+
+
+def text(content: bytes) -> str:
+    """Text from which `data` makes the same bytes again, whatever they are."""
+    return content.decode("utf-8", "surrogateescape")
+
+
+def data(content: str) -> bytes:
+    """The bytes of a text."""
+    return content.encode("utf-8", "surrogateescape")
+
+
+def lines_of(content: str) -> list[str]:
+    """The lines as `patch` sees them: they end with a line feed and with nothing else."""
+    return re.findall(r"[^\n]*\n|[^\n]+", content)
+
+
+def without_blocks(content: str) -> str:
+    """The text of a file of DLIO without the lines that were put in."""
+    for insertion in _INSERTIONS:
+        for end in ("\n", "\r\n"):
+            content = content.replace("".join(_with_ends(insertion.block, end)), "", 1)
+    return content
+
+
+def _with_ends(block: Iterable[str], like: str) -> list[str]:
+    """The lines with the line end of another line."""
+    return [line.replace("\n", "\r\n") for line in block] if like.endswith("\r\n") else list(block)
+
+
+# What is to be changed...
+
+
+def added(path: Path, ours: bytes) -> list[Change]:
+    """Put a file of ours where there is none."""
+    if not os.path.lexists(path):
+        return [Change(path, ours)]
+    if (there := read(path)) != ours:
+        refuse(path, "another file is there; remove it first", text(ours), text(there))
+    return []
+
+
+def replaced(path: Path, ours: bytes) -> list[Change]:
+    """Put a file of ours in the place of one of DLIO's."""
+    there = read(path)
+    return [] if there == ours else [*_kept(path, there), Change(path, ours)]
+
+
+def inserted(package: Path, insertion: Insertion) -> list[Change]:
+    """Put lines into a file."""
+    path = package / insertion.file
+    content = text(read(path))
+    lines = lines_of(content)
+    start = next((number for number, line in enumerate(lines) if line.rstrip() == insertion.scope), len(lines))
+    end = next((number for number in range(start + 1, len(lines)) if lines[number].startswith("class ")), len(lines))
+    scope = lines[start:end]
+    anchors = [number for number in range(start, end) if lines[number].rstrip("\r\n") == insertion.anchor]
+    expected = f"{insertion.scope}\n{insertion.anchor}\n"
+    if len(anchors) != 1:
+        refuse(path, "it has been edited where s3dlio goes", expected, "".join(scope))
+    at = anchors[0] + 1
+    block = _with_ends(insertion.block, lines[anchors[0]])
+    if "".join(block) in "".join(scope):
+        return []
+    if insertion.by_hand and any(re.match(insertion.by_hand, line) for line in scope):
+        return []
+    if insertion.mark in "".join(scope):
+        refuse(path, "what s3dlio put there has been edited", expected + "".join(insertion.block), "".join(scope))
+    changed = data("".join([*lines[:at], *block, *lines[at:]]))
+    return [*_kept(path, data(without_blocks(content))), Change(path, changed)]
+
+
+def _kept(path: Path, original: bytes) -> list[Change]:
+    """Keep the original of a file beside it."""
+    backup = path.with_name(path.name + BACKUP)
+    if not os.path.lexists(backup):
+        return [Change(backup, original, stamp=path)]
+    if (there := read(backup)) != original:
+        refuse(backup, "it is not the original of the file beside it; remove it first", text(original), text(there))
+    return []
+
+
+def restored(path: Path) -> list[Change]:
+    """Take all lines that were put into a file out again."""
+    content = text(read(path))
+    original = without_blocks(content)
+    for insertion in _INSERTIONS:
+        if not insertion.by_hand and insertion.mark in original:
+            refuse(path, "what s3dlio put there has been edited", "".join(insertion.block), content)
+    backup = path.with_name(path.name + BACKUP)
+    if not backup.is_file():
+        return [Change(path, data(original))] if original != content else []
+    if (kept := read(backup)) == data(original):
+        return [*([Change(path, kept, stamp=backup)] if original != content else []), Change(backup, None)]
+    if original != content:
+        why = f"it has been edited since; remove {backup} to keep that, or put it in its place"
+        refuse(path, why, text(kept), original)
+    return []
+
+
+def removed(path: Path, ours: bytes, needed: bool) -> list[Change]:
+    """Take a file of ours away, and put the one back that was there.
+
+    Args:
+        path: the file.
+        ours: what was put there.
+        needed: whether DLIO cannot do without a file in this place.
+    """
+    backup = path.with_name(path.name + BACKUP)
+    there = read(path) if path.is_file() else None
+    if there is not None and there != ours and b"s3dlio.integrations.dlio" in there:
+        refuse(path, "it has been edited since; remove it first", text(ours), text(there))
+    if backup.is_file() and there in (None, ours, kept := read(backup)):
+        return [*([Change(path, kept, stamp=backup)] if there != kept else []), Change(backup, None)]
+    if there != ours:
+        return []
+    if needed:
+        raise ConfigurationError(f"{path} cannot be put back: {backup} is not there; take it from DLIO's source")
+    return [Change(path, None)]
+
+
+def refuse(path: Path, why: str, expected: str, found: str) -> NoReturn:
+    """Raise the error that shows what was expected and what is there."""
+    wanted, there = ([line.rstrip("\r\n") for line in lines_of(content)] for content in (expected, found))
+    difference = "\n".join(difflib.unified_diff(wanted, there, "expected", str(path), lineterm=""))
+    raise EditedError(f"{path}: {why}; nothing was changed", difference)
+
+
+def as_patch(package: Path, change: Change) -> str:
+    """A change as a part of a patch for `patch -p1` in the folder that holds the package."""
+    assert change.content is not None
+    name = f"{package.name}/{change.path.relative_to(package).as_posix()}"
+    exists = change.path.is_file()
+    difference = difflib.unified_diff(
+        lines_of(text(read(change.path))) if exists else [],
+        lines_of(text(change.content)),
+        f"a/{name}" if exists else "/dev/null",
+        f"b/{name}",
+    )
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in difference)
+
+
+# Changing...
+
+
+def make(changes: list[Change]) -> None:
+    """Make all changes, or none.
+
+    Whatever takes space or can be refused comes first, under temporary names; then files are only renamed.
+
+    Raises:
+        S3dlioError: in the class that fits the failed system call; every file is as it was.
+    """
+    new: dict[Path, Path] = {}
+    old: dict[Path, Path] = {}
+    begun: list[Path] = []
+    doing = Path()
+    try:
+        for change in changes:
+            doing = change.path
+            if doing.is_file():
+                old[doing] = _temporary(doing)
+                shutil.copy2(doing, old[doing])
+            if change.content is not None:
+                new[doing] = _temporary(doing)
+                _write(change, new[doing])
+        for change in changes:
+            doing = change.path
+            begun.append(doing)
+            if doing in new:
+                os.replace(new[doing], doing)
+            else:
+                doing.unlink()
+    except BaseException as error:
+        for path in reversed(begun):
+            if path in old:
+                os.replace(old[path], path)
+            elif path.is_file():
+                path.unlink()
+        if isinstance(error, OSError):
+            raise from_os_error(error, str(doing), "change") from error
+        raise
+    finally:
+        for temporary in (*new.values(), *old.values()):
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".s3dlio-tmp-{secrets.token_hex(8)}")
+
+
+def _write(change: Change, temporary: Path) -> None:
+    assert change.content is not None
+    temporary.write_bytes(change.content)
+    if change.stamp is not None:
+        shutil.copystat(change.stamp, temporary)
+    elif change.path.is_file():
+        shutil.copymode(change.path, temporary)
