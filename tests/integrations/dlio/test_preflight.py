@@ -11,14 +11,16 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from s3dlio.integrations.dlio import preflight
+from s3dlio.integrations.dlio import install_s3dlio_storage, preflight
 from s3dlio.operations import run
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
 from tests.faults.proxy import Asked, Fault, FaultProxy
+from tests.integrations.dlio.checkouts import COMMAND, copied, environment
 from tests.integrations.dlio.runs import FILES, Run, run_dlio
 from tests.servers.base import S3Server
 
@@ -87,6 +89,24 @@ def test_four_ranks_list_each_folder_once(proxy: FaultProxy, tmp_path: Path) -> 
     del listed[None]
     assert listed == {"unet3d": 1, "train": 2, "valid": 1}
     assert ended.totals["list"].operations == 3
+
+
+def test_dlios_own_command_checks_and_lists_the_same(proxy: FaultProxy, tmp_path: Path) -> None:
+    package = copied(tmp_path / "checkout")
+    install_s3dlio_storage(package, patch=True)
+    as_command: dict[str, Any] = {"command": [COMMAND], "environment": environment(package), "ranks": 2, "timeout": 60}
+    ended = run_dlio(tmp_path / "typo", on("s3://prefligth/typo"), **as_command)
+    assert ended.status == 1, ended.log
+    assert all("there is no such bucket" in error for error in errors(ended))
+    assert len(errors(ended)) == 2, ended.log
+
+    listed: Counter[str | None] = Counter()
+    proxy.choose = lambda asked: listed.update([listed_folder(asked)])
+    ended = run_dlio(tmp_path / "once", {**on("s3://preflight/command"), "workflow.checkpoint": False}, **as_command)
+    assert ended.status == 0, ended.log
+    assert ended.samples == FILES == ended.totals["read"].operations
+    del listed[None]
+    assert listed == {"unet3d": 1, "train": 1, "valid": 1}
 
 
 def test_a_failed_listing_on_rank_zero_ends_all_ranks(proxy: FaultProxy, tmp_path: Path) -> None:

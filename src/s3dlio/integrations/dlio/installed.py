@@ -128,7 +128,7 @@ def _start(points: tuple[registration.Point, ...]) -> None:
     if _started:
         return
     _started = True
-    registration.register(points)
+    registration.register(points + registration.BENCHMARK_POINTS)
     registration.configured(ConfigArguments.get_instance())
     launcher.watch_the_end()
 

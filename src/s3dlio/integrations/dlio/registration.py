@@ -127,20 +127,21 @@ def _configuration(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def _benchmark(original: Any) -> Any:
-    """The class with the listings that all ranks make, made by rank 0."""
+    """The class with the listings that all ranks make, made by rank 0; also of a benchmark that exists already."""
     from s3dlio.integrations.dlio.ranks import one_listing_for_all
 
-    class Benchmark(original):  # type: ignore[misc]
-        def initialize(self) -> None:
-            with one_listing_for_all(self):
-                super().initialize()
+    def listing_once(method: Callable[[Any], None]) -> Callable[[Any], None]:
+        def run(benchmark: Any) -> None:
+            with one_listing_for_all(benchmark):
+                method(benchmark)
 
-        # Of the main branch: the checkpoints are counted before they are read.
-        def _checkpoint(self) -> None:
-            with one_listing_for_all(self):
-                super()._checkpoint()
+        return run
 
-    return Benchmark
+    # The second is of the main branch: the checkpoints are counted before they are read.
+    for name in ("initialize", "_checkpoint"):
+        if hasattr(original, name):
+            setattr(original, name, listing_once(getattr(original, name)))
+    return original
 
 
 POINTS = (
@@ -176,19 +177,22 @@ POINTS = (
     ),
 )
 
-# Needed where DLIO starts, not in the children, which get the finished configuration.
-START_POINTS = (
-    Point(
-        "dlio_benchmark.main",
-        "LoadConfig",
-        "with no storage type, a folder given as a URI would be a local path; it names the output folder",
-        _configuration,
-    ),
+# Needed in the processes that run the benchmark, not in their workers, which get the finished configuration.
+BENCHMARK_POINTS = (
     Point(
         "dlio_benchmark.main",
         "DLIOBenchmark",
         "every rank lists the data set",
         _benchmark,
+    ),
+)
+START_POINTS = (
+    *BENCHMARK_POINTS,
+    Point(
+        "dlio_benchmark.main",
+        "LoadConfig",
+        "with no storage type, a folder given as a URI would be a local path; it names the output folder",
+        _configuration,
     ),
 )
 
