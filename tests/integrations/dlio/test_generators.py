@@ -59,7 +59,7 @@ def test_each_file_is_uploaded_and_counted(tmp_path: Path, stage: Path, monkeypa
             Path(generator.path(name)).write_bytes(content)
 
     generator = Generator(tmp_path / "out", write)
-    write_objects(generator)
+    write_objects(generator, "npz")
     generator.generate()
     root = f"file://{tmp_path}/out"
     assert s3dlio.list(root, recursive=True) == [f"{root}/{n}/a.npz" for n in ("train/0", "train/1", "valid")]
@@ -78,7 +78,7 @@ def test_at_most_one_file_is_staged(tmp_path: Path) -> None:
             path.write_bytes(b"x")
 
     generator = Generator(tmp_path / "out", write)
-    write_objects(generator)
+    write_objects(generator, "npz")
     generator.generate()
     assert staged == [0, 0, 0]
     assert len(list((tmp_path / "out/train").iterdir())) == 3
@@ -92,7 +92,7 @@ def test_files_written_beside_the_path_are_uploaded_too(tmp_path: Path) -> None:
         Path(generator.path("train/b.csv") + ".gz").write_text("compressed")
 
     generator = Generator(tmp_path / "out", write)
-    write_objects(generator)
+    write_objects(generator, "npz")
     generator.generate()
     names = sorted(path.name for path in (tmp_path / "out/train").iterdir())
     assert names == ["a.indexed_binary", "a.indexed_binary.off.idx", "a.indexed_binary.sz.idx", "b.csv.gz"]
@@ -105,7 +105,7 @@ def test_a_generator_that_fails_leaves_no_half_file(tmp_path: Path, stage: Path)
         raise OSError("no space left")
 
     generator = Generator(tmp_path / "out", write)
-    write_objects(generator)
+    write_objects(generator, "npz")
     with pytest.raises(OSError, match="no space left"):
         generator.generate()
     assert [path.name for path in (tmp_path / "out/train").iterdir()] == ["a.npz"]
@@ -119,6 +119,6 @@ def test_the_rest_of_the_storage_is_the_storages_own(tmp_path: Path) -> None:
         answers.extend([generator.storage.create_node("train"), generator.storage.islocalfs()])  # type: ignore[attr-defined]
 
     generator = Generator(tmp_path / "out", write)
-    write_objects(generator)
+    write_objects(generator, "npz")
     generator.generate()
     assert answers == ["made train", True]
