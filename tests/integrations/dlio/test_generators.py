@@ -84,6 +84,25 @@ def test_at_most_one_file_is_staged(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out/train").iterdir())) == 3
 
 
+def test_a_file_that_is_read_again_for_its_index_stays_until_then(tmp_path: Path, stage: Path) -> None:
+    def write(generator: Generator) -> None:
+        for number in range(3):
+            data = Path(generator.path(f"valid/{number}.tfrecord"))
+            data.write_text(f"data {number}")
+            index = Path(generator.path(f"index/valid/{number}.idx"))
+            index.write_text(data.read_text())
+            assert "valid" in str(data)
+
+    generator = Generator(tmp_path / "out", write)
+    write_objects(generator, "tfrecord")
+    generator.generate()
+    assert [(tmp_path / f"out/index/valid/{number}.idx").read_text() for number in range(3)] == [
+        f"data {number}" for number in range(3)
+    ]
+    assert len(list((tmp_path / "out/valid").iterdir())) == 3
+    assert os.listdir(stage) == []
+
+
 def test_files_written_beside_the_path_are_uploaded_too(tmp_path: Path) -> None:
     def write(generator: Generator) -> None:
         path = generator.path("train/a.indexed_binary")

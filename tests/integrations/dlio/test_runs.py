@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integrations.dlio.runs import FILES, MODEL_BYTES, RECORD_BYTES, Run, run_dlio
+from tests.integrations.dlio.runs import FILES, MODEL_BYTES, RECORD_BYTES, Run, assert_complete, run_dlio
 
 pytestmark = pytest.mark.usefixtures("dlio")
 
@@ -102,6 +102,14 @@ def test_the_default_root_is_the_working_directory(tmp_path: Path) -> None:
     assert_whole(run, tmp_path / "data", tmp_path / "checkpoints", samples_per_file=2)
 
 
+def test_samples_of_an_indexed_file_are_read_as_ranges(tmp_path: Path) -> None:
+    root = tmp_path / "storage"
+    settings = {"dataset.format": "indexed_binary", "dataset.num_samples_per_file": 2, "reader.read_threads": 2}
+    run = run_dlio(tmp_path, {**on(root), **settings})
+    assert_complete(run, f"file://{root}", samples_per_file=2)
+    assert run.totals["read"].bytes == FILES * 2 * RECORD_BYTES
+
+
 @pytest.mark.parametrize("format", ["jpeg", "png", "hdf5", "csv"])
 def test_formats_are_read_by_dlios_own_decoders(tmp_path: Path, format: str) -> None:
     # Two samples in a file where the format has room for them; DLIO opens the file for each.
@@ -153,11 +161,31 @@ def test_a_run_that_reads_nothing_says_so(tmp_path: Path) -> None:
     assert "warning: no sample was read" in run.log
 
 
-def test_a_format_that_is_not_carried_is_refused_at_the_start(tmp_path: Path) -> None:
-    run = run_dlio(tmp_path, {**on(tmp_path / "storage"), "dataset.format": "mmap_indexed_binary"})
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset.format": "hdf5_opt"}, "does not carry the format hdf5_opt"),
+        ({"dataset.format": "tfrecord"}, "DLIO does not read tfrecord with the data loader pytorch"),
+        ({"reader.data_loader": "native_dali"}, "native_dali opens local paths"),
+        ({"storage.storage_options.acess_key_id": "hidden"}, "did you mean access_key_id?"),
+    ],
+    ids=["format", "loader", "native loader", "option"],
+)
+def test_what_cannot_work_is_refused_at_the_start(tmp_path: Path, settings: dict[str, object], message: str) -> None:
+    run = run_dlio(tmp_path, {**on(tmp_path / "storage"), **settings})
     assert run.status == 1
-    assert "does not carry the format mmap_indexed_binary" in run.log
+    assert message in run.log
     assert size_below(tmp_path / "storage") == 0
+
+
+def test_four_ranks_write_one_indexed_file_together(tmp_path: Path) -> None:
+    root = tmp_path / "storage"
+    files = {"dataset.format": "indexed_binary", "dataset.num_files_train": 1, "dataset.num_samples_per_file": 16}
+    run = run_dlio(tmp_path, {**on(root), **files}, ranks=4)
+    assert run.status == 0, run.log
+    assert run.samples == run.totals["read"].operations == 16
+    assert run.totals["read"].bytes == 16 * RECORD_BYTES
+    assert sorted(path.suffix for path in (root / "data/unet3d/train").iterdir()) == [".idx", ".idx", ".indexed_binary"]
 
 
 def test_checkpoints_are_read_back(tmp_path: Path) -> None:
