@@ -81,17 +81,17 @@ def test_ranks_share_subfolders(ranks: int, protocol: Protocol, tmp_path: Path, 
     assert_complete(run, root, _samples("npz"))
 
 
-@pytest.mark.parametrize("protocol", STORES, ids=lambda protocol: protocol.name)
+# DLIO's main branch makes each of these files 1 GiB large, so not on every store.
+@pytest.mark.parametrize("protocol", [STORES[0], STORES[2]], ids=lambda protocol: protocol.name)
 def test_ranks_write_one_indexed_file_together(
     protocol: Protocol, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     root = protocol.root(request)
-    settings = {**_settings(root, "indexed_binary"), "dataset.num_samples_per_file": 16, "dataset.num_files_train": 1}
-    run = run_dlio(tmp_path / "run", settings, ranks=2, timeout=250)
+    together = {"dataset.num_samples_per_file": 1, "dataset.num_files_train": 2, "reader.batch_size": 1}
+    run = run_dlio(tmp_path / "run", {**_settings(root, "mmap_indexed_binary"), **together}, ranks=2, timeout=250)
     assert run.status == 0, run.log
-    assert run.samples == run.totals["read"].operations == 16
-    names = sorted(uri.rpartition("/")[2] for uri in s3dlio.list(f"{root}/data", recursive=True))
-    assert names == [f"img_0_of_1.indexed_binary{suffix}" for suffix in ("", ".off.idx", ".sz.idx")]
+    assert run.samples == run.totals["read"].operations == 2
+    assert run.totals["generate"].operations == len(s3dlio.list(f"{root}/data", recursive=True)) == 2 * 3
 
 
 @pytest.mark.parametrize("protocol", STORES, ids=lambda protocol: protocol.name)

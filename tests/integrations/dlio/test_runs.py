@@ -178,14 +178,14 @@ def test_what_cannot_work_is_refused_at_the_start(tmp_path: Path, settings: dict
     assert size_below(tmp_path / "storage") == 0
 
 
-def test_four_ranks_write_one_indexed_file_together(tmp_path: Path) -> None:
+def test_four_ranks_write_each_indexed_file_together(tmp_path: Path) -> None:
     root = tmp_path / "storage"
-    files = {"dataset.format": "indexed_binary", "dataset.num_files_train": 1, "dataset.num_samples_per_file": 16}
-    run = run_dlio(tmp_path, {**on(root), **files}, ranks=4)
+    settings = {"dataset.format": "indexed_binary", "dataset.num_files_train": 4, "reader.batch_size": 1}
+    run = run_dlio(tmp_path, {**on(root), **settings}, ranks=4)
     assert run.status == 0, run.log
-    assert run.samples == run.totals["read"].operations == 16
-    assert run.totals["read"].bytes == 16 * RECORD_BYTES
-    assert sorted(path.suffix for path in (root / "data/unet3d/train").iterdir()) == [".idx", ".idx", ".indexed_binary"]
+    assert run.samples == run.totals["read"].operations == 4
+    assert run.totals["read"].bytes == 4 * RECORD_BYTES
+    assert run.totals["generate"].operations == len(list((root / "data/unet3d/train").iterdir())) == 4 * 3
 
 
 def test_checkpoints_are_read_back(tmp_path: Path) -> None:
