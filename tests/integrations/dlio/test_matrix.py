@@ -16,7 +16,7 @@ import pytest
 
 import s3dlio
 from tests.behaviour.protocols import PROTOCOLS, Protocol
-from tests.integrations.dlio.runs import FILES, assert_complete, run_dlio
+from tests.integrations.dlio.runs import FILES, MODEL_BYTES, assert_complete, run_dlio
 
 pytestmark = [pytest.mark.matrix, pytest.mark.usefixtures("dlio"), pytest.mark.timeout(300)]
 
@@ -141,6 +141,23 @@ def test_tensorflow_reads_tfrecord(protocol: Protocol, tmp_path: Path, request: 
     assert sum(int(str(operation["bytes"])) for operation in read) == sum(
         s3dlio.stat(uri)["size"] for uri in s3dlio.list(f"{root}/data/unet3d/train")
     )
+
+
+@tensorflow
+def test_checkpoints_of_tensorflow_are_read_back(tmp_path: Path) -> None:
+    from dlio_benchmark.utils.config import ConfigArguments
+
+    if not hasattr(ConfigArguments, "num_checkpoints_read"):
+        pytest.skip("this DLIO (2.0.0) never reads a checkpoint")
+    root = f"file://{tmp_path}/root"
+    only_checkpoints = {"workflow.generate_data": False, "workflow.train": False}
+    count = {"checkpoint.num_checkpoints_write": 2, "checkpoint.num_checkpoints_read": 2}
+    settings = {**_settings(root, "tfrecord"), **_TENSORFLOW, **only_checkpoints, **count}
+    run = run_dlio(tmp_path / "run", settings, timeout=250)
+    assert run.status == 0, run.log
+    totals = run.totals
+    assert totals["checkpoint_write"].operations == totals["checkpoint_read"].operations == 2
+    assert totals["checkpoint_read"].bytes > 2 * MODEL_BYTES
 
 
 @tensorflow

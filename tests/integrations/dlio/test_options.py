@@ -83,6 +83,25 @@ def test_no_message_shows_a_secret() -> None:
     assert "hidden" not in str(raised.value)
 
 
+def test_arguments_refer_to_secrets_and_do_not_hold_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    prefix = "++workload.storage.storage_options."
+    kept = [
+        "workload=unet3d_h100",
+        f"{prefix}region=eu-1",
+        f"{prefix}uri_scheme=s3",
+        f"{prefix}access_key_id=${{oc.env:A}}",
+    ]
+    assert options.without_secrets(kept) == kept
+    hidden = [f"{prefix}secret_access_key='a=b c'", f"{prefix}azure_key=key==", f"{prefix}acess_key_id=misspelt"]
+    assert options.without_secrets(hidden) == [
+        f"{prefix}{name}=${{oc.env:S3DLIO_OPTION_{name.upper()}}}"
+        for name in ("secret_access_key", "azure_key", "acess_key_id")
+    ]
+    assert os.environ["S3DLIO_OPTION_SECRET_ACCESS_KEY"] == "a=b c"
+    assert os.environ["S3DLIO_OPTION_AZURE_KEY"] == "key=="
+
+
 def test_a_value_that_no_setting_takes_leaves_everything_as_it_was() -> None:
     with pytest.raises(s3dlio.ConfigurationError, match="s3_addressing='sideways'"):
         options.apply({"aws_region": "eu-1", "s3_addressing": "sideways"})
@@ -162,4 +181,6 @@ def test_spawned_workers_get_what_the_environment_does_not_have(
     for name, value in seaweedfs.environment().items():
         monkeypatch.setenv(name, value)
     assert_complete(run, "s3://options/run", samples_per_file=2)
-    assert seaweedfs.secret_key not in run.log
+    written = [path for path in run.output.rglob("*") if path.is_file() and path.suffix in (".yaml", ".log", ".json")]
+    assert any(path.parent.name == ".hydra" for path in written)
+    assert seaweedfs.secret_key not in run.log + "".join(path.read_text() for path in written)

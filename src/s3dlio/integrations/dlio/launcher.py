@@ -41,13 +41,13 @@ def run(arguments: list[str]) -> int:
         return 2
     if importlib.util.find_spec("tensorflow") is None:
         sys.path.append(str(_ABSENT_MODULES))
-    from s3dlio.integrations.dlio import registration
+    from s3dlio.integrations.dlio import options, registration
 
     registration.register(registration.POINTS + registration.START_POINTS)
     from dlio_benchmark import main
 
     previous = sys.argv
-    sys.argv = ["dlio_benchmark", *arguments]
+    sys.argv = ["dlio_benchmark", *options.without_secrets(arguments)]
     try:
         main.main()
         status = 0

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -51,6 +53,8 @@ _ALIASES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "session_token": ("aws_session_token", str),
 }
 _FIELDS = frozenset(field.name for field in dataclasses.fields(Settings))
+_SECRETS = frozenset(field.name for field in dataclasses.fields(Settings) if not field.repr)
+_ARGUMENT = re.compile(r"\A(\+{0,2}workload\.storage\.storage_options\.)(\w+)=(.+)\Z", re.DOTALL)
 # These say where, not how; `scheme` reads the second.
 _SELECTORS = ("storage_library", "uri_scheme")
 
@@ -92,6 +96,28 @@ def scheme(options: Mapping[str, Any]) -> str | None:
     """The scheme that `uri_scheme` names for a storage root without one, such as `s3`."""
     value = options.get("uri_scheme")
     return str(value).removesuffix("://") if value else None
+
+
+def without_secrets(arguments: list[str]) -> list[str]:
+    """Command-line arguments of DLIO, with the environment's variables in the place of the secrets in them.
+
+    DLIO's launcher writes its arguments into the output folder, and on an error to the terminal. So a value that is
+    a secret, or of an option that is unknown, goes to a variable of this process and is referred to.
+
+    Args:
+        arguments: as they are given to DLIO, such as `++workload.storage.storage_options.region=eu-1`.
+    """
+    return [_ARGUMENT.sub(_hidden, argument) for argument in arguments]
+
+
+def _hidden(found: re.Match[str]) -> str:
+    prefix, name, value = found.groups()
+    field = _ALIASES[name][0] if name in _ALIASES else name
+    if name in _SELECTORS or (field in _FIELDS and field not in _SECRETS) or value.startswith("${"):
+        return found[0]
+    variable = f"S3DLIO_OPTION_{name.upper()}"
+    os.environ[variable] = value[1:-1] if value[:1] in ("'", '"') and value[-1:] == value[:1] else value
+    return f"{prefix}{name}=${{oc.env:{variable}}}"
 
 
 def apply(settings: Mapping[str, Any]) -> None:

@@ -310,7 +310,7 @@ def _check_workload(arguments: Any) -> None:
             "the data loader native_dali opens local paths in code of its own: set workload.reader.data_loader to "
             "pytorch or tensorflow"
         )
-    if format == "tfrecord" and loader == "pytorch" and arguments.do_train:
+    if format == "tfrecord" and loader == "pytorch" and not arguments.generate_only:
         raise s3dlio.ConfigurationError(
             "DLIO does not read tfrecord with the data loader pytorch: set workload.framework=tensorflow and "
             "workload.reader.data_loader=tensorflow, or choose another workload.dataset.format"
