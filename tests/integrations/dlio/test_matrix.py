@@ -122,12 +122,9 @@ def test_a_checkpoint_of_4_gib_takes_no_more_memory_than_the_model_and_300_mib(
     s3dlio.delete(root, recursive=True)
 
 
-def _has_tensorflow() -> bool:
-    # With its loader: where TensorFlow is missing an empty module may stand in for it.
-    return importlib.util.find_spec("tensorflow.io") is not None if importlib.util.find_spec("tensorflow") else False
-
-
-tensorflow = pytest.mark.skipif(not _has_tensorflow(), reason="TensorFlow, which is optional, is not installed")
+tensorflow = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="TensorFlow, which is optional, is not installed"
+)
 _TENSORFLOW = {"framework": "tensorflow", "reader.data_loader": "tensorflow", "reader.read_threads": 2}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -176,6 +177,15 @@ def test_what_cannot_work_is_refused_at_the_start(tmp_path: Path, settings: dict
     assert run.status == 1
     assert message in run.log
     assert "hidden" not in run.log
+    assert size_below(tmp_path / "storage") == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
+def test_what_needs_tensorflow_says_so(tmp_path: Path) -> None:
+    settings = {"framework": "tensorflow", "reader.data_loader": "tensorflow", "dataset.format": "tfrecord"}
+    run = run_dlio(tmp_path, {**on(tmp_path / "storage"), **settings})
+    assert run.status == 1
+    assert "framework tensorflow with format tfrecord needs TensorFlow: pip install tensorflow-cpu" in run.log
     assert size_below(tmp_path / "storage") == 0
 
 
