@@ -137,7 +137,7 @@ def _configure(root: str, given: dict[str, Any], **arguments: Any) -> Any:
     from s3dlio.integrations.dlio import registration
 
     found = SimpleNamespace(storage_root=root, **arguments)
-    registration._apply_options(found, {"storage": {"storage_options": given}})
+    registration.apply_options(found, given)
     return found
 
 

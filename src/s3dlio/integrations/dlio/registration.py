@@ -154,8 +154,8 @@ def _configuration(original: Callable[..., None]) -> Callable[..., None]:
         if str(arguments.storage_type) == "local_fs" and any("://" in str(folder) for folder in folders):
             arguments.storage_type = storage_type()
         if _in_use():
-            _apply_options(arguments, configuration)
-            _check_workload(arguments)
+            apply_options(arguments, configuration.get("storage", {}).get("storage_options") or {})
+            check_workload(arguments)
             _start_counting(arguments)
 
     return load_configuration
@@ -282,9 +282,16 @@ def _in_use() -> bool:
     return str(ConfigArguments.get_instance().storage_type) == STORAGE_TYPE
 
 
-def _apply_options(arguments: Any, configuration: Any) -> None:
-    """Obey `storage.storage_options`, which DLIO 2.0.0 does not read."""
-    given = configuration.get("storage", {}).get("storage_options") or {}
+def apply_options(arguments: Any, given: Mapping[str, Any]) -> None:
+    """Obey `storage.storage_options`.
+
+    Args:
+        arguments: DLIO's ConfigArguments, whose storage root gets the scheme that the options name.
+        given: the options. DLIO 2.0.0 does not read them, so they are not taken from `arguments`.
+
+    Raises:
+        ConfigurationError: they are not what `options.settings_of` takes, or contradict the storage root.
+    """
     options.apply(options.settings_of(given))
     scheme, root = options.scheme(given), str(arguments.storage_root)
     if scheme is None:
@@ -295,8 +302,15 @@ def _apply_options(arguments: Any, configuration: Any) -> None:
         raise s3dlio.ConfigurationError(f"storage_options.uri_scheme={scheme!r} and storage_root={root!r} contradict")
 
 
-def _check_workload(arguments: Any) -> None:
-    """Refuse now what would fail after the data has been generated, or would pass by s3dlio unnoticed."""
+def check_workload(arguments: Any) -> None:
+    """Refuse now what would fail after the data has been generated, or would pass by s3dlio unnoticed.
+
+    Args:
+        arguments: DLIO's ConfigArguments.
+
+    Raises:
+        ConfigurationError: naming what cannot work, and what to set instead.
+    """
     from s3dlio.integrations.dlio.readers import FORMATS
 
     format, framework, loader = str(arguments.format), str(arguments.framework), str(arguments.data_loader)
