@@ -21,10 +21,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dlio .dlio-if-possible servers setup test lint format demo clean
+.PHONY: help venv dlio .dlio-if-possible servers setup test test-dlio lint format demo clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
 venv: $(VENV)/.package ## make .venv with s3dlio (editable), test and lint tools
 	@:
@@ -57,6 +57,10 @@ setup: ## all of the above
 test: setup ## lint, then every test
 	@$(MAKE) --no-print-directory lint
 	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# DLIO_SOURCE=<checkout> runs them on that DLIO instead of 2.0.0. TensorFlow, where .venv has it, is tested too.
+test-dlio: setup ## every test of DLIO, the whole matrix of formats, protocols and start methods included
+	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal -m "matrix or not matrix" tests/integrations/dlio $(PYTEST_ARGS)
 
 lint: venv ## ruff and mypy
 	$(PYTHON_BIN) -m ruff check

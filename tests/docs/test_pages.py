@@ -40,6 +40,7 @@ SERVERS: dict[str, tuple[str, Callable[[Any], dict[str, str]]]] = {
 }
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     more: dict[str, str] = {}

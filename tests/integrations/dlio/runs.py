@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import s3dlio
 from s3dlio.integrations.dlio import counters
 
 FILES = 8
@@ -146,3 +147,26 @@ def run_dlio(
 
 def _lacking(variable: str | None) -> list[str]:
     return ["env", "-u", variable] if variable else []
+
+
+def assert_complete(run: Run, root: str, samples_per_file: int = 1, reads: int | None = None) -> None:
+    """Everything was generated, trained on and saved below a root of any protocol; both accounts agree.
+
+    Args:
+        run: one with a single epoch.
+        root: its storage root.
+        samples_per_file: as in its settings.
+        reads: `read` operations, if they are not one for each sample.
+    """
+    assert run.status == 0, run.log
+    totals = run.totals
+    failed = [operation for operation in run.operations if not operation["ok"]]
+    assert not failed
+    generated = {str(operation["uri"]) for operation in run.operations if operation["kind"] == "generate"}
+    assert generated == set(s3dlio.list(f"{root}/data", recursive=True))
+    assert len(generated) >= FILES
+    assert run.samples == FILES * samples_per_file
+    assert (totals["read"].operations if "read" in totals else 0) == (run.samples if reads is None else reads)
+    assert run.checkpoints == 1
+    saved = s3dlio.list(f"{root}/checkpoints", recursive=True)
+    assert totals["checkpoint_write"].bytes == sum(s3dlio.stat(uri)["size"] for uri in saved) > 0

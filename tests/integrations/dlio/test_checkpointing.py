@@ -87,21 +87,7 @@ def test_an_empty_state_is_an_error(tmp_path: Path) -> None:
         made.load_state("model", {})
 
 
-_PEAKS = """
-import resource, sys
-from types import SimpleNamespace
-import torch
-from s3dlio.integrations.dlio.checkpointing import stream_checkpoints
-
-made = SimpleNamespace(ext="pt")
-stream_checkpoints(made, SimpleNamespace(get_uri=lambda id: f"{sys.argv[1]}/{id}"))
-before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
-if sys.argv[2] == "save":
-    made.save_state("model", {"a": torch.ones(int(sys.argv[3]), dtype=torch.int8)})
-else:
-    made.load_state("model", None)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before)
-"""
+_PEAKS = Path(__file__).with_name("peaks.py")
 
 
 @pytest.mark.usefixtures("dlio")
@@ -109,6 +95,6 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before)
 def test_memory_stays_below_the_model_and_300_mib(tmp_path: Path, scheme: str) -> None:
     model = 768 << 20
     for direction in ("save", "load"):
-        command = [sys.executable, "-c", _PEAKS, f"{scheme}://{tmp_path}", direction, str(model)]
+        command = [sys.executable, str(_PEAKS), f"{scheme}://{tmp_path}", direction, str(model)]
         grown = int(subprocess.run(command, check=True, capture_output=True).stdout)
         assert model <= grown <= model + (300 << 20), direction

@@ -59,7 +59,7 @@ def test_each_file_is_uploaded_and_counted(tmp_path: Path, stage: Path, monkeypa
             Path(generator.path(name)).write_bytes(content)
 
     generator = Generator(tmp_path / "out", write)
-    write_objects(generator)
+    write_objects(generator, "npz")
     generator.generate()
     root = f"file://{tmp_path}/out"
     assert s3dlio.list(root, recursive=True) == [f"{root}/{n}/a.npz" for n in ("train/0", "train/1", "valid")]
@@ -78,10 +78,29 @@ def test_at_most_one_file_is_staged(tmp_path: Path) -> None:
             path.write_bytes(b"x")
 
     generator = Generator(tmp_path / "out", write)
-    write_objects(generator)
+    write_objects(generator, "npz")
     generator.generate()
     assert staged == [0, 0, 0]
     assert len(list((tmp_path / "out/train").iterdir())) == 3
+
+
+def test_a_file_that_is_read_again_for_its_index_stays_until_then(tmp_path: Path, stage: Path) -> None:
+    def write(generator: Generator) -> None:
+        for number in range(3):
+            data = Path(generator.path(f"valid/{number}.tfrecord"))
+            data.write_text(f"data {number}")
+            index = Path(generator.path(f"index/valid/{number}.idx"))
+            index.write_text(data.read_text())
+            assert "valid" in str(data)
+
+    generator = Generator(tmp_path / "out", write)
+    write_objects(generator, "tfrecord")
+    generator.generate()
+    assert [(tmp_path / f"out/index/valid/{number}.idx").read_text() for number in range(3)] == [
+        f"data {number}" for number in range(3)
+    ]
+    assert len(list((tmp_path / "out/valid").iterdir())) == 3
+    assert os.listdir(stage) == []
 
 
 def test_files_written_beside_the_path_are_uploaded_too(tmp_path: Path) -> None:
@@ -92,7 +111,7 @@ def test_files_written_beside_the_path_are_uploaded_too(tmp_path: Path) -> None:
         Path(generator.path("train/b.csv") + ".gz").write_text("compressed")
 
     generator = Generator(tmp_path / "out", write)
-    write_objects(generator)
+    write_objects(generator, "npz")
     generator.generate()
     names = sorted(path.name for path in (tmp_path / "out/train").iterdir())
     assert names == ["a.indexed_binary", "a.indexed_binary.off.idx", "a.indexed_binary.sz.idx", "b.csv.gz"]
@@ -105,7 +124,7 @@ def test_a_generator_that_fails_leaves_no_half_file(tmp_path: Path, stage: Path)
         raise OSError("no space left")
 
     generator = Generator(tmp_path / "out", write)
-    write_objects(generator)
+    write_objects(generator, "npz")
     with pytest.raises(OSError, match="no space left"):
         generator.generate()
     assert [path.name for path in (tmp_path / "out/train").iterdir()] == ["a.npz"]
@@ -119,6 +138,6 @@ def test_the_rest_of_the_storage_is_the_storages_own(tmp_path: Path) -> None:
         answers.extend([generator.storage.create_node("train"), generator.storage.islocalfs()])  # type: ignore[attr-defined]
 
     generator = Generator(tmp_path / "out", write)
-    write_objects(generator)
+    write_objects(generator, "npz")
     generator.generate()
     assert answers == ["made train", True]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.integrations.dlio.runs import FILES, MODEL_BYTES, RECORD_BYTES, Run, run_dlio
+from tests.integrations.dlio.runs import FILES, MODEL_BYTES, RECORD_BYTES, Run, assert_complete, run_dlio
 
 pytestmark = pytest.mark.usefixtures("dlio")
 
@@ -82,11 +83,11 @@ def test_a_dlio_that_knows_the_type_already_runs_the_same(tmp_path: Path, monkey
     assert_whole(run, root / "data", root / "checkpoints")
 
 
-def test_two_ranks_share_npy_files(tmp_path: Path) -> None:
+def test_four_ranks_share_npy_files(tmp_path: Path) -> None:
     root = tmp_path / "storage"
-    run = run_dlio(tmp_path, {**on(root), "dataset.format": "npy"}, ranks=2)
+    run = run_dlio(tmp_path, {**on(root), "dataset.format": "npy"}, ranks=4)
     assert_whole(run, root / "data", root / "checkpoints")
-    assert processes(run) == 2
+    assert processes(run) == 4
 
 
 def test_folders_given_as_uris_need_no_storage_type(tmp_path: Path) -> None:
@@ -100,6 +101,14 @@ def test_folders_given_as_uris_need_no_storage_type(tmp_path: Path) -> None:
 def test_the_default_root_is_the_working_directory(tmp_path: Path) -> None:
     run = run_dlio(tmp_path, {"storage.storage_type": "s3dlio", "dataset.num_samples_per_file": 2})
     assert_whole(run, tmp_path / "data", tmp_path / "checkpoints", samples_per_file=2)
+
+
+def test_samples_of_an_indexed_file_are_read_as_ranges(tmp_path: Path) -> None:
+    root = tmp_path / "storage"
+    settings = {"dataset.format": "indexed_binary", "dataset.num_samples_per_file": 2, "reader.read_threads": 2}
+    run = run_dlio(tmp_path, {**on(root), **settings})
+    assert_complete(run, f"file://{root}", samples_per_file=2)
+    assert run.totals["read"].bytes == FILES * 2 * RECORD_BYTES
 
 
 @pytest.mark.parametrize("format", ["jpeg", "png", "hdf5", "csv"])
@@ -153,11 +162,41 @@ def test_a_run_that_reads_nothing_says_so(tmp_path: Path) -> None:
     assert "warning: no sample was read" in run.log
 
 
-def test_a_format_that_is_not_carried_is_refused_at_the_start(tmp_path: Path) -> None:
-    run = run_dlio(tmp_path, {**on(tmp_path / "storage"), "dataset.format": "mmap_indexed_binary"})
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset.format": "hdf5_opt"}, "does not carry the format hdf5_opt"),
+        ({"dataset.format": "tfrecord"}, "DLIO does not read tfrecord with the data loader pytorch"),
+        ({"reader.data_loader": "native_dali"}, "native_dali opens local paths"),
+        ({"storage.storage_options.acess_key_id": "hidden"}, "did you mean access_key_id?"),
+    ],
+    ids=["format", "loader", "native loader", "option"],
+)
+def test_what_cannot_work_is_refused_at_the_start(tmp_path: Path, settings: dict[str, object], message: str) -> None:
+    run = run_dlio(tmp_path, {**on(tmp_path / "storage"), **settings})
     assert run.status == 1
-    assert "does not carry the format mmap_indexed_binary" in run.log
+    assert message in run.log
+    assert "hidden" not in run.log
     assert size_below(tmp_path / "storage") == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
+def test_what_needs_tensorflow_says_so(tmp_path: Path) -> None:
+    settings = {"framework": "tensorflow", "reader.data_loader": "tensorflow", "dataset.format": "tfrecord"}
+    run = run_dlio(tmp_path, {**on(tmp_path / "storage"), **settings})
+    assert run.status == 1
+    assert "framework tensorflow with format tfrecord needs TensorFlow: pip install tensorflow-cpu" in run.log
+    assert size_below(tmp_path / "storage") == 0
+
+
+def test_two_ranks_write_each_indexed_file_together(tmp_path: Path) -> None:
+    root = tmp_path / "storage"
+    settings = {"dataset.format": "indexed_binary", "dataset.num_files_train": 2, "reader.batch_size": 1}
+    run = run_dlio(tmp_path, {**on(root), **settings}, ranks=2)
+    assert run.status == 0, run.log
+    assert run.samples == run.totals["read"].operations == 2
+    assert run.totals["read"].bytes == 2 * RECORD_BYTES
+    assert run.totals["generate"].operations == len(list((root / "data/unet3d/train").iterdir())) == 2 * 3
 
 
 def test_checkpoints_are_read_back(tmp_path: Path) -> None:

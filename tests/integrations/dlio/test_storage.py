@@ -222,3 +222,32 @@ def test_pickling_carries_the_root_and_not_the_configuration(make: Make, root: s
     assert copy.walk_node("") == ["a"]
     assert ConfigArguments.get_instance().storage_root == "s3://changed"
     assert len(pickled) < 1000
+
+
+def test_a_relative_checkpoint_folder_is_made_and_written_below_the_root(make: Make, root: str, tmp_path: Path) -> None:
+    storage = make(root, "checkpoints/unet3d")
+    assert storage.create_namespace(exist_ok=True)
+    assert storage.create_node("global_epoch1_step2", exist_ok=True)
+    assert (tmp_path / "checkpoints/unet3d/global_epoch1_step2").is_dir()
+    put(root, "checkpoints/unet3d/global_epoch1_step2/model.pt")
+    assert storage.walk_node("global_epoch1_step2") == ["model.pt"]
+
+
+def test_it_works_in_a_forked_child_after_it_was_used(make: Make, root: str) -> None:
+    put(root, "data/a")
+    storage = make(root)
+    assert storage.get_data("data/a") == b"data/a"
+    child = os.fork()
+    if child == 0:
+        read = storage.get_data("data/a") == b"data/a" and storage.walk_node("data") == ["a"]
+        os._exit(0 if read else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert storage.get_data("data/a") == b"data/a"
+
+
+def test_building_one_opens_nothing(make: Make) -> None:
+    make("s3://bucket")
+    before = sorted(os.listdir("/proc/self/fd"))
+    storages = [make("s3://bucket/prefix") for _ in range(1000)]
+    assert len(storages) == 1000
+    assert sorted(os.listdir("/proc/self/fd")) == before

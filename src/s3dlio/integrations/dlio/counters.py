@@ -42,8 +42,8 @@ class Operation:
     """One operation, recorded when the `with` block ends, with its error if it ended by one.
 
     Args:
-        kind: what DLIO did: `generate`, `read`, `checkpoint_write`, `checkpoint_read`, or the storage call
-            (`put`, `get`, `list`, `stat`, `exists`, `mkdir`, `delete`).
+        kind: what DLIO did: `generate`, `read`, `index`, `checkpoint_write`, `checkpoint_read`, or the storage
+            call (`put`, `get`, `list`, `stat`, `exists`, `mkdir`, `delete`).
         uri: what it did it to.
 
     The block sets `bytes` to the size of the body that moved. An error of s3dlio leaves it with `[s3dlio]` before its

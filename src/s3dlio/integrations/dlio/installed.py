@@ -9,7 +9,6 @@ does not apply.
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 from collections.abc import Callable
@@ -129,8 +128,10 @@ def _start(points: tuple[registration.Point, ...]) -> None:
         return
     _started = True
     registration.register(points + registration.BENCHMARK_POINTS)
-    registration.configured(ConfigArguments.get_instance())
+    arguments = ConfigArguments.get_instance()
     launcher.watch_the_end()
+    # DLIO 2.0.0 does not read the options at all.
+    registration.configured(arguments, getattr(arguments, "storage_options", None) or {})
 
 
 def _start_as_drop_in() -> None:
@@ -138,7 +139,6 @@ def _start_as_drop_in() -> None:
     if str(arguments.storage_type) != registration.STORAGE_TYPE:
         arguments.storage_root = root_uri(arguments)
         arguments.storage_type = registration.storage_type()
-        os.environ.update(variables(getattr(arguments, "storage_options", None) or {}))
     _start(_DROP_IN_POINTS)
 
 
@@ -156,24 +156,3 @@ def root_uri(arguments: Any) -> str:
             "s3://bucket/prefix"
         )
     return root
-
-
-def variables(options: Any) -> dict[str, str]:
-    """DLIO's `storage_options` for the type `s3` as environment variables, which workers of every kind inherit."""
-    names = {
-        "access_key_id": "AWS_ACCESS_KEY_ID",
-        "secret_access_key": "AWS_SECRET_ACCESS_KEY",
-        "endpoint_url": "AWS_ENDPOINT_URL_S3",
-        "region": "AWS_REGION",
-    }
-    found = {variable: str(options[name]) for name, variable in names.items() if options.get(name)}
-    if str(options.get("s3_force_path_style", "")).strip().lower() == "true":
-        found["S3_ADDRESSING_STYLE"] = "path"
-    attempts = options.get("s3_max_attempts")
-    if attempts:
-        if not re.fullmatch(r"[1-9][0-9]*", str(attempts)):
-            raise s3dlio.ConfigurationError(
-                f"[s3dlio] workload.storage.storage_options.s3_max_attempts={attempts}: expected a number from 1"
-            )
-        found["S3DLIO_RETRIES"] = str(int(attempts) - 1)
-    return found

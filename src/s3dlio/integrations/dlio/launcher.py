@@ -49,13 +49,13 @@ def run(arguments: list[str]) -> int:
     _running = True
     if importlib.util.find_spec("tensorflow") is None:
         sys.path.append(str(ABSENT_MODULES))
-    from s3dlio.integrations.dlio import registration
+    from s3dlio.integrations.dlio import options, registration
 
     registration.register(registration.POINTS + registration.START_POINTS)
     from dlio_benchmark import main
 
     previous = sys.argv
-    sys.argv = ["dlio_benchmark", *arguments]
+    sys.argv = ["dlio_benchmark", *options.without_secrets(arguments)]
     try:
         main.main()
         status = 0

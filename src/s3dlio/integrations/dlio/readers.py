@@ -93,13 +93,19 @@ DECODERS = {
 }
 
 
+# Those and the formats whose readers `registration` replaces.
+FORMATS = (*DECODERS, "indexed_binary", "mmap_indexed_binary", "tfrecord")
+
+
 def read_objects(reader: Any, format: str) -> None:
     """Make a reader of DLIO open URIs, with one recorded `read` each.
 
     Args:
         reader: a FormatReader, changed in place.
-        format: the name of its format, a key of `DECODERS`.
+        format: the name of its format. A format that is not in `DECODERS` is left alone.
     """
+    if format not in DECODERS:
+        return
     decode = DECODERS[format]
     open_file = reader.open
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import copyreg
 import importlib
+import multiprocessing
 import os
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import s3dlio
-from s3dlio.integrations.dlio import counters
+from s3dlio.integrations.dlio import counters, options
+from s3dlio.integrations.dlio.tracing import balance_tracer
 
 STORAGE_TYPE = "s3dlio"
 
@@ -57,9 +59,8 @@ def _generator_factory(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(type)
         from s3dlio.integrations.dlio.generators import write_objects
 
-        _check_format(type)
         generator = original(type)
-        write_objects(generator)
+        write_objects(generator, str(type))
         return generator
 
     return get_generator
@@ -74,7 +75,8 @@ def _reader_factory(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(type, dataset_type, thread_index, epoch_number)
         from s3dlio.integrations.dlio.readers import read_objects
 
-        _check_format(type)
+        if str(type) == "tfrecord":
+            _register_tfrecord()
         reader = original(type, dataset_type, thread_index, epoch_number)
         read_objects(reader, str(type))
         return reader
@@ -89,20 +91,47 @@ def _checkpointing_factory(original: Callable[..., Any]) -> Callable[..., Any]:
         mechanism = original(checkpoint_mechanism_type)
         if not _in_use() or ConfigArguments.get_instance().checkpoint_mechanism_class is not None:
             return mechanism
-        from dlio_benchmark.checkpointing.pytorch_checkpointing import PyTorchCheckpointing
-
         from s3dlio.integrations.dlio.checkpointing import stream_checkpoints
         from s3dlio.integrations.dlio.storage import S3dlioStorage
+        from s3dlio.integrations.dlio.tfrecord import stage_checkpoints
 
-        if not isinstance(mechanism, PyTorchCheckpointing):
+        # By name: to import a class of the framework that is not used would be to import that framework.
+        names = [kind.__name__ for kind in type(mechanism).__mro__]
+        if "PyTorchCheckpointing" in names:
+            serve = stream_checkpoints
+        elif "TFCheckpointing" in names:
+            serve = stage_checkpoints
+        else:
             raise s3dlio.ConfigurationError(
-                f"storage type s3dlio writes PyTorch checkpoints, not {type(mechanism).__name__}: set "
-                "workload.framework=pytorch or workload.workflow.checkpoint=False"
+                f"storage type s3dlio writes checkpoints of PyTorch and TensorFlow, not of {type(mechanism).__name__}: "
+                "leave workload.checkpoint.checkpoint_mechanism out, or set workload.workflow.checkpoint=False"
             )
-        stream_checkpoints(mechanism, S3dlioStorage(mechanism.args.checkpoint_folder))
+        serve(mechanism, S3dlioStorage(mechanism.args.checkpoint_folder))
         return mechanism
 
     return get_mechanism
+
+
+def _register_tfrecord() -> None:
+    """Late, since the module of DLIO's tfrecord reader imports TensorFlow."""
+    from s3dlio.integrations.dlio.tfrecord import reading_tensorflow
+
+    register((Point("dlio_benchmark.reader.tf_reader", "tf", "TensorFlow opens the files itself", reading_tensorflow),))
+
+
+def _indexed_reader(original: type[Any]) -> Callable[..., Any]:
+    objects: list[type[Any]] = []
+
+    def make_reader(*arguments: Any, **named: Any) -> Any:
+        if not _in_use():
+            return original(*arguments, **named)
+        if not objects:
+            from s3dlio.integrations.dlio.indexed import object_reader
+
+            objects.append(object_reader(original))
+        return objects[0](*arguments, **named)
+
+    return make_reader
 
 
 def _path_functions(original: types.ModuleType) -> types.ModuleType:
@@ -121,7 +150,7 @@ def _path_functions(original: types.ModuleType) -> types.ModuleType:
 def _configuration(original: Callable[..., None]) -> Callable[..., None]:
     def load_configuration(arguments: Any, configuration: Any) -> None:
         original(arguments, configuration)
-        configured(arguments)
+        configured(arguments, configuration.get("storage", {}).get("storage_options") or {})
 
     return load_configuration
 
@@ -168,6 +197,18 @@ POINTS = (
         "CheckpointingFactory.get_mechanism",
         "PyTorchCheckpointing opens paths",
         _checkpointing_factory,
+    ),
+    Point(
+        "dlio_benchmark.reader.indexed_binary_reader",
+        "IndexedBinaryReader",
+        "opens its index files when it is made",
+        _indexed_reader,
+    ),
+    Point(
+        "dlio_benchmark.reader.indexed_binary_mmap_reader",
+        "IndexedBinaryMMapReader",
+        "maps its files when it is made",
+        _indexed_reader,
     ),
     Point(
         "dlio_benchmark.utils.config",
@@ -223,29 +264,41 @@ def register(points: tuple[Point, ...] = POINTS) -> None:
         _registered.add(point)
 
 
-def configured(arguments: Any) -> None:
+def configured(arguments: Any, given: Mapping[str, Any]) -> None:
     """What has to be done on every rank once DLIO has read its configuration, and before it does anything else.
 
     Args:
         arguments: DLIO's ConfigArguments, changed in place.
+        given: `storage.storage_options`. DLIO 2.0.0 does not read them, so they are not taken from `arguments`.
+
+    Raises:
+        ConfigurationError: the workload cannot run on storage of ours.
+        SystemExit: its storage cannot be used.
     """
-    choose_storage(arguments)
+    choose_storage(arguments, given)
     if _in_use():
+        check_workload(arguments)
         from s3dlio.integrations.dlio import preflight
 
         preflight.start(arguments)
         _start_counting(arguments)
 
 
-def choose_storage(arguments: Any) -> None:
-    """Where no storage type is named but a folder is given as a URI, it is ours.
+def choose_storage(arguments: Any, given: Mapping[str, Any]) -> None:
+    """Where no storage type is named but a folder is given as a URI, it is ours; then the options are obeyed.
 
     Args:
         arguments: DLIO's ConfigArguments, changed in place.
+        given: `storage.storage_options`.
+
+    Raises:
+        ConfigurationError: an option that is none.
     """
     folders = (arguments.storage_root, arguments.data_folder, arguments.checkpoint_folder)
     if str(arguments.storage_type) == "local_fs" and any("://" in str(folder) for folder in folders):
         arguments.storage_type = storage_type()
+    if str(arguments.storage_type) == STORAGE_TYPE:
+        apply_options(arguments, given)
 
 
 def storage_type() -> Any:
@@ -269,12 +322,15 @@ def storage_type() -> Any:
 
 def _pickle_storage_type(member: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     if member.value == STORAGE_TYPE:
-        return _unpickle_storage_type, ()
+        return _unpickle_storage_type, (options.in_force(),)
     return type(member), (member.value,)
 
 
-def _unpickle_storage_type() -> Any:
+def _unpickle_storage_type(settings: Mapping[str, Any]) -> Any:
+    if multiprocessing.parent_process() is not None:
+        balance_tracer()
     register()
+    options.apply(settings)
     return storage_type()
 
 
@@ -284,14 +340,60 @@ def _in_use() -> bool:
     return str(ConfigArguments.get_instance().storage_type) == STORAGE_TYPE
 
 
-def _check_format(format: Any) -> None:
-    from s3dlio.integrations.dlio.readers import DECODERS
+def apply_options(arguments: Any, given: Mapping[str, Any]) -> None:
+    """Obey `storage.storage_options`.
 
-    if str(format) not in DECODERS:
+    Args:
+        arguments: DLIO's ConfigArguments, whose storage root gets the scheme that the options name.
+        given: the options.
+
+    Raises:
+        ConfigurationError: they are not what `options.settings_of` takes, or contradict the storage root.
+    """
+    options.apply(options.settings_of(given))
+    scheme, root = options.scheme(given), str(arguments.storage_root)
+    if scheme is None:
+        return
+    if "://" not in root:
+        arguments.storage_root = f"{scheme}://{root}"
+    elif not root.startswith(f"{scheme}://"):
+        raise s3dlio.ConfigurationError(f"storage_options.uri_scheme={scheme!r} and storage_root={root!r} contradict")
+
+
+def check_workload(arguments: Any) -> None:
+    """Refuse now what would fail after the data has been generated, or would pass by s3dlio unnoticed.
+
+    Args:
+        arguments: DLIO's ConfigArguments.
+
+    Raises:
+        ConfigurationError: naming what cannot work, and what to set instead.
+    """
+    from s3dlio.integrations.dlio.readers import FORMATS
+
+    format, framework, loader = str(arguments.format), str(arguments.framework), str(arguments.data_loader)
+    if format not in FORMATS:
         raise s3dlio.ConfigurationError(
             f"storage type s3dlio does not carry the format {format}: set workload.dataset.format to one of "
-            + ", ".join(DECODERS)
+            + ", ".join(FORMATS)
         )
+    if arguments.reader_classname is None and loader == "native_dali":
+        raise s3dlio.ConfigurationError(
+            "the data loader native_dali opens local paths in code of its own: set workload.reader.data_loader to "
+            "pytorch or tensorflow"
+        )
+    if format == "tfrecord" and loader == "pytorch" and not arguments.generate_only:
+        raise s3dlio.ConfigurationError(
+            "DLIO does not read tfrecord with the data loader pytorch: set workload.framework=tensorflow and "
+            "workload.reader.data_loader=tensorflow, or choose another workload.dataset.format"
+        )
+    if framework == "tensorflow" or format == "tfrecord":
+        import tensorflow as tf
+
+        if not hasattr(tf, "io"):
+            raise s3dlio.ConfigurationError(
+                f"framework {framework} with format {format} needs TensorFlow: pip install tensorflow-cpu"
+            )
 
 
 def _start_counting(arguments: Any) -> None:

@@ -104,12 +104,13 @@ def compose(arguments: Sequence[str], s3_is_ours: bool = False) -> Workload:
         DLIOMPI.get_instance().set_parent_values(0, 1)  # one rank, without starting MPI
         ConfigArguments.reset()
         filled = ConfigArguments.get_instance()
-        LoadConfig(filled, configuration["workload"])
+        workload = configuration["workload"]
+        LoadConfig(filled, workload)
         if s3_is_ours and str(filled.storage_type) == "s3":
             filled.storage_type = registration.storage_type()
             if "://" not in filled.storage_root:
                 filled.storage_root = f"s3://{filled.storage_root}"
-        registration.choose_storage(filled)
+        registration.choose_storage(filled, workload.get("storage", {}).get("storage_options") or {})
         return workload_of(filled)
     except (HydraException, OmegaConfBaseException, ValueError, TypeError, KeyError) as error:
         # Hydra adds where it has looked, line by line.

@@ -1,0 +1,38 @@
+"""The configurations in docs/dlio.md say what DLIO and s3dlio take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from s3dlio.integrations.dlio import options
+from s3dlio.integrations.dlio.readers import FORMATS
+from s3dlio.settings import Settings
+from s3dlio.uri import parse
+from tests.docs.harness import Block, blocks
+
+_PAGE = Path(__file__).parents[3] / "docs" / "dlio.md"
+_CONFIGURATIONS = [block for block in blocks(_PAGE.read_text(encoding="utf-8")) if block.kind == "yaml"]
+
+
+@pytest.mark.usefixtures("dlio")
+@pytest.mark.parametrize("block", _CONFIGURATIONS, ids=lambda block: str(block.line))
+def test_a_configuration_is_taken(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    from omegaconf import OmegaConf
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_ACCOUNT_KEY"):
+        monkeypatch.setenv(name, "a2V5")
+    configuration = OmegaConf.create(block.text)
+    storage = configuration["storage"]
+    assert storage["storage_type"] == "s3dlio"
+    parse(storage["storage_root"])
+    settings = options.settings_of(storage.get("storage_options", {}))
+    parsers = {field.name: field.metadata["parse"] for field in Settings.__dataclass_fields__.values()}
+    for name, value in settings.items():
+        parsers[name](str(value))
+    assert configuration.get("dataset", {}).get("format", "npz") in FORMATS
+
+
+def test_there_are_some() -> None:
+    assert len(_CONFIGURATIONS) >= 8

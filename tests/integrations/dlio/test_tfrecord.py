@@ -1,0 +1,46 @@
+"""Records are found in a tfrecord file by their lengths, without TensorFlow; `test_matrix` has the runs with it."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import s3dlio
+from s3dlio.integrations.dlio import tfrecord
+
+
+def file_of(*contents: bytes) -> bytes:
+    # The checksums are TensorFlow's to write and are not looked at.
+    return b"".join(struct.pack("<QI", len(content), 7) + content + bytes(4) for content in contents)
+
+
+@pytest.mark.parametrize("contents", [[], [b""], [b"abc"], [b"abc", b"", b"d" * 1000]])
+def test_every_record_is_found(contents: list[bytes], tmp_path: Path) -> None:
+    uri = f"file://{tmp_path}/a.tfrecord"
+    s3dlio.put_bytes(uri, file_of(*contents))
+    assert list(tfrecord.read_records(uri.encode())) == contents
+
+
+@pytest.mark.parametrize("cut", [1, 8, 12, 14, 18])
+def test_a_file_cut_short_is_an_error_that_names_it(cut: int) -> None:
+    with pytest.raises(s3dlio.S3dlioError, match="gs://bucket/a: is not a readable tfrecord file"):
+        list(tfrecord.records(memoryview(file_of(b"abc"))[:cut], "gs://bucket/a"))
+
+
+def test_the_index_that_dali_wants_is_written_without_its_program(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(file_of(b"abc", b"defgh"))
+    storage = SimpleNamespace(get_uri=lambda id: str(tmp_path / id))
+    module = SimpleNamespace(call=None)
+    tfrecord.index_without_script(module, SimpleNamespace(storage=storage))
+    module.call(["tfrecord2idx", str(path), "a.idx"])
+    assert (tmp_path / "a.idx").read_text() == "0 19\n19 21\n"
+
+
+def test_a_generator_that_writes_its_own_index_is_left_alone() -> None:
+    module = SimpleNamespace()
+    tfrecord.index_without_script(module, SimpleNamespace())
+    assert not hasattr(module, "call")
