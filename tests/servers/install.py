@@ -1,4 +1,4 @@
-"""Installs the real servers into `.servers/`, each in a folder of its own, without touching the system.
+"""Installs the real servers, and a few tools, into `.servers/`, each in a folder of its own, and nothing beside it.
 
 A server is installed into a scratch folder that is renamed when it is complete, so that the existence of
 the folder is the stamp: a second run does nothing, and an interrupted one leaves nothing half-made. They come
@@ -64,7 +64,7 @@ def locate(name: str) -> Path:
     Raises:
         ServerMissing: it is not there, with the reason why if an attempt was made.
     """
-    server = SERVERS[name]
+    server = {**SERVERS, **TOOLS}[name]
     if server.folder.is_dir():
         return server.folder
     why = server.note.read_text().strip() if server.note.is_file() else "`make servers` has not been run"
@@ -77,7 +77,8 @@ def install(names: list[str]) -> dict[str, str]:
     Returns:
         The reason for each one that could not be installed; empty if all are there.
     """
-    missing = [SERVERS[name] for name in names if not SERVERS[name].folder.is_dir()]
+    known = {**SERVERS, **TOOLS}
+    missing = [known[name] for name in names if not known[name].folder.is_dir()]
     if not missing:
         return {}
     ROOT.mkdir(exist_ok=True)
@@ -228,6 +229,18 @@ def _nginx(folder: Path) -> None:
     _debian(folder, ["nginx-light", "nginx"])
 
 
+def _valgrind(folder: Path) -> None:
+    _debian(folder, ["valgrind"])
+
+
+def _strace(folder: Path) -> None:
+    _debian(folder, ["strace"])
+
+
+def _fio(folder: Path) -> None:
+    _debian(folder, ["fio"])
+
+
 SERVERS = {
     server.name: server
     for server in (
@@ -238,3 +251,14 @@ SERVERS = {
         Server("nginx", "debian", _nginx),
     )
 }
+
+# Programs that are no servers: the first two count what the hot paths cost (tests/guard), fio is for the benchmark.
+TOOLS = {
+    tool.name: tool
+    for tool in (
+        Server("valgrind", "debian", _valgrind),
+        Server("strace", "debian", _strace),
+        Server("fio", "debian", _fio),
+    )
+}
+FOR_TESTS = [*SERVERS, "valgrind", "strace"]
