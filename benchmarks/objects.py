@@ -126,8 +126,8 @@ def _listing(root: Path, scenario: Scenario) -> Objects:
         else:
             for start in range(0, len(names), PAGE):
                 last = start + PAGE >= len(names)
-                page = _page(bucket, names[start : start + PAGE], "" if last else str(start + PAGE))
-                (folder / f"page-{start}.xml").write_text(page)
+                content = page(bucket, names[start : start + PAGE], "" if last else str(start + PAGE))
+                (folder / f"page-{start}.xml").write_text(content)
     return Objects(bucket, {"": zlib.crc32("\n".join(names).encode())}, {}, [])
 
 
@@ -140,7 +140,7 @@ def _tree(folder: Path, names: list[str]) -> None:
         os.close(os.open(parent / name, os.O_CREAT | os.O_WRONLY))
 
 
-def _page(bucket: str, names: list[str], token: str) -> str:
+def page(bucket: str, names: list[str], token: str) -> str:
     """An answer to ListObjectsV2: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html."""
     more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
     entries = "".join(
