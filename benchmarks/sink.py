@@ -98,10 +98,10 @@ class _Connection:
 
 
 def _memory(path: bytes, part: int, length: int) -> memoryview:
+    # An object in parts and one in a piece replace each other; parts stay for the next upload, their memory with them.
     parts = _objects.setdefault(path, {})
-    if not part:
-        for number in [number for number in parts if number]:
-            del parts[number]
+    for number in [number for number in parts if bool(number) != bool(part)]:
+        del parts[number]
     held = parts.get(part)
     if held is None or len(held[0]) < length:
         block = mmap.mmap(-1, max(length, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -116,8 +116,6 @@ def _answer(method: bytes, path: bytes, query: bytes) -> bytes:
     body = b""
     if method == b"POST":
         body = _UPLOAD if query.startswith(b"uploads") else _COMPLETE
-        if body is _UPLOAD:
-            _objects.pop(path, None)
     elif method == b"GET" and query == b"crc":
         checksum = 0
         for _, (view, length) in sorted(_objects.get(path, {}).items()):

@@ -116,15 +116,17 @@ def opendal_threads(job: Job) -> Runner:
 
 def s3torchconnector_threads(job: Job) -> Runner:
     """s3torchconnector (AWS CRT) in threads."""
-    from s3torchconnector import S3ClientConfig
+    from s3torchconnector import S3ClientConfig, S3ReaderConstructor
     from s3torchconnector._s3client import S3Client
 
     config = S3ClientConfig(force_path_style=True)
     client = S3Client(region="us-east-1", endpoint=job["endpoint"], s3client_config=config)
     data = memoryview(content(job))
+    # The default reader would read the whole object up to the range; this one asks for what is read, and no more.
+    ranged = S3ReaderConstructor.range_based(buffer_size=0)
 
     def read_range(item: Any) -> bytes:
-        reader = client.get_object(job["bucket"], item[0])
+        reader = client.get_object(job["bucket"], item[0], reader_constructor=ranged)
         reader.seek(item[1])
         piece: bytes = reader.read(item[2])
         return piece
