@@ -39,8 +39,10 @@ def train(client: str, scenario: Scenario, world: World | None, folder: Path, so
         RuntimeError: DLIO failed, with the end of its log.
     """
     environment = dict(os.environ)
+    python = Path(sys.executable)
     if source:
         environment["PYTHONPATH"] = str(source)
+        python = peers.environment(peers.DLIO_MAIN)
     module = "s3dlio.integrations.dlio"
     if client == "DLIO on s3dlio, file://":
         place = {"storage.storage_type": "s3dlio", "storage.storage_root": f"file://{folder}/root"}
@@ -59,13 +61,12 @@ def train(client: str, scenario: Scenario, world: World | None, folder: Path, so
                 raise NotHere("no checkout of DLIO's main branch was given (--dlio-source)")
             place = _s3torchconnector(world)
             module = _without_s3dlio(environment)
-            environment["PYTHONPATH"] += os.pathsep + str(peers.for_this_interpreter("s3torchconnector"))
     generated = folder / "generated"
     if not generated.exists():
-        _run(module, folder / "generate", environment, _settings(scenario, place, generate=True))
+        _run([python, "-m", module], folder / "generate", environment, _settings(scenario, place, generate=True))
         generated.touch()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    output = _run(module, folder / "train", environment, _settings(scenario, place, generate=False))
+    output = _run([python, "-m", module], folder / "train", environment, _settings(scenario, place, generate=False))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     metric = json.loads((output / "summary.json").read_text())["metric"]
     samples = scenario.objects * EPOCHS
@@ -129,10 +130,10 @@ def _settings(scenario: Scenario, place: Mapping[str, Any], *, generate: bool) -
     }
 
 
-def _run(module: str, folder: Path, environment: Mapping[str, str], settings: Mapping[str, Any]) -> Path:
+def _run(program: list[str | Path], folder: Path, environment: Mapping[str, str], settings: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     arguments = [f"++workload.{key}={value}" for key, value in settings.items()]
-    command = [sys.executable, "-m", module, "workload=unet3d_h100", f"hydra.run.dir={folder}/dlio", *arguments]
+    command = [*program, "workload=unet3d_h100", f"hydra.run.dir={folder}/dlio", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
     )

@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".bench"
 
+DLIO_MAIN = "dlio-main"
+
 # Environment -> what is installed in it, in this order. torch comes first: by itself it is the CPU build.
 ENVIRONMENTS = {
     "obstore": [["obstore==0.12.*"]],
@@ -18,6 +20,12 @@ ENVIRONMENTS = {
     "boto3": [["boto3==1.44.*"]],
     "s3dlio-0.10": [["s3dlio==0.10.*"]],
     "s3torchconnector": [["torch==2.13.0"], ["s3torchconnector==1.5.*", "obstore==0.12.*"]],
+    # What DLIO's main branch imports, with s3dlio as it is here; DLIO itself comes from the checkout that is given.
+    DLIO_MAIN: [
+        ["torch==2.13.0"],
+        ["s3torchconnector==1.5.*", "pydftracer>=2.0.2", "dftracer>=2.0.1", "hydra-core>=1.3.2", "openmpi>=5.0"],
+        ["numpy", "pandas", "psutil", "PyYAML", "omegaconf", "mpi4py", "Pillow", "h5py", "--editable", str(ROOT)],
+    ],
 }
 
 # Client, as `client/` calls it -> the environment it needs. The others run in that of s3dlio.
@@ -37,8 +45,11 @@ HOMES = {
 def interpreter(client: str) -> Path:
     """The Python that runs a client. Its environment is made on first use, and again if other versions are wanted."""
     name = HOMES.get(client)
-    if name is None:
-        return Path(sys.executable)
+    return environment(name) if name else Path(sys.executable)
+
+
+def environment(name: str) -> Path:
+    """The Python of one of the environments, made as `interpreter` says."""
     folder = FOLDER / name
     python = folder / "bin" / "python"
     stamp = folder / ".complete"
@@ -62,14 +73,3 @@ def versions(clients: set[str]) -> dict[str, str]:
             done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
             found[f"{package} (environment {name})"] = done.stdout.strip()
     return found
-
-
-def for_this_interpreter(name: str) -> Path:
-    """A folder for PYTHONPATH with a peer for the interpreter of s3dlio's own environment, without what it needs."""
-    folder = FOLDER / f"{name}-alone"
-    if not (folder / ".complete").exists():
-        wanted = [f"{name}==1.5.*", f"{name}client==1.5.*"]
-        command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
-        subprocess.run([*command, "--target", folder, *wanted], check=True)
-        (folder / ".complete").touch()
-    return folder

@@ -74,7 +74,7 @@ class Runner:
         Args:
             finished: called with each scenario when all its rounds are there.
         """
-        with tempfile.TemporaryDirectory(prefix="s3dlio-bench-") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"s3dlio-bench-{os.getpid()}-") as folder:
             root = Path(folder)
             for server in ("nginx", "sink", "throttled", "seaweedfs", "none"):
                 mine = [one for one in self._scenarios if one.server == server]

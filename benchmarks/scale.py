@@ -91,7 +91,7 @@ print(json.dumps({"empty": empty, "one": one, "peak": status("VmHWM"), "sockets"
 def measure() -> dict[str, dict[str, float]]:
     """One rank reading from nginx: name -> what it took."""
     rows = {}
-    with tempfile.TemporaryDirectory(prefix="s3dlio-scale-") as name:
+    with tempfile.TemporaryDirectory(prefix=f"s3dlio-scale-{os.getpid()}-") as name:
         root = Path(name)
         small = Scenario("64 KiB", (64 * KIB,), 1000, IN_FLIGHT, 1000, ())
         large = Scenario("146 MiB", (146 * MIB,), 4, 4, 4, ())

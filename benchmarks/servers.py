@@ -149,7 +149,7 @@ def throttled(root: Path, all_objects: list[Objects]) -> Iterator[World]:
     Raises:
         NotHere: no rights to make such a network.
     """
-    with _own_network(), tempfile.TemporaryDirectory(prefix="s3dlio-slow-") as folder:
+    with _own_network(), tempfile.TemporaryDirectory(prefix=f"s3dlio-slow-{os.getpid()}-") as folder:
         path = Path(folder, "nginx")
         with static(root, all_objects, f"listen unix:{path};") as world, running("delay", partial(_delay, path)) as url:
             yield world._replace(url=url, tls_url="", environment=_environment(url))

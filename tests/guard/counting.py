@@ -41,7 +41,7 @@ class Place(NamedTuple):
 @contextmanager
 def place() -> Iterator[Place]:
     """The servers, with everything that the program reads."""
-    with tempfile.TemporaryDirectory(prefix="s3dlio-guard-") as name:
+    with tempfile.TemporaryDirectory(prefix=f"s3dlio-guard-{os.getpid()}-") as name:
         folder = Path(name)
         (folder / "small").write_bytes(bytes(program.SMALL))
         keys = [f"sample-{number:08}" for number in range(program.KEYS)]
