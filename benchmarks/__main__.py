@@ -50,7 +50,7 @@ def main() -> int:
         print(f"no scenario has {arguments.only!r} in its name: see --list", file=sys.stderr)
         return 2
     clients = {client for one in scenarios for client in one.clients}
-    if missing := install([one for one in ("nginx", "seaweedfs", "fio") if one in _servers(scenarios)]):
+    if missing := install([one for one in ("nginx", "seaweedfs", "ceph", "fio") if one in _servers(scenarios)]):
         raise ServerMissing("; ".join(missing.values()))
     for client in sorted(clients):
         peers.interpreter(client)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -43,35 +44,41 @@ def train(client: str, scenario: Scenario, world: World | None, folder: Path, so
     if source:
         environment["PYTHONPATH"] = str(source)
         python = peers.environment(peers.DLIO_MAIN)
-    module = "s3dlio.integrations.dlio"
-    if client == "DLIO on s3dlio, file://":
-        place = {"storage.storage_type": "s3dlio", "storage.storage_root": f"file://{folder}/root"}
-    elif client == "DLIO on its local storage":
-        place = {"storage.storage_type": "local_fs", "storage.storage_root": f"{folder}/root"}
-        place["dataset.data_folder"] = f"{folder}/root/data"
-        (folder / "root").mkdir(parents=True, exist_ok=True)
-        module = _without_s3dlio(environment)
-    else:
-        assert world is not None
+    if world is not None:
         environment.update(world.environment)
-        if client == "DLIO on s3dlio, s3://":
-            place = {"storage.storage_type": "s3dlio", "storage.storage_root": f"s3://{BUCKET}/ours"}
-        else:
-            if not source:
-                raise NotHere("no checkout of DLIO's main branch was given (--dlio-source)")
-            place = _s3torchconnector(world)
-            module = _without_s3dlio(environment)
-    generated = folder / "generated"
-    if not generated.exists():
-        _run([python, "-m", module], folder / "generate", environment, _settings(scenario, place, generate=True))
-        generated.touch()
+    ours = [str(python), "-m", "s3dlio.integrations.dlio"]
+    by_itself = [str(python), "-m", "dlio_benchmark.main"]
+    trains = by_itself
+    if client == "DLIO on its local storage":
+        (folder / "root").mkdir(parents=True, exist_ok=True)
+        place = {"storage.storage_type": "local_fs", "storage.storage_root": f"{folder}/root"}
+        generated = place = {**place, "dataset.data_folder": f"{folder}/root/data"}
+        environment["PYTHONPATH"] = _with_tensorflow(environment)
+    elif client == "DLIO main on s3torchconnector":
+        if not source or world is None:
+            raise NotHere("no checkout of DLIO's main branch was given (--dlio-source)")
+        place = _s3torchconnector(world)
+        generated = {"storage.storage_type": "s3dlio", "storage.storage_root": f"s3://{BUCKET}/generated"}
+    else:
+        root = f"s3://{BUCKET}/ours" if world is not None else f"file://{folder}/root"
+        generated = place = {"storage.storage_type": "s3dlio", "storage.storage_root": root}
+        trains = ours
+    if not (folder / "generated").exists():
+        generates = ours if generated["storage.storage_type"] == "s3dlio" else by_itself
+        _run(generates, folder / "generate", environment, _settings(scenario, generated, generate=True))
+        if generated is not place:
+            _copy(python, environment)
+        (folder / "generated").touch()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    output = _run([python, "-m", module], folder / "train", environment, _settings(scenario, place, generate=False))
+    output = _run(trains, folder / "train", environment, _settings(scenario, place, generate=False))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     metric = json.loads((output / "summary.json").read_text())["metric"]
     samples = scenario.objects * EPOCHS
+    throughput = metric["train_throughput_mean_samples_per_second"]
+    if not throughput:
+        raise RuntimeError("DLIO says that no sample was read")
     return {
-        "seconds": samples / metric["train_throughput_mean_samples_per_second"],
+        "seconds": samples / throughput,
         "user": after.ru_utime - before.ru_utime,
         "system": after.ru_stime - before.ru_stime,
         "bytes": samples * scenario.sizes[0],
@@ -81,11 +88,21 @@ def train(client: str, scenario: Scenario, world: World | None, folder: Path, so
     }
 
 
-def _without_s3dlio(environment: dict[str, str]) -> str:
-    """DLIO as it is: 2.0.0 imports a tensorflow that it does not use, for which s3dlio has an empty one."""
+def _with_tensorflow(environment: Mapping[str, str]) -> str:
+    """PYTHONPATH with the empty tensorflow that s3dlio has: DLIO 2.0.0 imports one, and does not use it."""
     absent = Path(s3dlio.integrations.dlio.__file__).with_name("absent")
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(absent)]))
-    return "dlio_benchmark.main"
+    return os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(absent)]))
+
+
+def _copy(python: Path, environment: Mapping[str, str]) -> None:
+    """Put what s3dlio has generated where the main branch's own path looks: at keys that begin with the URI.
+
+    It cannot generate on these servers: Ceph's answer to its multipart upload lacks an ETag that it insists on, and
+    SeaweedFS takes "//" in a key for "/".
+    """
+    source, target = f"s3://{BUCKET}/generated/data/train", f"s3://{BUCKET}/s3://{BUCKET}/theirs/train"
+    program = "import s3dlio, sys; s3dlio.copy(sys.argv[1], sys.argv[2], recursive=True)"
+    subprocess.run([python, "-c", program, source, target], env=environment, check=True)
 
 
 def _s3torchconnector(world: World) -> dict[str, Any]:
@@ -94,7 +111,7 @@ def _s3torchconnector(world: World) -> dict[str, Any]:
         "secret_access_key": world.environment["AWS_SECRET_ACCESS_KEY"],
         "endpoint_url": world.url,
         "region": "us-east-1",
-        "s3_force_path_style": "true",
+        "s3_force_path_style": "'true'",  # quoted: DLIO expects text there
     }
     return {
         "storage.storage_type": "s3",
@@ -130,7 +147,7 @@ def _settings(scenario: Scenario, place: Mapping[str, Any], *, generate: bool) -
     }
 
 
-def _run(program: list[str | Path], folder: Path, environment: Mapping[str, str], settings: Mapping[str, Any]) -> Path:
+def _run(program: list[str], folder: Path, environment: Mapping[str, str], settings: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     arguments = [f"++workload.{key}={value}" for key, value in settings.items()]
     command = [*program, "workload=unet3d_h100", f"hydra.run.dir={folder}/dlio", *arguments]
@@ -138,5 +155,6 @@ def _run(program: list[str | Path], folder: Path, environment: Mapping[str, str]
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     if done.returncode:
-        raise RuntimeError(f"DLIO ended with status {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
+        words = re.findall(r"^\S*(?:Error|Exception)\b.*", done.stdout + done.stderr, re.MULTILINE)
+        raise RuntimeError(f"DLIO ended with status {done.returncode}: {words[-1] if words else done.stderr[-500:]}")
     return folder / "dlio"

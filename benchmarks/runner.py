@@ -76,7 +76,7 @@ class Runner:
         """
         with tempfile.TemporaryDirectory(prefix=f"s3dlio-bench-{os.getpid()}-") as folder:
             root = Path(folder)
-            for server in ("nginx", "sink", "throttled", "seaweedfs", "none"):
+            for server in ("nginx", "sink", "throttled", "seaweedfs", "ceph", "none"):
                 mine = [one for one in self._scenarios if one.server == server]
                 for one in mine:
                     if all(self._done(one, client) for client in one.clients):
@@ -97,7 +97,7 @@ class Runner:
     def _with_server(
         self, server: str, scenarios: list[Scenario], root: Path, finished: Callable[[Scenario], None]
     ) -> None:
-        if server in ("seaweedfs", "none"):
+        if server in ("seaweedfs", "ceph", "none"):
             for scenario in scenarios:
                 self._scenario(scenario, root, None, None)
                 finished(scenario)
@@ -149,9 +149,9 @@ class Runner:
         """What a client is run by, with everything that its scenario needs around it."""
         if scenario.operation == "dlio":
             folder = Path(tempfile.mkdtemp(dir=root))
-            if scenario.server == "seaweedfs":
-                with servers.weed(dlio.BUCKET) as weed:
-                    yield lambda client: dlio.train(client, scenario, weed, _below(folder, client), self._source)
+            if scenario.server == "ceph":
+                with servers.store("ceph", dlio.BUCKET) as ceph:
+                    yield lambda client: dlio.train(client, scenario, ceph, _below(folder, client), self._source)
             else:
                 yield lambda client: dlio.train(client, scenario, None, _below(folder, client), self._source)
             shutil.rmtree(folder)
@@ -171,7 +171,7 @@ class Runner:
             # A server for each: the space of what was deleted comes back late.
             yield lambda client: _write_to_weed(client, scenario, root, made)
         else:
-            with servers.weed(made.bucket) as weed:
+            with servers.store("seaweedfs", made.bucket) as weed:
                 for key in made.checksums:
                     _s3(weed, "put", f"s3://{made.bucket}/{key}", str(root / made.bucket / key))
                 yield lambda client: run_client(client, scenario, root, made, weed)
@@ -364,7 +364,7 @@ def _on_files(client: str, scenario: Scenario, root: Path, made: Objects) -> Fig
 
 
 def _write_to_weed(client: str, scenario: Scenario, root: Path, made: Objects) -> Figures:
-    with servers.weed(made.bucket) as weed:
+    with servers.store("seaweedfs", made.bucket) as weed:
         figures = run_client(client, scenario, root, made, weed)
         for key, expected_checksum in made.checksums.items():
             if _s3(weed, "checksum", f"s3://{made.bucket}/{key}") != str(expected_checksum):

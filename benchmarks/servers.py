@@ -1,4 +1,4 @@
-"""The servers of the benchmark: nginx with everything in place, nginx behind a slow link, and SeaweedFS.
+"""The servers of the benchmark: nginx with everything in place, also behind a slow link, a sink, and real stores.
 
 nginx costs less per object than any client, so that the client is what is measured; it takes any signature.
 """
@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,8 @@ from benchmarks.objects import Objects
 from s3dlio.operations import run
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
-from tests.servers import nginx, seaweedfs
-from tests.servers.base import Processes, accepts, free_ports, running
+from tests.servers import ceph, nginx, seaweedfs
+from tests.servers.base import Processes, S3Server, accepts, free_ports, running
 
 ACCOUNT = "benchmark"
 RATE, DELAY = "400mbit", 0.010
@@ -124,10 +124,12 @@ def _environment(url: str) -> dict[str, str]:
 
 
 @contextmanager
-def weed(bucket: str) -> Iterator[World]:
-    """SeaweedFS with an empty bucket."""
-    with running("seaweedfs", seaweedfs.start) as endpoints:
-        server = endpoints.plain
+def store(name: str, bucket: str) -> Iterator[World]:
+    """SeaweedFS or Ceph with an empty bucket."""
+    start: Callable[[Processes], S3Server] = ceph.start
+    if name == "seaweedfs":
+        start = lambda processes: seaweedfs.start(processes).plain  # noqa: E731
+    with running(name, start) as server:
         before = dict(os.environ)
         os.environ.update(server.environment())
         try:
