@@ -84,7 +84,6 @@ def train(client: str, scenario: Scenario, world: World | None, folder: Path, so
         "bytes": samples * scenario.sizes[0],
         "objects": samples,
         "calls": samples,
-        "peak_mib": 0,
     }
 
 

@@ -33,5 +33,4 @@ def read(file: Path, seconds: float) -> dict[str, float]:
         "bytes": job["read"]["io_bytes"],
         "objects": job["read"]["io_bytes"] / file.stat().st_size,
         "calls": job["read"]["total_ios"],
-        "peak_mib": 0,
     }

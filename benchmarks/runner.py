@@ -34,7 +34,7 @@ _STARTS: dict[str, Callable[[Path, list[Objects]], AbstractContextManager[World]
     "sink": lambda _root, _objects: servers.sink(),
 }
 # What starting a client and the pass that is checked take, roughly, for saying how long all will take.
-_OVERHEAD = 2.2
+_OVERHEAD = 1.2
 
 
 class ClientFailed(Exception):

@@ -55,7 +55,7 @@ class Scenario(NamedTuple):
         sizes: bytes of the objects; one size for all, or one for each.
         objects: how many there are; they are gone through again and again.
         in_flight: objects at a time, in each process.
-        at_once: objects in one call of `get_many` or `put_many`.
+        at_once: objects in one call of `get_many` or `put_many`, or in a batch of a DataLoader.
         clients: who takes part; s3dlio first.
         operation: get, range, put, list, write (in pieces), stat or dlio.
         timed: how many objects, or calls, are timed; 0 for as many as the seconds allow.
@@ -91,10 +91,6 @@ class Scenario(NamedTuple):
     seconds: float = 1.5
     rounds: int = 99
     quick: bool = False
-
-    @property
-    def loaders(self) -> bool:
-        return "DataLoader" in self.clients[0]
 
 
 def all_scenarios() -> list[Scenario]:
@@ -216,7 +212,7 @@ def _processes() -> list[Scenario]:
                 bars=(Bar("objects", "peers", 1.0),),
                 quick=False,
             )
-            for one in (_114K, _8M)
+            for one in (_114K._replace(at_once=100), _8M._replace(objects=128, at_once=8))
         ),
     ]
 

@@ -1,12 +1,14 @@
-"""PyTorch's DataLoader, with four workers that each read whole objects; only lengths come back to the loop.
+"""PyTorch's DataLoader, with four workers that each read batches of whole objects; only lengths come back to the loop.
 
 So what is measured is the reading and not the way tensors take from a worker to its parent. s3dlio's workers are
 forked, as DataLoader does by itself on Linux; those of clients with a runtime are spawned, since they hang otherwise.
+s3dlio and obstore read a batch side by side (`__getitems__`); s3torchconnector has a dataset of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -14,19 +16,15 @@ from typing import Any
 from benchmarks.client.work import Item, Job, Runner, Take
 
 _WORKERS = 4
-_BATCH = 32
 
-
-def _s3dlio(root: str, keys: list[str]) -> list[int]:
-    import s3dlio
-
-    return [len(body) for _, body in s3dlio.get_many([root + key for key in keys])]
+# Of a worker process, made on first use.
+_store: Any = None
 
 
 class _ByBatch:
-    """A dataset that reads a batch in one call (`__getitems__`)."""
+    """A dataset that reads a batch in one call."""
 
-    def __init__(self, keys: list[str], read: Any) -> None:
+    def __init__(self, keys: list[str], read: Callable[[list[str]], list[int]]) -> None:
         self._keys = keys
         self._read = read
 
@@ -34,38 +32,40 @@ class _ByBatch:
         return len(self._keys)
 
     def __getitems__(self, numbers: list[int]) -> list[int]:
-        lengths: list[int] = self._read([self._keys[number] for number in numbers])
-        return lengths
-
-
-class _ByObject:
-    """A dataset that reads object by object; the store is made in the worker, on first use."""
-
-    def __init__(self, keys: list[str], job: Job) -> None:
-        self._keys = keys
-        self._job = job
-        self._store: Any = None
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __getitem__(self, number: int) -> int:
-        if self._store is None:
-            from benchmarks.client.others import obstore_store
-
-            self._store = obstore_store(self._job)
-        return len(self._store.get(self._keys[number]).bytes())
+        return self._read([self._keys[number] for number in numbers])
 
 
 def s3dlio_loader(job: Job) -> Runner:
     """`get_many` of a batch, workers forked."""
-    read = partial(_s3dlio, f"s3://{job['bucket']}/")
+    read = partial(_read_by_s3dlio, f"s3://{job['bucket']}/")
     return _loader(job, lambda keys: _ByBatch(keys, read), "fork")
 
 
+def _read_by_s3dlio(root: str, keys: list[str]) -> list[int]:
+    import s3dlio
+
+    return [len(body) for _, body in s3dlio.get_many([root + key for key in keys])]
+
+
 def obstore_loader(job: Job) -> Runner:
-    """obstore's `get` of each object, workers spawned."""
-    return _loader(job, lambda keys: _ByObject(keys, job), "spawn")
+    """obstore's `get_async` of all objects of a batch, workers spawned."""
+    return _loader(job, lambda keys: _ByBatch(keys, partial(_read_by_obstore, job)), "spawn")
+
+
+def _read_by_obstore(job: Job, keys: list[str]) -> list[int]:
+    global _store
+    if _store is None:
+        from benchmarks.client.others import obstore_store
+
+        _store = obstore_store(job)
+
+    async def one(key: str) -> int:
+        return len(await (await _store.get_async(key)).bytes_async())
+
+    async def all_of_them() -> list[int]:
+        return await asyncio.gather(*map(one, keys))
+
+    return asyncio.run(all_of_them())
 
 
 def s3torchconnector_loader(job: Job) -> Runner:
@@ -94,7 +94,7 @@ def _loader(job: Job, dataset: Any, start: str) -> Runner:
     keys = list(job["objects"])
     loader = DataLoader(
         dataset(keys),
-        batch_size=_BATCH,
+        batch_size=job["at_once"],
         num_workers=_WORKERS,
         multiprocessing_context=start,
         persistent_workers=True,
