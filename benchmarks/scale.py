@@ -285,7 +285,7 @@ def _measured_and_calculated(ranks: int, measured: dict[str, dict[str, float]]) 
     yield f"| GET requests of an epoch of {FILES:,} objects, read whole | {gets:,.0f} | {FILES:,} |"
     yield f"| the same, read in parts of {part // MIB:.0f} MiB | {gets * parts:,.0f} | {FILES * parts:,.0f} |"
     yield "| HEAD requests | 0 | 0 |"
-    yield f"| LIST requests at the start: rank 0 lists, the others are told | {pages} (rank 0) | {pages} |"
+    yield f"| LIST requests of a listing, where every rank lists | {pages} | {pages * ranks:,} |"
     yield f"| connections | {IN_FLIGHT} | {IN_FLIGHT * ranks:,} |"
     yield f"| memory at the peak | {large['peak']:,.0f} MiB | {large['peak'] * ranks / 1024:,.0f} GiB |"
     yield f"| cores for one H100 a rank (2.96 GiB/s each) | {cpu:.1f} | {cpu * ranks:,.0f} |"
