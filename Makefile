@@ -6,6 +6,7 @@
 VENV := .venv
 PYTHON_BIN := $(VENV)/bin/python
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 # Tests wait for servers, deadlines and other processes more than they compute: more workers than cores.
 WORKERS ?= 4
 
@@ -21,7 +22,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dlio .dlio-if-possible servers setup test test-dlio lint format demo clean
+.PHONY: help venv dlio .dlio-if-possible servers setup test test-dlio lint format demo bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -44,7 +45,7 @@ $(VENV)/.dlio: $(VENV)/.package
 	@tools/setup.sh dlio
 	@touch $@
 
-servers: $(VENV)/.made ## install the real servers of the tests, and a browser, into .servers
+servers: $(VENV)/.made ## install the real servers and the tools of the tests, and a browser, into .servers
 	@$(PYTHON_BIN) -m tests.servers install
 
 # The environment and the servers come from different places: fetched side by side they take half the time.
@@ -75,6 +76,9 @@ demo: dlio ## set up, then generate, train and checkpoint a small workload with 
 	@$(PYTHON_BIN) -m tests.servers install seaweedfs
 	@$(PYTHON_BIN) -m tools.demo
 
-clean: ## remove .venv, .servers and all caches
-	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
-	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+bench: dlio ## measure s3dlio beside its peers (BENCH_ARGS="--quick" takes three minutes)
+	@$(PYTHON_BIN) -m benchmarks $(BENCH_ARGS)
+
+clean: ## remove .venv, .servers, .bench and all caches
+	rm -rf $(VENV) .servers .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import venv
@@ -10,48 +11,65 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".bench"
 
+DLIO_MAIN = "dlio-main"
+
 # Environment -> what is installed in it, in this order. torch comes first: by itself it is the CPU build.
 ENVIRONMENTS = {
-    "rust": [["obstore==0.12.*", "opendal==0.47.*"]],
-    "s3torchconnector": [["torch==2.13.0"], ["s3torchconnector==1.5.*"]],
+    "obstore": [["obstore==0.12.*"]],
+    "opendal": [["opendal==0.47.*"]],
+    "boto3": [["boto3==1.44.*"]],
     "s3dlio-0.10": [["s3dlio==0.10.*"]],
+    "s3torchconnector": [["torch==2.13.0"], ["s3torchconnector==1.5.*", "obstore==0.12.*"]],
+    # What DLIO's main branch imports, with s3dlio as it is here; DLIO itself comes from the checkout that is given.
+    DLIO_MAIN: [
+        ["torch==2.13.0"],
+        ["s3torchconnector==1.5.*", "pydftracer>=2.0.2", "dftracer>=2.0.1", "hydra-core>=1.3.2", "openmpi>=5.0"],
+        ["numpy", "pandas", "psutil", "PyYAML", "omegaconf", "mpi4py", "Pillow", "h5py", "--editable", str(ROOT)],
+    ],
 }
 
-# Client, as `client.py` calls it -> the environment it needs.
+# Client, as `client/` calls it -> the environment it needs. The others run in that of s3dlio.
 HOMES = {
-    "s3dlio 0.10 get_many": "s3dlio-0.10",
-    "s3dlio 0.10 get, threads": "s3dlio-0.10",
-    "obstore, threads": "rust",
-    "obstore, asyncio": "rust",
-    "opendal, threads": "rust",
+    "obstore, threads": "obstore",
+    "obstore, asyncio": "obstore",
+    "obstore, DataLoader": "s3torchconnector",
+    "opendal, threads": "opendal",
+    "boto3, threads": "boto3",
     "s3torchconnector, threads": "s3torchconnector",
+    "s3torchconnector, DataLoader": "s3torchconnector",
+    "s3dlio 0.10 get_many": "s3dlio-0.10",
+    "s3dlio 0.10, threads": "s3dlio-0.10",
 }
 
 
 def interpreter(client: str) -> Path:
-    """The Python that runs a client; this one for s3dlio itself. The environment is made on first use."""
+    """The Python that runs a client. Its environment is made on first use, and again if other versions are wanted."""
     name = HOMES.get(client)
-    if name is None:
-        return Path(sys.executable)
+    return environment(name) if name else Path(sys.executable)
+
+
+def environment(name: str) -> Path:
+    """The Python of one of the environments, made as `interpreter` says."""
     folder = FOLDER / name
     python = folder / "bin" / "python"
-    if not (folder / ".complete").exists():
-        print(f"installing the peers of {name} …", file=sys.stderr, flush=True)
+    stamp = folder / ".complete"
+    wanted = json.dumps(ENVIRONMENTS[name])
+    if not stamp.exists() or stamp.read_text() != wanted:
+        print(f"installing {name} into {folder} …", file=sys.stderr, flush=True)
         venv.create(folder, with_pip=True, clear=True)
-        for wanted in ENVIRONMENTS[name]:
-            subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
-        (folder / ".complete").touch()
+        for step in ENVIRONMENTS[name]:
+            subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *step], check=True)
+        stamp.write_text(wanted)
     return python
 
 
-def versions() -> dict[str, str]:
-    """Package -> version of every peer that is installed."""
+def versions(clients: set[str]) -> dict[str, str]:
+    """Package -> version, of what these clients are."""
     found: dict[str, str] = {}
-    for name, steps in ENVIRONMENTS.items():
-        python = FOLDER / name / "bin" / "python"
-        for package in (wanted.partition("==")[0] for step in steps for wanted in step):
+    for name in sorted({HOMES[client] for client in clients if client in HOMES}):
+        for package in (wanted.partition("==")[0] for step in ENVIRONMENTS[name] for wanted in step):
             code = f"import importlib.metadata as m; print(m.version({package!r}))"
-            if python.exists():
-                done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
-                found[f"{package} ({name})"] = done.stdout.strip() or "not installed"
+            python = FOLDER / name / "bin" / "python"
+            done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+            found[f"{package} (environment {name})"] = done.stdout.strip()
     return found

@@ -38,6 +38,7 @@ SUBSTITUTIONS = {
     "/tmp/": "{folder}/",
     "/mnt/nvme/": "{folder}/nvme/",
     # Commands that take minutes or fetch things: that the target exists is checked, and that there is a pip.
+    "make bench": "make -C {checkout} -n bench",
     "make demo": "make -C {checkout} -n demo",
     "make test": "make -C {checkout} -n test",
     "make venv": "make -C {checkout} -n venv",

@@ -7,14 +7,14 @@ import os
 import signal
 import sys
 
-from tests.servers.install import INSTALLABLE, SERVERS, ServerMissing, install
+from tests.servers.install import FOR_TESTS, INSTALLABLE, SERVERS, ServerMissing, install
 
 
 def main(arguments: list[str]) -> int:
     """Does what the command line says and returns the exit status."""
     match arguments:
         case ["install", *names] if set(names) <= INSTALLABLE.keys():
-            return _install(names or list(INSTALLABLE))
+            return _install(names or FOR_TESTS)
         case ["run", name] if name in SERVERS:
             return _run(name)
     print("usage: python -m tests.servers install [NAME…]\n       python -m tests.servers run NAME")

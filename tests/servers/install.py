@@ -1,4 +1,4 @@
-"""Installs the real servers, and a browser, into `.servers/`, each in a folder of its own, without touching the system.
+"""Installs the real servers, a browser and a few tools into `.servers/`, each in a folder of its own, nothing beside.
 
 A server is installed into a scratch folder that is renamed when it is complete, so that the existence of
 the folder is the stamp: a second run does nothing, and an interrupted one leaves nothing half-made. They come
@@ -236,6 +236,18 @@ def _chromium(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+def _valgrind(folder: Path) -> None:
+    _debian(folder, ["valgrind"])
+
+
+def _strace(folder: Path) -> None:
+    _debian(folder, ["strace"])
+
+
+def _fio(folder: Path) -> None:
+    _debian(folder, ["fio"])
+
+
 SERVERS = {
     server.name: server
     for server in (
@@ -247,4 +259,15 @@ SERVERS = {
     )
 }
 
-INSTALLABLE = {**SERVERS, "chromium": Server("chromium", "debian", _chromium)}
+# Programs that are no servers: two count what the hot paths cost (tests/guard), one shows reports, one is a benchmark.
+TOOLS = {
+    tool.name: tool
+    for tool in (
+        Server("valgrind", "debian", _valgrind),
+        Server("strace", "debian", _strace),
+        Server("chromium", "debian", _chromium),
+        Server("fio", "debian", _fio),
+    )
+}
+INSTALLABLE = {**SERVERS, **TOOLS}
+FOR_TESTS = [*SERVERS, "valgrind", "strace", "chromium"]

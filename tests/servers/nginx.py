@@ -32,6 +32,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    {http}
     map $request_method $stored {{ PUT '"stored"'; default $sent_http_etag; }}
     server {{
         listen 127.0.0.1:{port};
@@ -48,8 +49,13 @@ http {{
 """
 
 
-def start(processes: Processes, more: str = "") -> StaticServer:
-    """Starts it and waits until it listens; `more` is further configuration of its server."""
+def start(processes: Processes, more: str = "", http: str = "") -> StaticServer:
+    """Starts it and waits until it listens.
+
+    Args:
+        more: further configuration of its server.
+        http: further configuration beside its server, such as maps.
+    """
     program = install.locate("nginx") / "usr" / "sbin" / "nginx"
     folder = processes.folder
     root = folder / "data"
@@ -66,6 +72,7 @@ def start(processes: Processes, more: str = "") -> StaticServer:
             chain=certificate.chain,
             key=certificate.key,
             more=more,
+            http=http,
         )
     )
     processes.start([program, "-p", folder, "-e", processes.logs / "error.log", "-c", folder / "nginx.conf"])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import s3dlio
-from s3dlio.cli import buckets, content, copying, dlio, folders, listing, output
+from s3dlio.cli import bench, buckets, content, copying, dlio, folders, listing, output
 
 # The base of all usage errors. Typer exports one of its subclasses only, and newer releases no longer use click's own.
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -54,6 +54,7 @@ _app.command("mkdir")(folders.mkdir)
 _app.command("mb")(buckets.mb)
 _app.command("rb")(buckets.rb)
 _app.command("presign")(buckets.presign)
+_app.command("bench")(bench.bench)
 _app.command("version")(_version)
 _app.add_typer(dlio.app, name="dlio")
 

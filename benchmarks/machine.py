@@ -1,0 +1,65 @@
+"""What was measured on what: the machine, the versions, and the CPU time of processes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from benchmarks import peers
+from tests.servers import install
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def describe() -> dict[str, Any]:
+    """The machine."""
+    processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
+    huge = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return {
+        "processor": processor[1] if processor else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(int(memory[1]) / (1 << 20), 1) if memory else None,
+        "kernel": platform.release(),
+        "huge_pages": huge.read_text().strip() if huge.exists() else "none",
+    }
+
+
+def versions(clients: set[str]) -> dict[str, str]:
+    """Of Python, of TLS, of s3dlio with its commit, of the servers, and of the peers that take part."""
+    return {
+        "s3dlio": _commit(),
+        "Python": platform.python_version(),
+        "TLS": ssl.OPENSSL_VERSION,
+        "SeaweedFS": install.SEAWEEDFS,
+        "nginx": _nginx(),
+        **peers.versions(clients),
+    }
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--tags", "--long"]
+    done = subprocess.run(command, cwd=peers.ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "not from a clone"
+
+
+def _nginx() -> str:
+    program = install.locate("nginx") / "usr" / "sbin" / "nginx"
+    done = subprocess.run([program, "-v"], capture_output=True, text=True, check=False)
+    return done.stderr.strip().rpartition("/")[2]
+
+
+def cpu(pids: tuple[int, ...]) -> float:
+    """CPU seconds of some processes and of their children so far."""
+    ticks = 0
+    for pid in pids:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for number in (str(pid), *children):
+            fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICK

@@ -1,0 +1,375 @@
+"""What is measured: the table of scenarios, who takes part in each, and the bars that each is there for.
+
+A bar is a ratio to what else was measured in the same run, or a limit; the report says how far each is met, and nothing
+fails because of one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+MANY = "s3dlio get_many, put_many"
+ITER = "s3dlio get_many_iter"
+FLOOR = "floor"
+PLAIN = "plain Python"
+PEERS = (
+    "obstore, threads",
+    "obstore, asyncio",
+    "opendal, threads",
+    "s3torchconnector, threads",
+    "s3dlio 0.10 get_many",
+    "s3dlio 0.10, threads",
+    "boto3, threads",
+    "obstore, DataLoader",
+    "s3torchconnector, DataLoader",
+)
+# What is compared with where it is not about who is the best.
+FASTEST = ("obstore, threads", "opendal, threads")
+# Those of a quick run.
+QUICK = (*FASTEST, "s3dlio 0.10 get_many", FLOOR, PLAIN, "fio")
+
+
+class Bar(NamedTuple):
+    """What is to be reached.
+
+    Attributes:
+        measure: of `report.MEASURES`.
+        beside: "peers" for the best of them, a client, or "" where the limit is a figure and not a ratio; with
+            `scenario`, the same client there.
+        limit: the ratio, or the figure.
+        scenario: another one to compare with.
+    """
+
+    measure: str
+    beside: str
+    limit: float
+    scenario: str = ""
+
+
+class Scenario(NamedTuple):
+    """What is done, to what, how, and by whom.
+
+    Attributes:
+        sizes: bytes of the objects; one size for all, or one for each.
+        objects: how many there are; they are gone through again and again.
+        in_flight: objects at a time, in each process.
+        at_once: objects in one call of `get_many` or `put_many`, or in a batch of a DataLoader.
+        clients: who takes part; s3dlio first.
+        operation: get, range, put, list, write (in pieces), stat or dlio.
+        timed: how many objects, or calls, are timed; 0 for as many as the seconds allow.
+        range_size: bytes of each range, for "range".
+        server: nginx, sink (takes objects into memory), seaweedfs, ceph,
+            throttled (nginx behind a slow link) or none.
+        checked: the server sends the CRC32C of each object, and s3dlio verifies it.
+        crc: s3dlio sends the CRC32C of what it writes.
+        fork: the client is used, forked, and measured in the child.
+        best_of: the best of many tries counts; for calls of microseconds.
+        scheme: of the URIs; az and gs are asked for in the way of their services, from the same nginx.
+        rounds: at most so many.
+        quick: also part of a quick run.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    objects: int
+    in_flight: int
+    at_once: int
+    clients: tuple[str, ...]
+    bars: tuple[Bar, ...] = ()
+    operation: str = "get"
+    timed: int = 0
+    range_size: int = 0
+    server: str = "nginx"
+    checked: bool = False
+    tls: bool = False
+    fork: bool = False
+    best_of: bool = False
+    processes: int = 1
+    scheme: str = "s3"
+    seconds: float = 1.5
+    rounds: int = 99
+    quick: bool = False
+
+
+def all_scenarios() -> list[Scenario]:
+    """Every scenario, in the order in which they are measured."""
+    return [
+        *_reads(),
+        *_variants(),
+        *_in_flight(),
+        *_processes(),
+        *_ranges(),
+        *_writes(),
+        *_listings(),
+        *_streams(),
+        *_throttled(),
+        *_checkpoints(),
+        *_files(),
+        *_dlio(),
+    ]
+
+
+# GET...
+
+_NETWORK = ("obstore, threads", "obstore, asyncio", "opendal, threads", "s3torchconnector, threads", "boto3, threads")
+_READERS = (MANY, ITER, "s3dlio, threads", *_NETWORK, "s3dlio 0.10 get_many", "s3dlio 0.10, threads", FLOOR)
+_OURS_IN_CHILD = (MANY, "boto3, threads", FLOOR)
+
+_SMALL_BARS = (Bar("cpu_us", "peers", 0.35), Bar("objects", "peers", 1.6))
+_TLS_BARS = (Bar("per_cpu", "peers", 1.5), Bar("rate", "peers", 1.25))
+_LARGE_BARS = (
+    Bar("per_cpu", "peers", 1.7),
+    Bar("rate", "peers", 1.25),
+    Bar("per_cpu", FLOOR, 0.9),
+    Bar("rate", FLOOR, 0.9),
+)
+
+_4K = Scenario("GET 4 KiB", (4 * KIB,), 1000, 16, 1000, _READERS, _SMALL_BARS)
+_64K = Scenario("GET 64 KiB", (64 * KIB,), 1000, 16, 1000, _READERS, _SMALL_BARS, quick=True)
+_114K = Scenario("GET 114 KiB", (114 * KIB,), 1000, 16, 1000, _READERS, _SMALL_BARS)
+_1M = Scenario("GET 1 MiB", (MIB,), 128, 16, 128, _READERS)
+_8M = Scenario("GET 8 MiB", (8 * MIB,), 32, 16, 32, _READERS, _LARGE_BARS, quick=True)
+_146M = Scenario("GET 146 MiB", (146 * MIB,), 4, 4, 4, _READERS, _LARGE_BARS)
+# 146.6 ± 68 MB, as DLIO draws them for unet3d.
+UNET3D = (82_112_004, 129_734_871, 214_942_436, 43_570_118, 160_209_775, 191_118_342, 98_400_561, 252_716_917)
+_UNET3D = Scenario("GET 146.6 ± 68 MB (unet3d)", UNET3D, 8, 4, 4, _READERS, _LARGE_BARS)
+_1G = Scenario("GET 1 GiB", (GIB,), 1, 1, 1, _READERS)
+
+
+def _reads() -> list[Scenario]:
+    return [_4K, _64K, _114K, _1M, _8M, _146M, _UNET3D, _1G]
+
+
+def _variants() -> list[Scenario]:
+    """The headline rows with checksums, with TLS, in a forked child, and from other services."""
+    headline = (_64K, _8M, _UNET3D)
+    services = (MANY, "obstore, threads", "obstore, asyncio", FLOOR)
+    return [
+        *(one._replace(name=f"{one.name}, CRC32C verified", checked=True) for one in headline),
+        *(
+            one._replace(name=f"{one.name}, forked child", fork=True, clients=_OURS_IN_CHILD, bars=())
+            for one in headline
+        ),
+        _64K._replace(name="GET 64 KiB, TLS", tls=True),
+        _8M._replace(name="GET 8 MiB, TLS", tls=True, bars=_TLS_BARS),
+        _146M._replace(name="GET 146 MiB, TLS", tls=True, bars=_TLS_BARS, quick=False),
+        *(
+            one._replace(
+                name=f"{scheme}:// {one.name}", scheme=scheme, clients=services[:3], bars=one.bars[:2], quick=False
+            )
+            for scheme in ("az", "gs")
+            for one in (_64K, _8M)
+        ),
+    ]
+
+
+def _in_flight() -> list[Scenario]:
+    """The headline rows with 1, 8, 32 and 64 objects in flight, and with more objects: the cost is to stay the same."""
+    clients = (MANY, *FASTEST, FLOOR)
+    found = []
+    for one in (_64K, _8M):
+        for number in (1, 8, 32, 64):
+            bars = (Bar("cpu_us", "", 1.1, f"{one.name}, 8 in flight"),) if number == 64 else ()
+            found.append(
+                one._replace(
+                    name=f"{one.name}, {number} in flight",
+                    in_flight=number,
+                    at_once=max(one.at_once, number),
+                    clients=clients,
+                    bars=bars,
+                    quick=False,
+                )
+            )
+    thousand = _4K._replace(name="GET 4 KiB, 1,000 in a call", timed=1000, at_once=1000, clients=(MANY, ITER))
+    more = Bar("cpu_us", "", 1.1, thousand.name)
+    return [
+        *found,
+        thousand._replace(timed=100_000, bars=()),
+        thousand._replace(name="GET 4 KiB, 100,000 in a call", timed=100_000, at_once=100_000, bars=(more,)),
+    ]
+
+
+def _processes() -> list[Scenario]:
+    clients = (MANY, *FASTEST, FLOOR)
+    loaders = ("s3dlio, DataLoader", "obstore, DataLoader", "s3torchconnector, DataLoader")
+    return [
+        *(
+            one._replace(
+                name=f"{one.name}, two processes",
+                processes=2,
+                clients=clients,
+                bars=(Bar("cpu_us", "", 1.1, one.name),),
+                quick=False,
+            )
+            for one in (_64K, _8M)
+        ),
+        *(
+            one._replace(
+                name=f"{one.name}, DataLoader with 4 workers",
+                clients=loaders,
+                bars=(Bar("objects", "peers", 1.0),),
+                quick=False,
+            )
+            for one in (_114K._replace(at_once=100), _8M._replace(objects=128, at_once=8))
+        ),
+    ]
+
+
+def _ranges() -> list[Scenario]:
+    clients = ("s3dlio, asyncio", "s3dlio, threads", *_NETWORK, "s3dlio 0.10, threads", FLOOR)
+    return [
+        _146M._replace(
+            name=f"GET ranges of {text}",
+            operation="range",
+            range_size=size,
+            objects=4,
+            in_flight=16,
+            at_once=32,
+            clients=clients,
+            bars=(),
+            quick=size == MIB,
+        )
+        for size, text in ((64 * KIB, "64 KiB"), (MIB, "1 MiB"))
+    ]
+
+
+# PUT...
+
+
+def _writes() -> list[Scenario]:
+    clients = (
+        MANY,
+        "s3dlio, threads",
+        "obstore, threads",
+        "obstore, asyncio",
+        "opendal, threads",
+        "s3torchconnector, threads",
+        "boto3, threads",
+        "s3dlio 0.10, threads",
+        FLOOR,
+    )
+    small = (Bar("cpu_us", "peers", 0.5),)
+    large = (Bar("per_cpu", "peers", 1.2),)
+    rows = [
+        Scenario("PUT 4 KiB", (4 * KIB,), 256, 16, 256, clients, small),
+        Scenario("PUT 64 KiB", (64 * KIB,), 256, 16, 256, clients, small, quick=True),
+        Scenario("PUT 114 KiB", (114 * KIB,), 256, 16, 256, clients, small),
+        Scenario("PUT 1 MiB", (MIB,), 64, 16, 64, clients),
+        Scenario("PUT 8 MiB", (8 * MIB,), 32, 16, 32, clients, large, quick=True),
+        Scenario("PUT 146 MiB", (146 * MIB,), 4, 4, 4, clients, large),
+        Scenario("PUT 1 GiB", (GIB,), 1, 1, 1, clients, large),
+    ]
+    return [one._replace(operation="put", server="sink", checked=True) for one in rows]
+
+
+# Listings...
+
+
+def _listings() -> list[Scenario]:
+    """Pages that nginx has ready, so that the client is measured: SeaweedFS takes longer for a page than any client."""
+    clients = ("s3dlio, threads", ITER, *_NETWORK, "s3dlio 0.10, threads", FLOOR)
+    thousand = Scenario("LIST 1,000 keys", (0,), 1000, 1, 1, clients, operation="list")
+    bars = (Bar("cpu_us", "peers", 0.5), Bar("objects", "peers", 1.0))
+    return [
+        thousand,
+        thousand._replace(name="LIST 100,000 keys", objects=100_000, bars=bars, quick=True),
+    ]
+
+
+# Others...
+
+
+def _streams() -> list[Scenario]:
+    clients = (ITER, "obstore, threads", "opendal, threads", "s3torchconnector, threads", "s3dlio 0.10, threads")
+    sizes = tuple(MIB + (number * 7_919 * KIB) % (15 * MIB) for number in range(64))
+    average = sum(sizes) / len(sizes)
+    return [
+        Scenario(
+            "10 GiB of 1 to 16 MiB, streamed",
+            sizes,
+            64,
+            16,
+            16,
+            clients,
+            (Bar("peak", "", 300), Bar("peak", "peers", 1.0)),
+            timed=round(10 * GIB / average),
+            rounds=3,
+        )
+    ]
+
+
+def _throttled() -> list[Scenario]:
+    clients = (MANY, "obstore, threads", "opendal, threads", "s3torchconnector, threads", FLOOR)
+    bars = (Bar("rate", "peers", 1.0),)
+    small = Scenario("GET 64 KiB, 400 Mbit/s and 10 ms", (64 * KIB,), 256, 16, 256, clients, bars, rounds=3)
+    small = small._replace(server="throttled", seconds=3)
+    return [
+        small,
+        small._replace(name="GET 8 MiB, 400 Mbit/s and 10 ms", sizes=(8 * MIB,), objects=8, in_flight=8, at_once=8),
+    ]
+
+
+def _checkpoints() -> list[Scenario]:
+    clients = ("s3dlio writer", "obstore, threads", "s3torchconnector, threads", "boto3, threads")
+    s3 = Scenario(
+        "checkpoint of 4 GiB, written to SeaweedFS", (4 * GIB,), 1, 1, 1, clients, operation="write", timed=1, rounds=3
+    )._replace(server="seaweedfs", quick=True)
+    file = s3._replace(
+        name="checkpoint of 4 GiB, written to a file", server="none", scheme="file", clients=("s3dlio writer", PLAIN)
+    )
+    return [
+        s3,
+        s3._replace(name="checkpoint of 4 GiB, read from SeaweedFS", operation="get"),
+        file,
+        file._replace(name="checkpoint of 4 GiB, read from a file", operation="get"),
+    ]
+
+
+def _files() -> list[Scenario]:
+    small = Scenario("file:// get 4 KiB", (4 * KIB,), 1, 1, 1, ("s3dlio", PLAIN), best_of=True, timed=500)._replace(
+        server="none", scheme="file", seconds=0.6, bars=(Bar("best_us", PLAIN, 1.3),), quick=True
+    )
+    large = small._replace(name="file:// get 64 MiB", sizes=(64 * MIB,), timed=1, bars=(Bar("best_us", PLAIN, 0.25),))
+    return [
+        small,
+        small._replace(name="file:// get 256 KiB", sizes=(256 * KIB,), timed=50, bars=(), quick=False),
+        large,
+        small._replace(name="file:// stat", operation="stat", timed=500, bars=(), quick=False),
+        small._replace(name="file:// put 64 KiB", sizes=(64 * KIB,), operation="put", timed=20, bars=(), quick=False),
+        small._replace(name="file:// list 100,000", operation="list", sizes=(0,), objects=100_000, timed=1),
+        small._replace(
+            name="direct:// get 256 MiB",
+            sizes=(256 * MIB,),
+            timed=0,
+            best_of=False,
+            seconds=1.5,
+            scheme="direct",
+            clients=("s3dlio", "fio"),
+            bars=(Bar("rate", "fio", 0.9),),
+        ),
+    ]
+
+
+def _dlio() -> list[Scenario]:
+    """On Ceph: the main branch of DLIO has keys with "//" in them, which SeaweedFS takes for other ones."""
+    local = ("DLIO on s3dlio, file://", "DLIO on its local storage")
+    remote = ("DLIO on s3dlio, s3://", "DLIO main on s3torchconnector")
+    unet3d = Scenario(
+        "DLIO unet3d, files", (32 * MIB,), 16, 1, 1, local, (Bar("objects", local[1], 1.0),), operation="dlio", rounds=3
+    )._replace(server="none")
+    resnet50 = unet3d._replace(name="DLIO resnet50, files", sizes=(114_660,), objects=512)
+    return [
+        scenario
+        for one in (unet3d, resnet50)
+        for scenario in (
+            one,
+            one._replace(
+                name=one.name.replace("files", "S3"),
+                clients=remote,
+                bars=(Bar("objects", remote[1], 1.0),),
+                server="ceph",
+            ),
+        )
+    ]

@@ -1,0 +1,82 @@
+"""The program whose costs are counted: `python -m tests.guard.program FOLDER GETS PUTS`.
+
+Every hot path is used a first time, so that everything is loaded and connected, then for `COUNT` objects, then for
+twice as many. Before each of the two and after the last stands a mark, which both tools see: a library function and a
+system call that nothing else here uses. They take the difference of the two parts, in which whatever there is once for
+a call has no share.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import s3dlio
+
+COUNT = 25
+IN_FLIGHT = 8
+SMALL = 4096
+KEYS = 250  # in the page that is listed
+
+# Path -> by how many objects, or keys, its two parts differ. The order is that of the counts.
+PATHS = {
+    "get": COUNT,
+    "get_many": COUNT,
+    "get_many_iter": COUNT,
+    "get_range": COUNT,
+    "put_bytes": COUNT,
+    "put_many": COUNT,
+    "list": KEYS,
+    "file get": COUNT,
+    "file stat": COUNT,
+    "file put": COUNT,
+}
+MARK = "sched_get_priority_max"
+
+
+def paths(folder: str) -> dict[str, Callable[[int], object]]:
+    """Each hot path as a function of how many objects."""
+    uris = [f"s3://bucket/{number:03}" for number in range(2 * COUNT)]
+    data = bytes(SMALL)
+    file = f"file://{folder}/small"
+
+    def put_each(targets: list[str]) -> None:
+        for uri in targets:
+            s3dlio.put_bytes(uri, data)
+
+    return {
+        "get": lambda count: [s3dlio.get(uri) for uri in uris[:count]],
+        "get_many": lambda count: s3dlio.get_many(uris[:count], IN_FLIGHT),
+        "get_many_iter": lambda count: list(s3dlio.get_many_iter(uris[:count], IN_FLIGHT)),
+        "get_range": lambda count: [s3dlio.get_range(uri, 1024, 1024) for uri in uris[:count]],
+        "put_bytes": lambda count: put_each(uris[:count]),
+        "put_many": lambda count: s3dlio.put_many(((uri, data) for uri in uris[:count]), IN_FLIGHT),
+        "list": lambda count: [s3dlio.list("s3://listing/") for _ in range(count // COUNT)],
+        "file get": lambda count: [s3dlio.get(file) for _ in range(count)],
+        "file stat": lambda count: [s3dlio.stat(file) for _ in range(count)],
+        "file put": lambda count: put_each([f"file://{folder}/put"] * count),
+    }
+
+
+def _mark() -> None:
+    os.getloadavg()
+    os.sched_get_priority_max(os.SCHED_OTHER)
+
+
+def main(folder: str, gets: str, puts: str) -> None:
+    """Use every path."""
+    known = paths(folder)
+    for name in PATHS:
+        os.environ["AWS_ENDPOINT_URL"] = puts if name.startswith("put") else gets
+        use = known[name]
+        use(2 * COUNT)
+        _mark()
+        use(COUNT)
+        _mark()
+        use(2 * COUNT)
+        _mark()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

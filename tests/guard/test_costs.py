@@ -1,0 +1,70 @@
+"""The hot paths cost no more than they did when this table was written.
+
+Instructions and system calls of one object are counted, not timed, so that a busy machine changes nothing. A change
+that makes a path dearer fails here; one that makes it cheaper should lower its line:
+`python -m tests.guard.counting` prints the table as it is now.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from tests.guard import counting
+from tests.servers.fixtures import REQUIRED
+from tests.servers.install import ServerMissing
+
+
+class Cost(NamedTuple):
+    """Of one object, or of one key that is listed; None where it is not the same from run to run.
+
+    The thread of `get_many_iter` and its caller wake each other more or less often.
+    """
+
+    instructions: float
+    system_calls: float | None
+
+
+# As counted, with CPython 3.11.
+COSTS = {
+    "get": Cost(428_000, 7.00),
+    "get_many": Cost(236_100, 2.16),
+    "get_many_iter": Cost(285_000, None),
+    "get_range": Cost(425_400, 7.00),
+    "put_bytes": Cost(362_300, 7.00),
+    "put_many": Cost(220_800, 2.16),
+    "list": Cost(52_800, 0.04),
+    "file get": Cost(33_600, 4.00),
+    "file stat": Cost(29_100, 1.00),
+    "file put": Cost(95_800, 11.00),
+}
+# What a count may be above the table: instructions repeat to 1 or 2 %, and an answer may come in two pieces.
+SLACK = 1.05
+MORE_CALLS = 0.3
+
+
+def counted(count: Callable[[counting.Place], dict[str, float]]) -> dict[str, float]:
+    try:
+        with counting.place() as where:
+            return count(where)
+    except ServerMissing as error:
+        if REQUIRED:
+            pytest.fail(f"{error} (S3DLIO_REQUIRE_SERVERS is set)", pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the instructions in the table are those of CPython 3.11")
+@pytest.mark.timeout(300)
+def test_no_hot_path_takes_more_instructions_than_before() -> None:
+    now = counted(counting.instructions)
+    bounds = {name: round(cost.instructions * SLACK) for name, cost in COSTS.items()}
+    assert {name: (round(now[name]), bound) for name, bound in bounds.items() if now[name] > bound} == {}
+
+
+def test_no_hot_path_makes_more_system_calls_than_before() -> None:
+    now = counted(counting.system_calls)
+    bounds = {name: cost.system_calls + MORE_CALLS for name, cost in COSTS.items() if cost.system_calls is not None}
+    assert {name: (now[name], bound) for name, bound in bounds.items() if now[name] > bound} == {}
