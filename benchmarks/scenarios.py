@@ -301,7 +301,7 @@ def _streams() -> list[Scenario]:
 
 
 def _throttled() -> list[Scenario]:
-    clients = (MANY, "obstore, threads", "opendal, threads", "s3torchconnector, threads", FLOOR)
+    clients = (MANY, ITER, "obstore, threads", "opendal, threads", "s3torchconnector, threads", FLOOR)
     bars = (Bar("rate", "peers", 1.0),)
     small = Scenario("GET 64 KiB, 400 Mbit/s and 10 ms", (64 * KIB,), 256, 16, 256, clients, bars, rounds=3)
     small = small._replace(server="throttled", seconds=3)
