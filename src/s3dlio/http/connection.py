@@ -22,7 +22,7 @@ from s3dlio.http.address import Address
 from s3dlio.http.poller import READ, WRITE
 from s3dlio.http.resolve import SocketAddress
 
-WOULD_BLOCK = -1
+WOULD_BLOCK = tls.WOULD_BLOCK
 
 _SEND_AT_ONCE = 256 * 1024  # bytes handed to TLS in one call
 
@@ -54,9 +54,10 @@ class Connection:
         "reused",
         "since",
         "sock",
+        "tls",
     )
 
-    sock: socket.socket | ssl.SSLSocket
+    sock: socket.socket
 
     def __init__(self, address: Address, addresses: Sequence[SocketAddress]) -> None:
         """Begin to connect.
@@ -76,6 +77,7 @@ class Connection:
         self._addresses = list(addresses)
         self._phase: Any = self._connected
         self._tunnel = bytearray()
+        self.tls: tls.Stream | None = None
         self._try_next_address(None)
         _all.add(self)
 
@@ -167,51 +169,43 @@ class Connection:
         return self._begin_tls()
 
     def _begin_tls(self) -> int:
-        self.sock = tls.context(self.address.ca_file).wrap_socket(
-            self.sock, server_hostname=self.address.host, do_handshake_on_connect=False
-        )
-        self.fd = self.sock.fileno()
+        self.tls = tls.Stream(self.sock, tls.context(self.address.ca_file), self.address.host)
         self._phase = self._handshake
         return self._handshake()
 
     def _handshake(self) -> int:
-        assert isinstance(self.sock, ssl.SSLSocket)
+        assert self.tls is not None
         try:
-            self.sock.do_handshake()
-        except ssl.SSLWantReadError:
-            return READ
-        except ssl.SSLWantWriteError:
-            return WRITE
+            return self.tls.handshake()
         except ssl.SSLCertVerificationError as error:
             raise ConnectError(f"the certificate cannot be verified: {error.verify_message}", "untrusted") from error
         except OSError as error:
             raise ConnectError(f"the TLS handshake failed: {error.strerror or error}") from error
-        return 0
 
     # Moving bytes...
 
     def send(self, views: list[memoryview]) -> int:
         """Send what fits of some buffers; returns the number of bytes taken, 0 if it has to wait."""
+        if self.tls is not None:
+            first = views[0] if len(views) == 1 or len(views[0]) > _SEND_AT_ONCE else _joined(views)
+            return self.tls.send(first[:_SEND_AT_ONCE])
         try:
-            if self.address.tls:
-                first = views[0] if len(views) == 1 or len(views[0]) > _SEND_AT_ONCE else _joined(views)
-                return self.sock.send(first[:_SEND_AT_ONCE])
             return self.sock.sendmsg(views) if len(views) > 1 else self.sock.send(views[0])
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+        except BlockingIOError:
             return 0
 
     def receive(self, view: memoryview) -> int:
         """Receive into a buffer; returns the number of bytes, 0 at the end of the stream, WOULD_BLOCK to wait."""
+        if self.tls is not None:
+            return self.tls.receive(view)
         try:
             return self.sock.recv_into(view)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except BlockingIOError:
             return WOULD_BLOCK
-        except ssl.SSLZeroReturnError:
-            return 0
 
     def pending(self) -> int:
         """Bytes that wait inside TLS, where no poller sees them."""
-        return self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
+        return self.tls.pending() if self.tls is not None else 0
 
     def is_alive(self) -> bool:
         """Whether an idle connection can still be used: nothing to read, neither its end nor unasked-for bytes."""

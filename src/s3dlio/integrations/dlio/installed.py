@@ -79,7 +79,9 @@ class S3PyTorchConnectorStorage(storage.S3dlioStorage):
 
 
 def _literal(uri: str) -> str:
-    """The URI of the object whose key is this whole URI, in the same bucket."""
+    """The URI of the object whose key is this whole URI, in the same bucket; "" on storage without such objects."""
+    if not uri.startswith("s3://"):
+        return ""
     bucket = uri.removeprefix("s3://").partition("/")[0]
     return f"s3://{bucket}/{uri}"
 
@@ -121,7 +123,7 @@ _DROP_IN_POINTS = (
 )
 
 
-def _start(points: tuple[registration.Point, ...]) -> None:
+def _start(points: tuple[registration.Point, ...], elsewhere: Callable[[str], str] | None = None) -> None:
     """Make up for what `launcher.run` does before DLIO starts; only the first call of a process does anything."""
     global _started
     if _started:
@@ -131,7 +133,7 @@ def _start(points: tuple[registration.Point, ...]) -> None:
     arguments = ConfigArguments.get_instance()
     launcher.watch_the_end()
     # DLIO 2.0.0 does not read the options at all.
-    registration.configured(arguments, getattr(arguments, "storage_options", None) or {})
+    registration.configured(arguments, getattr(arguments, "storage_options", None) or {}, elsewhere)
 
 
 def _start_as_drop_in() -> None:
@@ -139,7 +141,7 @@ def _start_as_drop_in() -> None:
     if str(arguments.storage_type) != registration.STORAGE_TYPE:
         arguments.storage_root = root_uri(arguments)
         arguments.storage_type = registration.storage_type()
-    _start(_DROP_IN_POINTS)
+    _start(_DROP_IN_POINTS, _literal)
 
 
 def root_uri(arguments: Any) -> str:

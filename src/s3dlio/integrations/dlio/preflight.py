@@ -12,7 +12,7 @@ import hashlib
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,11 +60,12 @@ class Difference:
     other: list[str]
 
 
-def start(arguments: Any) -> None:
+def start(arguments: Any, elsewhere: Callable[[str], str] | None = None) -> None:
     """Check a workload on all ranks, which all have to call this.
 
     Args:
         arguments: DLIO's ConfigArguments, filled, on storage of ours.
+        elsewhere: given a folder, names another one in which its objects may lie.
 
     Raises:
         SystemExit: the workload cannot run; on every rank.
@@ -74,7 +75,7 @@ def start(arguments: Any) -> None:
     communicator = DLIOMPI.get_instance().comm()
     if not from_rank_zero(communicator, lambda: settings.current().preflight):
         return
-    workload = workload_of(arguments)
+    workload = workload_of(arguments, elsewhere)
     findings = compare_environments(communicator, relevant(workload.schemes))
     if not from_rank_zero(communicator, lambda: _report(findings) and _report(_check(workload, communicator.size))):
         raise SystemExit(1)

@@ -65,11 +65,13 @@ class Place:
         uri: its URI.
         filled: it has to hold something already, and is read.
         written: objects are written into it.
+        elsewhere: another folder that may hold what is read, "" if there is none.
     """
 
     uri: str
     filled: bool = False
     written: bool = False
+    elsewhere: str = ""
 
 
 class _Service:
@@ -168,7 +170,7 @@ def probe(places: Sequence[Place], seconds: float = SECONDS) -> list[Finding]:
     except S3dlioError as error:
         return [Finding(FAILURE, error.uri or "settings", str(error))]
     asked = {
-        service: _InThread(partial(_visit, service, [uri for _, uri in parsed if uri.scheme == scheme]))
+        service: _InThread(partial(_visit, service, [one for one in parsed if one[1].scheme == scheme]))
         for scheme, services in by_scheme.items()
         for service in services
     }
@@ -204,10 +206,10 @@ def _services(scheme: str) -> list[_Service]:
 # Listing and reading...
 
 
-def _visit(service: _Service, folders: Sequence[URI]) -> list[_Visit]:
+def _visit(service: _Service, folders: Sequence[tuple[Place, URI]]) -> list[_Visit]:
     """Ask one service about each folder; one that is down is asked once."""
     visits: list[_Visit] = []
-    for folder in folders:
+    for place, folder in folders:
         visit = _Visit(service)
         visits.append(visit)
         if len(visits) > 1 and _is_down(visits[-2].error):
@@ -216,6 +218,8 @@ def _visit(service: _Service, folders: Sequence[URI]) -> list[_Visit]:
         began = time.monotonic()
         try:
             visit.first = service.first_object(folder)
+            if visit.first is None and place.elsewhere:
+                visit.first = service.first_object(parse(place.elsewhere))
             if visit.first is not None:
                 service.read(parse(visit.first), 1)
         except S3dlioError as error:

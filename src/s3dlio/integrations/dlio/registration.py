@@ -264,12 +264,13 @@ def register(points: tuple[Point, ...] = POINTS) -> None:
         _registered.add(point)
 
 
-def configured(arguments: Any, given: Mapping[str, Any]) -> None:
+def configured(arguments: Any, given: Mapping[str, Any], elsewhere: Callable[[str], str] | None = None) -> None:
     """What has to be done on every rank once DLIO has read its configuration, and before it does anything else.
 
     Args:
         arguments: DLIO's ConfigArguments, changed in place.
         given: `storage.storage_options`. DLIO 2.0.0 does not read them, so they are not taken from `arguments`.
+        elsewhere: given a folder, names another one in which its objects may lie.
 
     Raises:
         ConfigurationError: the workload cannot run on storage of ours.
@@ -280,7 +281,7 @@ def configured(arguments: Any, given: Mapping[str, Any]) -> None:
         check_workload(arguments)
         from s3dlio.integrations.dlio import preflight
 
-        preflight.start(arguments)
+        preflight.start(arguments, elsewhere)
         _start_counting(arguments)
 
 

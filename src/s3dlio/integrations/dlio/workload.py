@@ -7,9 +7,10 @@ for the run that is about to start and for the one that is only looked at.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,11 +149,12 @@ def _overrides(arguments: Sequence[str]) -> list[str]:
     return overrides
 
 
-def workload_of(arguments: Any) -> Workload:
+def workload_of(arguments: Any, elsewhere: Callable[[str], str] | None = None) -> Workload:
     """The workload that DLIO's configuration describes.
 
     Args:
         arguments: a ConfigArguments that LoadConfig has filled, with its storage type chosen.
+        elsewhere: given a folder, names another one in which its objects may lie.
     """
     # 2.0.0 trains unless it only generates, and has no runs of checkpoints alone.
     trains = bool(getattr(arguments, "do_train", not arguments.generate_only))
@@ -161,6 +163,8 @@ def workload_of(arguments: Any) -> Workload:
     places: tuple[Place, ...] = ()
     if str(arguments.storage_type) == "s3dlio":
         places = tuple(_places(arguments, trains, generates, checkpoints))
+        if elsewhere is not None:
+            places = tuple(dataclasses.replace(place, elsewhere=elsewhere(place.uri)) for place in places)
     return Workload(
         storage_type=str(arguments.storage_type),
         places=places,
