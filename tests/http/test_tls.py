@@ -49,6 +49,7 @@ def test_objects_of_all_sizes_come_through_whole(secure: str) -> None:
 
 def test_a_batch_shares_its_connections(secure: str) -> None:
     uris = [f"{secure}/batch/{number}" for number in range(60)]
+    pool.clear()  # of connections of other tests
     s3dlio.put_many(((uri, uri.encode() * 500) for uri in uris), max_in_flight=8)
     assert [data.tobytes() for _, data in s3dlio.get_many(uris, max_in_flight=8)] == [
         uri.encode() * 500 for uri in uris
