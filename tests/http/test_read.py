@@ -200,9 +200,11 @@ def test_a_failure_ends_the_others_of_the_batch() -> None:
             s3dlio.get_many([CASE, *[FIRST] * 100], 2)
 
 
-def test_an_empty_object_is_empty() -> None:
-    with scripted([[ok(b"")]]):
-        assert [bytes(data) for _, data in s3dlio.get_many([FIRST, CASE, LAST], 1)] == [b"plain", b"", b"plain"]
+@pytest.mark.parametrize("pieces", [[ok(b"")], [ok(b"")[:20], 0.05, ok(b"")[20:]]], ids=["at once", "in two pieces"])
+def test_an_empty_object_is_empty(pieces: Script) -> None:
+    with scripted([pieces, pieces]):
+        # The first opens the connection, so that it takes the ordinary way.
+        assert [bytes(data) for _, data in s3dlio.get_many([CASE, CASE, LAST], 1)] == [b"", b"", b"plain"]
 
 
 def test_connections_are_used_again() -> None:

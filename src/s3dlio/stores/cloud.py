@@ -291,7 +291,7 @@ class CloudStore(Store, Generic[AnyService]):
             raise begun.failure
         target = begun.target
         read = _RangeRead(
-            self, uri, start, stop, version, lambda _, length: target if len(target) == length else lease(length)
+            self, uri, start, stop, version, lambda _, length: target if 0 < length == len(target) else lease(length)
         )
         return read.result(await send(self.service(), read.adapted(begun.request), begun))
 

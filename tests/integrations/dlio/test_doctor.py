@@ -79,7 +79,7 @@ def test_a_workload_that_only_reads_is_not_written_to(seaweedfs: S3Server) -> No
     assert status == 0
     assert found["status"] == "ok"
     assert found["workload"]["places"] == [
-        {"uri": "s3://doctor/data/unet3d/train", "filled": True, "written": False},
+        {"uri": "s3://doctor/data/unet3d/train", "filled": True, "written": False, "elsewhere": ""},
     ]
     assert "s3://doctor/data/unet3d/train" in findings(found, "ok")
     advice = findings(found, "advice")
