@@ -41,23 +41,24 @@ def document(content: str, encoding: str = "") -> str:
 
 
 def is_plain(text: str) -> bool:
-    return s3_listing._plain_contents(memoryview(text.encode())) is not None
+    return s3_listing._plain_contents(memoryview(text.encode()), True) is not None
 
 
 @given(OBJECTS, st.lists(TEXT, max_size=3))
 def test_encoded_keys_are_read_as_text(objects: list[tuple[str, int]], prefixes: list[str]) -> None:
     folders = "".join(f"<CommonPrefixes><Prefix>{quote_plus(name)}</Prefix></CommonPrefixes>" for name in prefixes)
     text = document("".join(contents(quote_plus(key), size) for key, size in objects) + folders, "url")
-    page = read_page(answer(text), "s3://b")
+    page = read_page(answer(text), "s3://b", True)
     assert page == Page([key for key, _ in objects], [size for _, size in objects], prefixes, True, "to&ken")
     assert is_plain(text) == bool(objects)
-    assert read_page(answer(text.replace("<Name>", "<!-- as XML --><Name>")), "s3://b") == page
+    assert read_page(answer(text), "s3://b", False) == page._replace(sizes=[])
+    assert read_page(answer(text.replace("<Name>", "<!-- as XML --><Name>")), "s3://b", True) == page
 
 
 @given(OBJECTS)
 def test_keys_that_are_not_encoded_are_read_right(objects: list[tuple[str, int]]) -> None:
     text = document("".join(contents(escape(key), size) for key, size in objects))
-    page = read_page(answer(text), "s3://b")
+    page = read_page(answer(text), "s3://b", True)
     assert page.keys == [key for key, _ in objects]
     assert page.sizes == [size for _, size in objects]
 
@@ -83,7 +84,7 @@ ODD = {
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
 def test_a_page_of_another_form_is_read_as_xml(text: str) -> None:
-    page = read_page(answer(text), "s3://b")
+    page = read_page(answer(text), "s3://b", True)
     assert page.keys == ["a", "b"]
     assert page.sizes[-1] == 2
     assert page.more
@@ -93,4 +94,4 @@ def test_what_is_not_xml_is_an_error_that_names_the_uri() -> None:
     broken = document(contents("a", 1)).replace("</ListBucketResult>", "")
     for text in (broken, "", "<html>"):
         with pytest.raises(s3dlio.S3dlioError, match=r"s3://b at http://127\.0\.0\.1:9: the answer is not XML"):
-            read_page(answer(text), "s3://b")
+            read_page(answer(text), "s3://b", True)

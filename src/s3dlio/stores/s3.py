@@ -314,7 +314,7 @@ class S3Store(CloudStore[S3Service]):
 
     async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
         prefix = uri.folder_key
-        async for page in self._list(uri, ""):
+        async for page in self._list(uri, "", with_sizes=True):
             found = zip(page.keys, page.sizes, strict=True)
             below = [Entry(key[len(prefix) :], size) for key, size in found if key != prefix]
             if below:
@@ -330,7 +330,9 @@ class S3Store(CloudStore[S3Service]):
         finally:
             await pages.aclose()
 
-    async def _list(self, uri: URI, delimiter: str, most: int = 1000) -> AsyncGenerator[Page, None]:
+    async def _list(
+        self, uri: URI, delimiter: str, most: int = 1000, with_sizes: bool = False
+    ) -> AsyncGenerator[Page, None]:
         query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(most)), ("prefix", uri.folder_key)]
         if delimiter:
             query.append(("delimiter", delimiter))
@@ -338,7 +340,7 @@ class S3Store(CloudStore[S3Service]):
         while True:
             more = [("continuation-token", token)] if token else []
             request = Request(uri.text, "GET", uri.container, query=canonical_query([*query, *more]))
-            page = read_page(await self._expect(request, 200), uri.text)
+            page = read_page(await self._expect(request, 200), uri.text, with_sizes)
             yield page
             if not page.more:
                 return

@@ -30,7 +30,7 @@ class Page(NamedTuple):
 
     Attributes:
         keys: of its objects, decoded.
-        sizes: of these, in bytes.
+        sizes: of these, in bytes; empty unless they were asked for.
         prefixes: the folders, decoded.
         more: whether other pages follow.
         token: what to ask for the next one with.
@@ -43,18 +43,23 @@ class Page(NamedTuple):
     token: str
 
 
-def read_page(response: Response, uri: str) -> Page:
+def read_page(response: Response, uri: str, with_sizes: bool) -> Page:
     """Read the answer to ListObjectsV2.
+
+    Args:
+        response: the answer.
+        uri: what was listed, for messages.
+        with_sizes: whether the sizes of the objects are wanted, too.
 
     Raises:
         S3dlioError: it is not XML; the message names the URI that was listed.
     """
-    plain = _plain_contents(response.body)
+    plain = _plain_contents(response.body, with_sizes)
     if plain is None:
         page = parsed(response, uri)
         contents = children(page, "Contents")
         keys = [child_text(item, "Key") for item in contents]
-        sizes = [int(child_text(item, "Size") or 0) for item in contents]
+        sizes = [int(child_text(item, "Size") or 0) for item in contents] if with_sizes else []
     else:
         rest, keys, sizes = plain
         page = parsed(response._replace(body=memoryview(rest.encode())), uri)
@@ -68,8 +73,8 @@ def read_page(response: Response, uri: str) -> Page:
     )
 
 
-def _plain_contents(body: memoryview) -> tuple[str, list[str], list[int]] | None:
-    """The page without its `Contents`, and their keys and sizes; None if it is not plain enough."""
+def _plain_contents(body: memoryview, with_sizes: bool) -> tuple[str, list[str], list[int]] | None:
+    """The page without its `Contents`, and their keys and perhaps sizes; None if it is not plain enough."""
     try:
         text = str(body, "utf-8")
     except UnicodeDecodeError:
@@ -80,9 +85,13 @@ def _plain_contents(body: memoryview) -> tuple[str, list[str], list[int]] | None
     contents = text[begin:end]
     keys = _KEY.findall(contents)
     count = len(keys)
-    sizes = list(map(int, _SIZE.findall(contents)))
+    sizes = list(map(int, _SIZE.findall(contents))) if with_sizes else []
     # With attributes, with a prefix, in a key: the name anywhere else is for the parser to judge.
-    if text.count(_NAME) != 2 * count or contents.count(_END + _BEGIN) != count - 1 or len(sizes) != count:
+    if (
+        text.count(_NAME) != 2 * count
+        or contents.count(_END + _BEGIN) != count - 1
+        or (with_sizes and len(sizes) != count)
+    ):
         return None
     return text[:begin] + text[end:], keys, sizes
 
