@@ -440,7 +440,7 @@ def test_a_refresh_that_fails_leaves_the_old_credentials_until_they_expire_and_t
         return expiry.timestamp()
 
     shared_files("", f"[default]\ncredential_process = cat {answer}\n")
-    expiry = write_answer("FIRST", 3)
+    expiry = write_answer("FIRST", 8)
     source = CredentialSource()
     first = source.current()
     answer.unlink()
