@@ -2,7 +2,8 @@
 
 Strategy: `make test-dlio` runs it, and `make test` does not, which has one run for each thing that can go wrong. The
 start methods rotate over formats and protocols so that any two of the three meet in the first test; the second has
-all other combinations.
+all other combinations. The two options of the integration guide end in the same code once the first storage is built,
+so they go through the pairs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 
 import s3dlio
+from s3dlio.integrations.dlio import install_dropin_replacement, install_s3dlio_storage
 from tests.behaviour.protocols import PROTOCOLS, Protocol
+from tests.integrations.dlio.checkouts import COMMAND, copied, environment
 from tests.integrations.dlio.runs import FILES, MODEL_BYTES, assert_complete, run_dlio
 
 pytestmark = [pytest.mark.matrix, pytest.mark.usefixtures("dlio"), pytest.mark.timeout(300)]
@@ -69,6 +72,32 @@ def test_every_other_combination(
 ) -> None:
     root = protocol.root(request)
     run = run_dlio(tmp_path / "run", _settings(root, format, start), timeout=250)
+    assert_complete(run, root, _samples(format), reads=0 if format == "synthetic" else None)
+
+
+@pytest.mark.parametrize(("format", "protocol", "start"), _cases(0))
+def test_every_pair_under_dlios_own_command_with_option_1(
+    format: str, protocol: Protocol, start: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    package = copied(tmp_path / "checkout")
+    install_s3dlio_storage(package, patch=True)
+    root = protocol.root(request)
+    settings = _settings(root, format, start)
+    run = run_dlio(tmp_path / "run", settings, timeout=250, command=[COMMAND], environment=environment(package))
+    assert_complete(run, root, _samples(format), reads=0 if format == "synthetic" else None)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_and_start_method_with_option_2(
+    format: str, start: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    package = copied(tmp_path / "checkout")
+    install_dropin_replacement(package)
+    (protocol,) = (protocol for protocol in STORES if protocol.name.startswith("s3"))
+    root = protocol.root(request)
+    settings = {**_settings(root, format, start), "storage.storage_type": "s3"}
+    run = run_dlio(tmp_path / "run", settings, timeout=250, command=[COMMAND], environment=environment(package))
     assert_complete(run, root, _samples(format), reads=0 if format == "synthetic" else None)
 
 
