@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -78,15 +78,22 @@ class Gather:
     put them.
     """
 
-    def __init__(self, operations: Iterable[Operation[Any] | Read | Signal], limit: int) -> None:
+    def __init__(
+        self,
+        operations: Iterable[Operation[Any] | Read | Signal],
+        limit: int,
+        before_waiting: Callable[[], None] | None = None,
+    ) -> None:
         """
         Args:
             operations: coroutines, or reads that need none (`http.read`); taken one by one as places become free. A
                 `Signal` among them means: none now, ask again when it is set.
             limit: operations at a time, 1 or more.
+            before_waiting: called each time that nothing has happened and the engine is about to wait.
         """
         self.operations = iter(operations)
         self.limit = limit
+        self.before_waiting = before_waiting
 
     def __await__(self) -> Generator[Any, None, None]:
         yield self

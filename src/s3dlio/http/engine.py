@@ -71,6 +71,7 @@ class Engine:
         self._hot: dict[Address, list[Connection]] = {}
         self._next_tick = 0.0
         self._cancelled: list[tuple[float, Task]] = []  # each with the time at which its cleaning up is cut short
+        self.before_waiting: Callable[[], None] | None = None
         self.closing = False
         _engines.add(self)
 
@@ -204,7 +205,11 @@ class Engine:
         self.run_ready()
         if timeout is None or timeout > 0:
             timeout = self.time_to_wait(timeout)
-        events = self.poller.poll(timeout)
+        if self.before_waiting is None:
+            events = self.poller.poll(timeout)
+        elif not (events := self.poller.poll(0)):
+            self.before_waiting()
+            events = self.poller.poll(timeout)
         self.now = now = time.monotonic()
         handlers = self._handlers
         for fd, event in events:
@@ -276,6 +281,8 @@ class _Group:
         self._source_failure: Exception | None = None
         self._exhausted = False
         self._signal: Signal | None = None  # waited for before another child is begun
+        if gather.before_waiting is not None:
+            engine.before_waiting = gather.before_waiting
 
     def begin(self) -> None:
         """Start as many children as may run; go on with the parent if none is left."""

@@ -6,6 +6,10 @@ known before it has come, so the largest of those seen lately stands for it; the
 
 The thread drives an engine where the first object is in a cloud store, and works with other threads where it is a file.
 
+Small objects cost less than it costs to wake a thread, so they are handed over several at a time: a caller that waits is
+woken when half a window has come or the engine has nothing else to do, and an engine that waits for room when half the
+window is free. With 64 KiB, sixteen in flight, that takes 71 µs of CPU time an object instead of 100.
+
 The front, which the caller holds, and the state, which the thread holds, are two objects: dropping the front ends
 the thread. In a forked child, where the thread does not exist, the front starts again with what it has not yet
 handed out.
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from s3dlio.http.read import Begun, Read
 
 _SIZES_REMEMBERED = 32
+_SMALL = 1 << 20  # bytes
 
 Item = tuple[str, memoryview]
 
@@ -104,7 +109,8 @@ class _State:
             self._handed_out += 1
             if isinstance(result, memoryview):
                 self._waiting_bytes -= len(result)
-                self._room_made()
+                if not (self._waiting and self._is_small()) or self._is_half_empty():
+                    self._room_made()
                 return uri, result
         self.stop(wait=True)
         raise result
@@ -127,6 +133,13 @@ class _State:
         if not self._ordered:
             return next(iter(self._waiting), None)
         return self._handed_out if self._handed_out in self._waiting else None
+
+    def _is_small(self) -> bool:
+        """Whether objects are such that waking the other thread for a single one would not pay."""
+        return bool(self._sizes) and max(self._sizes) <= _SMALL
+
+    def _is_half_empty(self) -> bool:
+        return 2 * (len(self._under_way) + len(self._waiting)) <= self._max_in_flight
 
     def _room_made(self) -> None:
         self._changed.notify_all()
@@ -165,7 +178,7 @@ class _State:
         self._signal = Signal()
 
         async def read() -> None:
-            await Gather(self._operations(), self._max_in_flight)
+            await Gather(self._operations(), self._max_in_flight, self._tell)
 
         try:
             with settings.held():
@@ -188,18 +201,18 @@ class _State:
 
     def _operations(self) -> Iterator[Operation[None] | Read | Signal]:
         """The same for the engine, which must not be kept waiting: it gets a signal to listen to."""
+        signal = self._signal
+        assert signal is not None
         for place, uri in enumerate(self._uris):
             with self._changed:
                 self._under_way[place] = uri
-            while True:
+                signal.awaited = has_to_wait = not self._has_room()
+            while has_to_wait and not self._stopped.is_set():
+                yield signal
                 with self._changed:
-                    if self._stopped.is_set():
-                        return
-                    if self._has_room():
-                        break
-                    assert self._signal is not None
-                    self._signal.awaited = True
-                yield self._signal
+                    signal.awaited = has_to_wait = not self._has_room()
+            if self._stopped.is_set():
+                return
             yield self._read_one(place, uri)
 
     def _has_room(self) -> bool:
@@ -247,4 +260,11 @@ class _State:
             if isinstance(result, memoryview):
                 self._waiting_bytes += len(result)
                 self._sizes.append(len(result))
-            self._changed.notify_all()
+            if self._signal is None or not self._is_small() or 2 * len(self._waiting) >= self._max_in_flight:
+                self._changed.notify_all()
+
+    def _tell(self) -> None:
+        """The engine is about to wait: so that the caller does not, hand over what there is."""
+        with self._changed:
+            if self._waiting:
+                self._changed.notify_all()
