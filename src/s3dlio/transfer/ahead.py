@@ -6,9 +6,9 @@ known before it has come, so the largest of those seen lately stands for it; the
 
 The thread drives an engine where the first object is in a cloud store, and works with other threads where it is a file.
 
-Small objects cost less than it costs to wake a thread, so they are handed over several at a time: a caller that waits is
-woken when half a window has come or the engine has nothing else to do, and an engine that waits for room when half the
-window is free. With 64 KiB, sixteen in flight, that takes 71 µs of CPU time an object instead of 100.
+Small objects cost less than it costs to wake a thread, so they are handed over several at a time: a caller that waits
+is woken when half a window has come or the engine has nothing else to do, and an engine that waits for room when half
+the window is free. With 64 KiB, sixteen in flight, that takes 67 µs of CPU time an object instead of 100.
 
 The front, which the caller holds, and the state, which the thread holds, are two objects: dropping the front ends
 the thread. In a forked child, where the thread does not exist, the front starts again with what it has not yet
@@ -87,6 +87,7 @@ class _State:
         self._waiting: dict[int, tuple[str, memoryview | BaseException]] = {}
         self._waiting_bytes = 0
         self._sizes: deque[int] = deque(maxlen=_SIZES_REMEMBERED)
+        self._largest = 0  # of those; 0 as long as none has come
         self._handed_out = 0
         self._stopped = threading.Event()
         self._ended = False
@@ -136,7 +137,7 @@ class _State:
 
     def _is_small(self) -> bool:
         """Whether objects are such that waking the other thread for a single one would not pay."""
-        return bool(self._sizes) and max(self._sizes) <= _SMALL
+        return self._largest <= _SMALL
 
     def _is_half_empty(self) -> bool:
         return 2 * (len(self._under_way) + len(self._waiting)) <= self._max_in_flight
@@ -222,12 +223,12 @@ class _State:
             return True
         if not self._sizes:
             return False
-        expected = self._waiting_bytes + len(self._under_way) * max(self._sizes)
+        expected = self._waiting_bytes + len(self._under_way) * self._largest
         return count <= self._max_in_flight and expected <= self._window
 
     def _read_one(self, place: int, text: str) -> Operation[None] | Read:
         """What reads an object: of large ones each is split, of others many are read side by side."""
-        large = not self._sizes or max(self._sizes) > settings.current().get_part_mb * settings.MIB
+        large = not self._sizes or self._largest > settings.current().get_part_mb * settings.MIB
         if not large:
             try:
                 uri = parse(text)
@@ -260,6 +261,7 @@ class _State:
             if isinstance(result, memoryview):
                 self._waiting_bytes += len(result)
                 self._sizes.append(len(result))
+                self._largest = max(self._sizes)
             if self._signal is None or not self._is_small() or 2 * len(self._waiting) >= self._max_in_flight:
                 self._changed.notify_all()
 
