@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import random
 from hashlib import blake2b
 from typing import Any
 
@@ -38,8 +39,10 @@ def _versions() -> list[bytes]:
 
 
 def _write_for_ever(uri: str) -> None:
-    for data in itertools.cycle(_versions()):
-        s3dlio.put_bytes(uri, data)
+    versions = _versions()
+    choose = random.Random(1).choice  # in turn, a version could fall between the same two reads again and again
+    while True:
+        s3dlio.put_bytes(uri, choose(versions))
 
 
 def _write(uri: str, numbers: Any, written: Any) -> None:
