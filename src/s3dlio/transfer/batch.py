@@ -124,8 +124,18 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
 
     def run_blocking(first: Operation[None]) -> None:
         threads = min(work.max_in_flight, THREADS)
-        operations = chain([first], work.blocking)
-        for_each(operations, lambda operation: run(operation, stopping), threads, stopped=stopping)
+        begun: dict[int, Operation[None]] = {}  # by thread, so that Ctrl-C leaves none that was made and never run
+
+        def operations() -> Iterator[Operation[None]]:
+            for operation in chain([first], work.blocking):
+                begun[threading.get_ident()] = operation
+                yield operation
+
+        try:
+            for_each(operations(), lambda operation: run(operation, stopping), threads, stopped=stopping)
+        finally:
+            for operation in begun.values():
+                operation.close()  # nothing to one that has ended
 
     def run_network(first: Operation[None] | Read) -> None:
         with settings.held():
