@@ -15,7 +15,9 @@ import random
 import resource
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
+from itertools import starmap
 from typing import Any, NamedTuple
 
 from s3dlio import api
@@ -253,11 +255,13 @@ class _Objects:
             await one(number, uri)
             latencies.append(time.perf_counter() - started)
 
-        operations: Iterator[Operation[None]] = (timed(number, uri) for number, uri in enumerate(self._uris))
-        nothing: Iterator[Operation[None]] = iter(())
-        blocking, network = (operations, nothing) if self._store.blocking else (nothing, operations)
+        items = enumerate(self._uris)
+        if self._store.blocking:
+            work = batch.Work((partial(timed, *item) for item in items), iter(()), self._max_in_flight)
+        else:
+            work = batch.Work(iter(()), starmap(timed, items), self._max_in_flight)
         before, began = _cpu(), time.perf_counter()
-        batch.run_work(batch.Work(blocking, network, self._max_in_flight))
+        batch.run_work(work)
         seconds, cpu = time.perf_counter() - began, _cpu() - before
         return Step(name, len(self._uris), len(self._uris) * size, seconds, cpu, latencies)
 

@@ -78,33 +78,31 @@ class Gather:
     put them.
     """
 
-    def __init__(
-        self,
-        operations: Iterable[Operation[Any] | Read | Signal],
-        limit: int,
-        before_waiting: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, operations: Iterable[Operation[Any] | Read | Signal], limit: int) -> None:
         """
         Args:
             operations: coroutines, or reads that need none (`http.read`); taken one by one as places become free. A
                 `Signal` among them means: none now, ask again when it is set.
             limit: operations at a time, 1 or more.
-            before_waiting: called each time that nothing has happened and the engine is about to wait.
         """
         self.operations = iter(operations)
         self.limit = limit
-        self.before_waiting = before_waiting
 
     def __await__(self) -> Generator[Any, None, None]:
         yield self
 
 
-def run(operation: Operation[T], stopped: threading.Event | None = None) -> T:
+def run(
+    operation: Operation[T],
+    stopped: threading.Event | None = None,
+    before_waiting: Callable[[], None] | None = None,
+) -> T:
     """Run an operation to its end, in the calling thread, and return its result.
 
     Args:
         operation: a store's coroutine.
         stopped: once it is set, `Stopped` is thrown into the operation.
+        before_waiting: called each time that no socket is ready and the engine is about to wait for one.
     """
     try:
         if stopped is not None and stopped.is_set():
@@ -120,7 +118,7 @@ def run(operation: Operation[T], stopped: threading.Event | None = None) -> T:
         raise
     from s3dlio.http.engine import run_begun
 
-    return run_begun(operation, awaited, stopped)
+    return run_begun(operation, awaited, stopped, before_waiting)
 
 
 def iterate(generator: AsyncGenerator[T, None], stopped: threading.Event | None = None) -> Iterator[T]:

@@ -71,7 +71,6 @@ class Engine:
         self._hot: dict[Address, list[Connection]] = {}
         self._next_tick = 0.0
         self._cancelled: list[tuple[float, Task]] = []  # each with the time at which its cleaning up is cut short
-        self.before_waiting: Callable[[], None] | None = None
         self.closing = False
         _engines.add(self)
 
@@ -200,15 +199,19 @@ class Engine:
 
     # Turning...
 
-    def turn(self, timeout: float | None) -> None:
-        """Let every task that can go on do so, then wait for sockets and timers once, at most `timeout` seconds."""
+    def turn(self, timeout: float | None, before_waiting: Callable[[], None] | None = None) -> None:
+        """Let every task that can go on do so, then wait for sockets and timers once, at most `timeout` seconds.
+
+        Args:
+            timeout: None for as long as it takes.
+            before_waiting: called if no socket is ready yet.
+        """
         self.run_ready()
         if timeout is None or timeout > 0:
             timeout = self.time_to_wait(timeout)
-        if self.before_waiting is None:
-            events = self.poller.poll(timeout)
-        elif not (events := self.poller.poll(0)):
-            self.before_waiting()
+        events = self.poller.poll(timeout if before_waiting is None else 0)
+        if before_waiting is not None and not events:
+            before_waiting()
             events = self.poller.poll(timeout)
         self.now = now = time.monotonic()
         handlers = self._handlers
@@ -281,8 +284,6 @@ class _Group:
         self._source_failure: Exception | None = None
         self._exhausted = False
         self._signal: Signal | None = None  # waited for before another child is begun
-        if gather.before_waiting is not None:
-            engine.before_waiting = gather.before_waiting
 
     def begin(self) -> None:
         """Start as many children as may run; go on with the parent if none is left."""
@@ -354,13 +355,19 @@ class _Group:
             self.begin()
 
 
-def run_begun(operation: Operation[T], awaited: Any, stopped: threading.Event | None) -> T:
+def run_begun(
+    operation: Operation[T],
+    awaited: Any,
+    stopped: threading.Event | None,
+    before_waiting: Callable[[], None] | None,
+) -> T:
     """Run an operation that waits for `awaited` to its end.
 
     Args:
         operation: the coroutine, begun.
         awaited: what it yielded.
         stopped: once it is set, the operation is stopped.
+        before_waiting: called each time that no socket is ready and the engine is about to wait for one.
     """
     engine = Engine()
     try:
@@ -369,7 +376,7 @@ def run_begun(operation: Operation[T], awaited: Any, stopped: threading.Event | 
         try:
             engine.run_ready()  # what ends without waiting for anything must not be waited for
             while not task.ended:
-                engine.turn(None if stopped is None else _TICK)
+                engine.turn(None if stopped is None else _TICK, before_waiting)
                 if stopped is not None and stopped.is_set() and not told:
                     engine.cancel(task)
                     told = True

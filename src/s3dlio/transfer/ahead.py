@@ -175,11 +175,11 @@ class _State:
         self._signal = Signal()
 
         async def read() -> None:
-            await Gather(self._operations(), self._max_in_flight, self._tell)
+            await Gather(self._operations(), self._max_in_flight)
 
         try:
             with settings.held():
-                run(read(), self._stopped)
+                run(read(), self._stopped, self._tell)
         finally:
             with self._changed:
                 self._signal.close()
@@ -201,16 +201,18 @@ class _State:
         signal = self._signal
         assert signal is not None
         for place, uri in enumerate(self._uris):
-            with self._changed:
-                self._under_way[place] = uri
-                signal.awaited = has_to_wait = not self._has_room()
-            while has_to_wait and not self._stopped.is_set():
+            while not self._may_begin(place, uri, signal):
                 yield signal
-                with self._changed:
-                    signal.awaited = has_to_wait = not self._has_room()
             if self._stopped.is_set():
                 return
             yield self._read_one(place, uri)
+
+    def _may_begin(self, place: int, uri: str, signal: Signal) -> bool:
+        """Whether there is room for an object, or all is to end; otherwise the signal tells when to ask again."""
+        with self._changed:
+            self._under_way[place] = uri
+            signal.awaited = not self._has_room() and not self._stopped.is_set()
+            return not signal.awaited
 
     def _has_room(self) -> bool:
         """Whether one more object, the last of those under way, fits into the window."""

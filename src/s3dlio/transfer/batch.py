@@ -36,9 +36,12 @@ _NOT_YET = memoryview(b"")
 
 
 class Work(NamedTuple):
-    """Operations to run, at most `max_in_flight` of either kind at a time, each taken when its turn comes."""
+    """Operations to run, at most `max_in_flight` of either kind at a time, each taken when its turn comes.
 
-    blocking: Iterator[Operation[None]]
+    A blocking one is made by the thread that runs it, at once: Ctrl-C in between would leave it made and never run.
+    """
+
+    blocking: Iterator[Callable[[], Operation[None]]]
     network: Iterator[Operation[None] | Read]
     max_in_flight: int
 
@@ -90,7 +93,8 @@ def getting(
         for item in network:
             yield item[1].read_one_of_many(item[2], item, deliver, otherwise)
 
-    return Work(starmap(get, blocking), reads() if crowded else starmap(get, network), max_in_flight), results
+    makers = (partial(get, *item) for item in blocking)
+    return Work(makers, reads() if crowded else starmap(get, network), max_in_flight), results
 
 
 def putting(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int) -> Work:
@@ -107,10 +111,10 @@ def putting(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int) -> Work:
     async def put(uri: URI, data: memoryview) -> None:
         await store_for(uri.scheme).put(uri, data)
 
-    operations = starmap(put, chain([first], views))
+    all_views = chain([first], views)
     if store_for(first[0].scheme).blocking:
-        return Work(operations, iter(()), max_in_flight)
-    return Work(iter(()), operations, max_in_flight)
+        return Work((partial(put, *pair) for pair in all_views), iter(()), max_in_flight)
+    return Work(iter(()), starmap(put, all_views), max_in_flight)
 
 
 def run_work(work: Work, stopped: threading.Event | None = None) -> None:
@@ -122,20 +126,9 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
     """
     stopping = stopped or threading.Event()
 
-    def run_blocking(first: Operation[None]) -> None:
+    def run_blocking(first: Callable[[], Operation[None]]) -> None:
         threads = min(work.max_in_flight, THREADS)
-        begun: dict[int, Operation[None]] = {}  # by thread, so that Ctrl-C leaves none that was made and never run
-
-        def operations() -> Iterator[Operation[None]]:
-            for operation in chain([first], work.blocking):
-                begun[threading.get_ident()] = operation
-                yield operation
-
-        try:
-            for_each(operations(), lambda operation: run(operation, stopping), threads, stopped=stopping)
-        finally:
-            for operation in begun.values():
-                operation.close()  # nothing to one that has ended
+        for_each(chain([first], work.blocking), lambda make: run(make(), stopping), threads, stopped=stopping)
 
     def run_network(first: Operation[None] | Read) -> None:
         with settings.held():
