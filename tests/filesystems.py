@@ -9,19 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.processes import in_forked_child
-from tests.servers.fixtures import REQUIRED
+from tests.required import lacking
 
 NOBODY = 65534
-
-
-def lacking(what: str) -> None:
-    """Skip the test for want of something that the machine does not give; fail where everything must be there."""
-    if REQUIRED:
-        pytest.fail(f"{what} (S3DLIO_REQUIRE_SERVERS is set)", pytrace=False)
-    pytest.skip(what)
 
 
 @contextmanager

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 import s3dlio
 from s3dlio.buffers import PAGE, SMALL, BufferPool, block_size, lease, pool
 from tests.behaviour.content import content
-from tests.filesystems import lacking
 from tests.processes import in_forked_child, output
+from tests.required import lacking
 
 MIB = 1 << 20
 

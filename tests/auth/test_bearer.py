@@ -346,7 +346,6 @@ def test_a_key_file_that_is_a_folder(tmp_path: Path) -> None:
     assert "Is a directory" in _said(source(str(tmp_path)), ConfigurationError)
 
 
-@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs users")
 def test_a_key_file_that_may_not_be_read(tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     path.write_text("{}")

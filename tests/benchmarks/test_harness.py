@@ -12,8 +12,7 @@ import pytest
 from benchmarks import objects, report, runner, scale, servers
 from benchmarks.scenarios import FLOOR, MANY, Bar, Scenario, all_scenarios
 from benchmarks.state import State
-from tests.servers.fixtures import REQUIRED
-from tests.servers.install import ServerMissing, locate
+from tests.servers.fixtures import require
 
 SMALL = Scenario("GET 4 KiB", (4096,), 20, 4, 20, (MANY, FLOOR), (Bar("cpu_us", FLOOR, 1000),), seconds=0.05)
 ROOT = Path(__file__).parents[2]
@@ -21,12 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def nginx_installed() -> None:
-    try:
-        locate("nginx")
-    except ServerMissing as error:
-        if REQUIRED:
-            pytest.fail(f"{error} (S3DLIO_REQUIRE_SERVERS is set)", pytrace=False)
-        pytest.skip(str(error))
+    require("nginx")
 
 
 @pytest.mark.usefixtures("nginx_installed")

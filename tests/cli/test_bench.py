@@ -19,8 +19,8 @@ from s3dlio.operations import run as run_operation
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
 from tests.cli.command import COMMAND, environment, run
+from tests.required import lacking
 from tests.servers.base import S3Server
-from tests.servers.fixtures import REQUIRED
 
 MIB = 1 << 20
 
@@ -90,10 +90,7 @@ def test_an_interrupted_run_removes_what_it_wrote(bucket: str, ending: signal.Si
 def test_under_mpirun_the_ranks_work_side_by_side_and_the_first_adds_up(tmp_path: Path) -> None:
     mpirun = Path(sys.executable).with_name("mpirun")
     if not mpirun.exists():
-        reason = "there is no mpirun: run `make dlio`"
-        if REQUIRED:
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking("there is no mpirun: run `make dlio`")
     options = ["--allow-run-as-root", "--oversubscribe", "--mca", "btl", "self,sm"]
     command = [str(mpirun), "-n", "2", *options, *COMMAND, "bench"]
     command += [f"file://{tmp_path}", "--size", "4096", "--objects", "30", "--json"]

@@ -19,7 +19,7 @@ import pytest
 import s3dlio
 from s3dlio.http.connection import pool
 from tests.concurrency.conftest import Child, content, fill, read_all
-from tests.filesystems import lacking
+from tests.required import lacking
 from tests.servers.base import S3Server
 
 # Of Python 3.12 and later, which warn of any fork of a process with threads.

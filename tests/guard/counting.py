@@ -90,10 +90,8 @@ def system_calls(where: Place) -> dict[str, float]:
 
 def _traced(where: Place) -> list[Counter[str]]:
     """The system calls by name, part by part."""
-    folder = install.locate("strace")
     output = where.folder / "strace"
-    libraries = os.pathsep.join(sorted({str(path.parent) for path in folder.rglob("*.so*")}))
-    _run([str(folder / "usr" / "bin" / "strace"), "-f", "-o", str(output)], where, LD_LIBRARY_PATH=libraries)
+    _run([*install.strace_command(), "-f", "-o", str(output)], where)
     parts: list[Counter[str]] = [Counter()]
     for name in re.findall(r"^\d+ +(\w+)\(", output.read_text(errors="replace"), re.MULTILINE):
         if name == program.MARK:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.guard import counting
-from tests.servers.fixtures import REQUIRED
+from tests.required import lacking
 from tests.servers.install import ServerMissing
 
 
@@ -51,9 +51,7 @@ def counted(count: Callable[[counting.Place], dict[str, float]]) -> dict[str, fl
         with counting.place() as where:
             return count(where)
     except ServerMissing as error:
-        if REQUIRED:
-            pytest.fail(f"{error} (S3DLIO_REQUIRE_SERVERS is set)", pytrace=False)
-        pytest.skip(str(error))
+        lacking(str(error))
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the instructions in the table are those of CPython 3.11")

@@ -6,23 +6,20 @@ them. When any test failed, the logs of the servers stay, and the summary says w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from tests.required import lacking
 from tests.servers import azurite as _azurite
 from tests.servers import ceph as _ceph
 from tests.servers import fake_gcs as _fake_gcs
 from tests.servers import nginx as _nginx
 from tests.servers import seaweedfs as _seaweedfs
 from tests.servers.base import AzureServer, GcsServer, Processes, S3Server, StaticServer, running
-from tests.servers.install import ServerMissing, locate
-
-# Read on import: the tests themselves see an environment without any variable of ours.
-REQUIRED = os.environ.get("S3DLIO_REQUIRE_SERVERS", "0") not in ("", "0")
+from tests.servers.install import ServerMissing, locate, strace_command
 
 _kept_logs: list[Path] = []
 _Address = TypeVar("_Address")
@@ -72,23 +69,26 @@ def nginx(request: pytest.FixtureRequest) -> Iterator[StaticServer]:
 @pytest.fixture(scope="session")
 def chromium() -> None:
     """Asks for an installed Chromium, which `tests.servers.chromium` opens pages with."""
-    _require("chromium")
+    require("chromium")
 
 
-def _require(name: str) -> None:
-    missing = ""
+@pytest.fixture(scope="session")
+def strace() -> list[str]:
+    """The command that begins with strace."""
+    require("strace")
+    return strace_command()
+
+
+def require(name: str) -> None:
+    """Ask for a server or a tool of the tests to be installed."""
     try:
         locate(name)
     except ServerMissing as error:
-        missing = str(error)
-    if missing and REQUIRED:
-        pytest.fail(f"{missing} (S3DLIO_REQUIRE_SERVERS is set)", pytrace=False)
-    if missing:
-        pytest.skip(missing)
+        lacking(str(error))
 
 
 def _served(request: pytest.FixtureRequest, name: str, start: Callable[[Processes], _Address]) -> Iterator[_Address]:
-    _require(name)
+    require(name)
     session = request.session
     folder: list[Path] = []
 

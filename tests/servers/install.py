@@ -244,6 +244,17 @@ def _strace(folder: Path) -> None:
     _debian(folder, ["strace"])
 
 
+def strace_command() -> list[str]:
+    """The command that begins with strace, which finds its libraries beside it.
+
+    Raises:
+        ServerMissing: it is not installed.
+    """
+    folder = locate("strace")
+    libraries = os.pathsep.join(sorted({str(path.parent) for path in folder.rglob("*.so*")}))
+    return ["env", f"LD_LIBRARY_PATH={libraries}", str(folder / "usr" / "bin" / "strace")]
+
+
 def _fio(folder: Path) -> None:
     _debian(folder, ["fio"])
 

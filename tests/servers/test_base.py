@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.required import lacking
 from tests.servers import install
 from tests.servers.base import Processes, S3Server, ServerFailed, free_ports, running
 
@@ -54,9 +55,10 @@ def test_a_server_and_what_it_started_end_with_the_block() -> None:
     _wait_until_ended(pids)
 
 
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv of util-linux is not installed")
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_server_ends_when_the_program_that_started_it_is_killed(ending: signal.Signals) -> None:
+    if shutil.which("setpriv") is None:
+        lacking("setpriv of util-linux is not installed")
     program = (
         "import time\n"
         "from tests.servers.base import running\n"

@@ -11,7 +11,6 @@ import logging
 import mmap
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -29,7 +28,8 @@ from s3dlio.stores import direct
 from s3dlio.stores.direct import SEGMENT
 from s3dlio.stores.temporary import RESERVED
 from tests.behaviour.content import content
-from tests.filesystems import lacking, takes_direct
+from tests.filesystems import takes_direct
+from tests.required import lacking
 
 MIB = 1 << 20
 
@@ -361,8 +361,7 @@ def test_a_folder_is_a_folder_and_no_file_system_without_o_direct(
 # As the kernel sees it...
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_the_kernel_sees_direct_transfers_and_a_sync_before_the_rename(folder: Path) -> None:
+def test_the_kernel_sees_direct_transfers_and_a_sync_before_the_rename(strace: list[str], folder: Path) -> None:
     trace = folder / "trace"
     (folder / "data").mkdir()
     program = """if True:
@@ -371,9 +370,9 @@ def test_the_kernel_sees_direct_transfers_and_a_sync_before_the_rename(folder: P
         assert len(s3dlio.get(sys.argv[1])) == 9_000_001
     """
     calls = "trace=open,openat,fcntl,pwrite64,preadv,preadv2,ftruncate,fdatasync,rename,renameat,renameat2"
-    strace = ["strace", "-f", "-e", calls, "-o", str(trace)]
+    tracing = [*strace, "-f", "-e", calls, "-o", str(trace)]
     subprocess.run(
-        [*strace, sys.executable, "-B", "-c", program, f"direct://{folder}/data/object"], check=True, timeout=60
+        [*tracing, sys.executable, "-B", "-c", program, f"direct://{folder}/data/object"], check=True, timeout=60
     )
     lines = trace.read_text().splitlines()
     order = [

@@ -9,7 +9,6 @@ import mmap
 import os
 import re
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -356,7 +355,6 @@ def test_folders_made_for_an_object_are_synced_into_their_parents(
     ]
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.parametrize(
     ("scheme", "sync", "expected"),
     [
@@ -366,13 +364,15 @@ def test_folders_made_for_an_object_are_synced_into_their_parents(
         ("direct", "1", ["fdatasync", "fsync", "rename", "fsync"]),
     ],
 )
-def test_the_kernel_sees_the_syncs(tmp_path: Path, scheme: str, sync: str, expected: list[str]) -> None:
+def test_the_kernel_sees_the_syncs(
+    strace: list[str], tmp_path: Path, scheme: str, sync: str, expected: list[str]
+) -> None:
     trace = tmp_path / "trace"
     (tmp_path / "data").mkdir()
     program = "import s3dlio, sys; s3dlio.put_bytes(sys.argv[1], bytes(100_000))"
-    strace = ["strace", "-f", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-o", str(trace)]
+    tracing = [*strace, "-f", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-o", str(trace)]
     subprocess.run(
-        [*strace, sys.executable, "-B", "-c", program, f"{scheme}://{tmp_path}/data/object"],
+        [*tracing, sys.executable, "-B", "-c", program, f"{scheme}://{tmp_path}/data/object"],
         env={**os.environ, "S3DLIO_FILE_SYNC": sync},
         check=True,
         timeout=60,

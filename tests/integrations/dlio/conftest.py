@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from tests.servers.fixtures import REQUIRED
+from tests.required import lacking
 
 if source := os.environ.get("DLIO_SOURCE"):
     # Before the installed one, for this process and those it starts; behind this checkout, as DLIO's has a
@@ -25,10 +25,7 @@ if source := os.environ.get("DLIO_SOURCE"):
 def dlio() -> None:
     """Asks for an importable DLIO."""
     if importlib.util.find_spec("dlio_benchmark") is None:
-        reason = "DLIO is not installed: run `make dlio`"
-        if REQUIRED:
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking("DLIO is not installed: run `make dlio`")
 
 
 @pytest.fixture
@@ -36,8 +33,5 @@ def patch_program() -> str:
     """The program patch."""
     program = shutil.which("patch")
     if program is None:
-        reason = "the program patch is not installed: run `make dlio` as root, or apt-get install patch"
-        if REQUIRED:
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking("the program patch is not installed: run `make dlio` as root, or apt-get install patch")
     return program

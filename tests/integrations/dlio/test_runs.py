@@ -199,11 +199,11 @@ def test_two_ranks_write_each_indexed_file_together(tmp_path: Path) -> None:
     assert run.totals["generate"].operations == len(list((root / "data/unet3d/train").iterdir())) == 2 * 3
 
 
-def test_checkpoints_are_read_back(tmp_path: Path) -> None:
+def test_checkpoints_are_read_back(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     from dlio_benchmark.utils.config import ConfigArguments
 
     if not hasattr(ConfigArguments, "num_checkpoints_read"):
-        pytest.skip("this DLIO (2.0.0) never reads a checkpoint")
+        request.applymarker(pytest.mark.xfail(reason="this DLIO (2.0.0) never reads a checkpoint", strict=True))
     root = tmp_path / "storage"
     only_checkpoints = {"workflow.generate_data": False, "workflow.train": False}
     count = {"checkpoint.num_checkpoints_write": 2, "checkpoint.num_checkpoints_read": 2}

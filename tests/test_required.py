@@ -1,0 +1,44 @@
+"""In CI what is missing fails the test that needs it, in whatever process the test runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize(("required", "outcome"), [("1", "1 failed"), ("0", "1 skipped"), ("", "1 skipped")])
+def test_what_is_missing_is_a_failure_where_everything_is_required(
+    tmp_path: Path, workers: str, required: str, outcome: str
+) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["tests.conftest"]\n')
+    (tmp_path / "test_one.py").write_text(
+        "from tests.required import lacking\ndef test_one():\n    lacking('there is no such server')\n"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            workers,
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            tmp_path,
+            tmp_path,
+        ],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "S3DLIO_REQUIRE_SERVERS": required},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert outcome in done.stdout, done.stdout + done.stderr
+    assert ("there is no such server (S3DLIO_REQUIRE_SERVERS is set)" in done.stdout) == (required == "1")
