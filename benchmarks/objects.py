@@ -43,8 +43,7 @@ def make(root: Path, scenario: Scenario) -> Objects:
     if scenario.operation in ("put", "write"):
         return _to_write(root, scenario)
     kind = "x".join(map(str, sorted(set(scenario.sizes)))) if len(scenario.sizes) < 4 else f"mixed{len(scenario.sizes)}"
-    large = "large-" if max(scenario.sizes) >= MIB else ""
-    bucket = f"{large}{'checked' if scenario.checked else 'get'}-{scenario.objects}-{kind}"
+    bucket = f"{'checked' if scenario.checked else 'get'}-{scenario.objects}-{kind}"
     folder = root / bucket
     folder.mkdir(parents=True, exist_ok=True)
     checksums: dict[str, int] = {}

@@ -33,11 +33,9 @@ map_hash_bucket_size 128;
 map $args $page {{ default 0; "~continuation-token=(?<token>[0-9]+)" $token; }}
 map $uri $crc32c {{ default ""; {checksums} }}
 """
-# A header without a value is not sent. With tcp_nopush the end of an answer to a Range waits for 40 ms now and then; it
-# helps small objects only.
+# A header without a value is not sent.
 _LOCATIONS = """\
 location /checked- { add_header ETag $stored; add_header x-amz-checksum-crc32c $crc32c; }
-location /large- { tcp_nopush off; add_header ETag $stored; add_header x-amz-checksum-crc32c $crc32c; }
 location ~ ^/(?<listing>listing-[0-9]+)/?$ {
     default_type application/xml;
     try_files /$listing/page-$page.xml =404;
