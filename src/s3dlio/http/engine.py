@@ -28,7 +28,7 @@ from s3dlio.http.address import Address
 from s3dlio.http.connection import Connection, pool
 from s3dlio.http.exchange import HEAD_BYTES, Exchange
 from s3dlio.http.poller import READ, Poller
-from s3dlio.http.read import Read
+from s3dlio.http.read import Read, go_on
 from s3dlio.operations import Gather, Operation, Signal, Sleep, Stopped
 
 T = TypeVar("T")
@@ -63,7 +63,9 @@ class Engine:
         self.exchanges: set[Exchange | Read] = set()
         self.head_buffer = bytearray(HEAD_BYTES)
         self.head_view = memoryview(self.head_buffer)
-        self._handlers: dict[int, Handler] = {}
+        self.head_buffers: list[tuple[bytearray, memoryview]] = []  # of reads that go on together
+        self.outbox: list[Read] = []  # begun, and to be sent before anything is waited for
+        self._handlers: dict[int, Handler | Read] = {}
         self._events: dict[int, int] = {}
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self._timers: list[tuple[float, int, Task, Sleep]] = []
@@ -152,8 +154,8 @@ class Engine:
 
     # Sockets...
 
-    def watch(self, fd: int, events: int, handler: Handler) -> None:
-        """Call `handler` with what happens on a descriptor."""
+    def watch(self, fd: int, events: int, handler: Handler | Read) -> None:
+        """Call `handler` with what happens on a descriptor; a read goes on together with others."""
         self._handlers[fd] = handler
         known = self._events.get(fd)
         if known != events:
@@ -215,12 +217,17 @@ class Engine:
             events = self.poller.poll(timeout)
         self.now = now = time.monotonic()
         handlers = self._handlers
+        reads = []
         for fd, event in events:
             handler = handlers.get(fd)
-            if handler is not None:
-                handler(event)
-            else:
+            if handler is None:
                 self._on_idle(fd)
+            elif isinstance(handler, Read):
+                reads.append(handler)
+            else:
+                handler(event)
+        if reads:
+            go_on(self, reads)
         if self._timers:
             self._run_timers(now)
         if now >= self._next_tick:
@@ -233,11 +240,19 @@ class Engine:
         self.run_ready()
 
     def run_ready(self) -> None:
-        """Let every task that can go on do so, until each waits or has ended."""
-        while self._ready:
-            task, value, error = self._ready.popleft()
-            if not task.ended:
-                self._advance(task, value, error)
+        """Let every task that can go on do so, until each waits or has ended, and every request is sent."""
+        while self._ready or self.outbox:
+            while self._ready:
+                task, value, error = self._ready.popleft()
+                if not task.ended:
+                    self._advance(task, value, error)
+            self.send_all()
+
+    def send_all(self) -> None:
+        """Send the requests of the reads that have begun."""
+        outbox, self.outbox = self.outbox, []
+        for read in outbox:
+            read.send()
 
     def time_to_wait(self, timeout: float | None) -> float | None:
         """Seconds until something has to be looked at even if no socket is ready: at most `timeout`, None for ever."""

@@ -4,6 +4,11 @@ In a batch of small objects what a request costs is the interpreter's work aroun
 coroutine, no task, no parts; a connection that is open, a head that arrives in one piece and says 200 and how long the
 body is, the body into its final buffer, its checksum on the way, done.
 
+Reads whose sockets are ready at the same time take each step together (`go_on`): all receive their heads, all have them
+parsed, all receive their bodies, all are delivered, and what begins in their place is signed first and then sent. The
+kernel and the interpreter displace each other from the processor's caches, so the fewer changes between them the
+better: an object of 64 KiB costs 46 µs that way, and 70 where each object takes all its steps by itself.
+
 Whatever is not like that (no connection yet, another status, a chunked body, a lost connection, a head in two pieces,
 a deadline) is not dealt with here. What there is (`Begun`: the connection, and what has come on it) is handed over to
 the ordinary operation, which goes on from there: it knows tries, redirections, resumed bodies and errors.
@@ -18,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from s3dlio.buffers import lease
 from s3dlio.checksums import Expected
 from s3dlio.http.connection import WOULD_BLOCK, Connection
+from s3dlio.http.exchange import HEAD_BYTES
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.poller import READ
 from s3dlio.operations import Operation
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
 
 _OBSERVED_BYTES = 256 * 1024  # received at once where a checksum is taken on the way: what the cache surely holds
 _AT_ONCE = 4 << 20  # received before others have their turn
+_SMALL = 1 << 20  # bytes of an object that takes its steps together with others
+_TOGETHER = 32  # reads that take a step together: what they touch is to stay in the cache until the next
 
 _WHOLE = b"HTTP/1.1 200 "
 _NO_BYTES = bytearray()
@@ -132,50 +140,63 @@ class Read:
         self.error: BaseException | None = None
 
     def begin(self, engine: Engine, on_end: Callable[[Read], None]) -> None:
-        """Send the request. `on_end` is called when the object is delivered, or when `rest` has to go on."""
+        """Make the request ready to be sent. `on_end` is called when the object is delivered, or when `rest` has to go
+        on.
+        """
         self._engine = engine
         self._on_end = on_end
         service = self._service
         try:
             self._endpoint = endpoint = service.endpoints.choose()
-            self._address, self._sent = address, head = service.prepare(self._request, endpoint)
+            self._address, self._sent = address, _ = service.prepare(self._request, endpoint)
         except Exception:  # no credentials, for one: the ordinary way meets the same, and tells
             self._end(self._otherwise(self._item, None))
             return
         self.began = self.touched = monotonic()  # an event loop may have been held up since the engine last looked
-        connection = engine.take_connection(address, service.limits.keep_alive)
-        if connection is not None:
-            try:
-                sent = connection.send([memoryview(head)])
-            except OSError:
-                sent = 0
-            if sent != len(head):
-                engine.drop_connection(connection)
-                connection = None
+        self._connection = connection = engine.take_connection(address, service.limits.keep_alive)
         if connection is None:
             self._end(self._otherwise(self._item, self._begun()))
             return
         endpoint.in_flight += 1
-        self._connection = connection
         self._head_bytes = _NO_BYTES
         self._target = _NOTHING
         self._got = 0
         engine.exchanges.add(self)
-        engine.watch(connection.fd, READ, self._on_head)
+        engine.outbox.append(self)
 
-    def _on_head(self, _: int) -> None:
+    def send(self) -> None:
+        """Send the request, which `begin` has made; nothing if the read has been stopped since."""
         connection, engine = self._connection, self._engine
-        assert connection is not None
+        if connection is None:
+            return
         try:
-            count = connection.receive(engine.head_view)
+            sent = connection.send([memoryview(self._sent)])
+        except OSError:
+            sent = 0
+        if sent == len(self._sent):
+            engine.watch(connection.fd, READ, self)
+        else:
+            self.stop()
+            self._end(self._otherwise(self._item, self._begun()))
+
+    def _receive_head(self, view: memoryview) -> int:
+        """Bytes of the answer's beginning, received into a buffer; 0 if there is nothing to take in."""
+        connection = self._connection
+        if connection is None or self._head_bytes:
+            return 0
+        try:
+            count = connection.receive(view)
         except OSError:
             count = 0
-        if count <= 0:
-            if count != WOULD_BLOCK:
-                self._hand_over()
-            return
-        self.touched = engine.now
-        buffer = engine.head_buffer
+        if count > 0:
+            self.touched = self._engine.now
+            return count
+        if count != WOULD_BLOCK:
+            self._hand_over()
+        return 0
+
+    def _take_head(self, buffer: bytearray, view: memoryview, count: int) -> None:
+        """The first `count` bytes of the buffer are the answer's beginning."""
         end = buffer.find(b"\r\n\r\n", 0, count) + 4
         if end < 4 or not buffer.startswith(_WHOLE):
             self._hand_over(buffer[:count])
@@ -195,20 +216,18 @@ class Read:
         self._head_bytes = head_bytes
         self._keep_alive = head.keep_alive
         if count > end:
-            target[: count - end] = piece = engine.head_view[end:count]
+            target[: count - end] = piece = view[end:count]
             self._got = count - end
             if self._expected is not None:
                 self._expected.update(piece)
-        if self._got == length:
-            self._done()
-            return
-        engine.watch(connection.fd, READ, self._on_body)
-        self._on_body(READ)
 
-    def _on_body(self, _: int) -> None:
-        connection, target, got, expected = self._connection, self._target, self._got, self._expected
-        assert connection is not None
+    def _receive_body(self) -> None:
+        """Receive what has come of the body, if its head has; from a large one not more than is fair to others."""
+        connection, target, got = self._connection, self._target, self._got
         length = len(target)
+        if connection is None or got == length:
+            return
+        expected = self._expected
         until = got + _AT_ONCE
         while True:
             try:
@@ -224,16 +243,18 @@ class Read:
                 expected.update(target[got : got + count])
             self._got = got = got + count
             if got == length:
-                self._done()
                 return
             if self._address.tls:
                 continue  # epoll does not see the bytes that TLS has read ahead
             if expected is None or count < _OBSERVED_BYTES or got >= until:
                 return  # what else is there the poller will tell, for less than a receive that finds nothing
 
-    def _done(self) -> None:
-        connection, engine, expected = self._connection, self._engine, self._expected
-        assert connection is not None
+    def _end_if_done(self) -> None:
+        """Deliver the object if all of it has come."""
+        connection, engine = self._connection, self._engine
+        if connection is None or not self._head_bytes or self._got < len(self._target):
+            return
+        expected = self._expected
         self._connection = None
         engine.exchanges.discard(self)
         endpoint = self._endpoint
@@ -294,3 +315,27 @@ class Read:
         self.stop()
         self.error = error
         self._on_end(self)
+
+
+def go_on(engine: Engine, ready: list[Read]) -> None:
+    """Take reads whose sockets are ready as far as they come."""
+    buffers = engine.head_buffers
+    while len(buffers) < min(len(ready), _TOGETHER):
+        buffer = bytearray(HEAD_BYTES)
+        buffers.append((buffer, memoryview(buffer)))
+    for start in range(0, len(ready), _TOGETHER):
+        reads = ready[start : start + _TOGETHER]
+        counts = [read._receive_head(view) for read, (_, view) in zip(reads, buffers, strict=False)]
+        for read, (buffer, view), count in zip(reads, buffers, counts, strict=False):
+            if count:
+                read._take_head(buffer, view, count)
+            if len(read._target) > _SMALL:  # takes so long that a server would wait for the next request
+                read._receive_body()
+                read._end_if_done()
+                engine.send_all()
+        for read in reads:
+            if len(read._target) <= _SMALL:
+                read._receive_body()
+        for read in reads:
+            read._end_if_done()
+        engine.send_all()
