@@ -31,8 +31,8 @@ class Cost(NamedTuple):
 # As counted, with CPython 3.11.
 COSTS = {
     "get": Cost(399_400, 6.00),
-    "get_many": Cost(151_200, 2.00),
-    "get_many_iter": Cost(187_000, None),
+    "get_many": Cost(157_300, 2.00),
+    "get_many_iter": Cost(198_100, None),
     "get_range": Cost(399_000, 6.00),
     "put_bytes": Cost(360_000, 6.00),
     "put_many": Cost(210_000, 2.00),
