@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, overload
+from typing import Literal, TypeVar, overload
 
 from s3dlio import settings
-from s3dlio.operations import iterate, run
+from s3dlio.operations import Operation, iterate, run
 from s3dlio.stores import store_for
-from s3dlio.stores.base import ObjectInfo
+from s3dlio.stores.base import ObjectInfo, Store
 from s3dlio.transfer import batch, listing, tree
 from s3dlio.transfer.ahead import ReadAhead
 from s3dlio.transfer.data import BytesLike, as_view
 from s3dlio.uri import parse
+
+T = TypeVar("T")
 
 Path = str | os.PathLike[str]
 ProgressCallback = Callable[[tree.Progress], None]
@@ -40,7 +42,8 @@ def get(uri: str) -> memoryview:
         InvalidURIError, PermissionDeniedError, StoreTimeoutError, StoreUnavailableError, IntegrityError
     """
     target = parse(uri)
-    return run(store_for(target.scheme).get(target))
+    store = store_for(target.scheme)
+    return _run(store, store.get(target))
 
 
 def get_range(uri: str, offset: int, length: int | None = None) -> memoryview:
@@ -60,7 +63,8 @@ def get_range(uri: str, offset: int, length: int | None = None) -> memoryview:
     """
     check_range(offset, length)
     target = parse(uri)
-    return run(store_for(target.scheme).get_range(target, offset, length))
+    store = store_for(target.scheme)
+    return _run(store, store.get_range(target, offset, length))
 
 
 def put_bytes(uri: str, data: BytesLike) -> None:
@@ -76,7 +80,8 @@ def put_bytes(uri: str, data: BytesLike) -> None:
     """
     view = as_view(data)
     target = parse(uri)
-    run(store_for(target.scheme).put(target, view))
+    store = store_for(target.scheme)
+    _run(store, store.put(target, view))
 
 
 def stat(uri: str) -> ObjectInfo:
@@ -86,7 +91,8 @@ def stat(uri: str) -> ObjectInfo:
         ObjectNotFoundError: no such object, or the URI names a folder.
     """
     target = parse(uri)
-    return run(store_for(target.scheme).stat(target))
+    store = store_for(target.scheme)
+    return _run(store, store.stat(target))
 
 
 def exists(uri: str) -> bool:
@@ -96,7 +102,8 @@ def exists(uri: str) -> bool:
         PermissionDeniedError, StoreUnavailableError, …: the question could not be answered.
     """
     target = parse(uri)
-    return run(store_for(target.scheme).exists(target))
+    store = store_for(target.scheme)
+    return _run(store, store.exists(target))
 
 
 def delete(uri: str, recursive: bool = False) -> None:
@@ -108,7 +115,7 @@ def delete(uri: str, recursive: bool = False) -> None:
     """
     target = parse(uri)
     store = store_for(target.scheme)
-    run(store.delete_prefix(target) if recursive else store.delete(target))
+    _run(store, store.delete_prefix(target) if recursive else store.delete(target))
 
 
 def presign(uri: str, method: str = "GET", expires: int = 3600) -> str:
@@ -153,7 +160,8 @@ def list_objects(uri: str, recursive: bool = False, pattern: str | None = None) 
     """
     matching = listing.compiled(pattern)
     folder = parse(uri)
-    return run(listing.everything(store_for(folder.scheme), folder, recursive, matching))
+    store = store_for(folder.scheme)
+    return _run(store, listing.everything(store, folder, recursive, matching))
 
 
 def list_iter(uri: str, recursive: bool = False, pattern: str | None = None) -> Iterator[str]:
@@ -167,13 +175,28 @@ def list_iter(uri: str, recursive: bool = False, pattern: str | None = None) -> 
 def is_prefix(uri: str) -> bool:
     """Whether there is such a folder: on an object store, whether any key begins with this one and a "/"."""
     target = parse(uri)
-    return run(store_for(target.scheme).is_prefix(target))
+    store = store_for(target.scheme)
+    return _run(store, store.is_prefix(target))
 
 
 def mkdir(uri: str) -> None:
     """Make a folder, with its parents, where the store has folders; on an object store there is nothing to do."""
     target = parse(uri)
-    run(store_for(target.scheme).mkdir(target))
+    store = store_for(target.scheme)
+    _run(store, store.mkdir(target))
+
+
+def _run(store: Store, operation: Operation[T]) -> T:
+    """Run an operation; one of a cloud store with the settings of its beginning: each look at them takes 2 µs."""
+    if store.blocking:
+        return run(operation)
+    try:
+        now = settings.current()
+    except BaseException:
+        operation.close()
+        raise
+    with settings.held(now):
+        return run(operation)
 
 
 # Many objects...

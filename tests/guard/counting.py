@@ -76,7 +76,7 @@ def instructions(where: Place) -> dict[str, float]:
     return _differences(totals)
 
 
-_POLLS = ("epoll_wait", "epoll_pwait")
+_POLLS = ("epoll_wait", "epoll_pwait", "poll", "ppoll")
 
 
 def system_calls(where: Place) -> dict[str, float]:

@@ -30,13 +30,13 @@ class Cost(NamedTuple):
 
 # As counted, with CPython 3.11.
 COSTS = {
-    "get": Cost(399_400, 6.00),
+    "get": Cost(325_700, 2.00),
     "get_many": Cost(157_300, 2.00),
-    "get_many_iter": Cost(198_100, None),
-    "get_range": Cost(399_000, 6.00),
-    "put_bytes": Cost(360_000, 6.00),
+    "get_many_iter": Cost(189_000, None),
+    "get_range": Cost(321_200, 2.00),
+    "put_bytes": Cost(309_300, 2.00),
     "put_many": Cost(210_000, 2.00),
-    "list": Cost(14_500, 0.03),
+    "list": Cost(10_800, 0.03),
     "file get": Cost(33_600, 4.00),
     "file stat": Cost(29_100, 1.00),
     "file put": Cost(95_800, 11.00),

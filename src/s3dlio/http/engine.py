@@ -1,4 +1,4 @@
-"""The engine: any number of operations and their exchanges, driven by `epoll` from the calling thread.
+"""The engine: any number of operations and their exchanges, driven by a poller from the calling thread.
 
 `run_begun` is the whole of it for a plain call: make an engine, poll until the operation has ended, put the connections
 back into the pool. Nothing lives on: no thread, no loop. For a program with an event loop of its own the same engine is
