@@ -32,7 +32,7 @@ HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
 _MOST_INTERIM = 32  # 1xx answers before the real one
 
-_OBSERVED_BYTES = 256 * 1024  # received at once where a body is looked at on the way: what the cache surely holds
+_OBSERVED_BYTES = 2 << 20  # received at once where a body is looked at on the way: what the cache holds, and no less
 
 Receive = Callable[[ResponseHead], "memoryview | None"]
 Observe = Callable[[memoryview], None]
@@ -286,7 +286,7 @@ class Exchange:
     # Receiving the answer...
 
     def _on_head(self, _: int) -> None:
-        while self._receive_head():  # epoll does not see the bytes that TLS has read ahead
+        while self._receive_head():  # no poller sees the bytes that TLS has read ahead
             pass
 
     def _receive_head(self) -> bool:
@@ -394,7 +394,7 @@ class Exchange:
         """Receive the body when the socket is ready; at once where bytes are known, or may be, to wait already."""
         assert self._connection is not None
         self._engine.watch(self._connection.fd, READ, handler)
-        if at_once or self.address.tls:  # epoll does not see the bytes that TLS has read ahead
+        if at_once or self.address.tls:  # no poller sees the bytes that TLS has read ahead
             handler(READ)
 
     def _on_body(self, _: int) -> None:

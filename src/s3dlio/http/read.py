@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from s3dlio.http.client import Request, Service
     from s3dlio.http.engine import Engine
 
-_OBSERVED_BYTES = 256 * 1024  # received at once where a checksum is taken on the way: what the cache surely holds
+_OBSERVED_BYTES = 2 << 20  # received at once where a checksum is taken on the way: what the cache holds, and no less
 _AT_ONCE = 4 << 20  # received before others have their turn
 _SMALL = 1 << 20  # bytes of an object that takes its steps together with others
 _TOGETHER = 32  # reads that take a step together: what they touch is to stay in the cache until the next
@@ -245,7 +245,7 @@ class Read:
             if got == length:
                 return
             if self._address.tls:
-                continue  # epoll does not see the bytes that TLS has read ahead
+                continue  # no poller sees the bytes that TLS has read ahead
             if expected is None or count < _OBSERVED_BYTES or got >= until:
                 return  # what else is there the poller will tell, for less than a receive that finds nothing
 
