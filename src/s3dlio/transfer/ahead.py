@@ -40,6 +40,16 @@ _SMALL = 1 << 20  # bytes
 
 Item = tuple[str, memoryview]
 
+_process = os.getpid()  # which each call of the function would ask the kernel for
+
+
+def _note_fork() -> None:
+    global _process
+    _process = os.getpid()
+
+
+os.register_at_fork(after_in_child=_note_fork)
+
 
 class ReadAhead(Iterator[Item]):
     """An iterator of (URI, bytes). `close` ends the reading; so does dropping the iterator."""
@@ -54,35 +64,38 @@ class ReadAhead(Iterator[Item]):
         """
         self._arguments = (max_in_flight, window, ordered)
         self._state = _State(iter(uris), *self._arguments)
-        self._process = os.getpid()
+        self._process = _process
 
     def __next__(self) -> Item:
-        if self._process != os.getpid():
+        if self._process != _process:
             self._state = _State(self._state.remaining(), *self._arguments)
-            self._process = os.getpid()
+            self._process = _process
         return self._state.take()
 
     def close(self) -> None:
         """End the reading and wait until nothing is under way. Nothing more is handed out."""
-        if self._process != os.getpid():  # the thread, and who held its lock, stayed behind in the parent
+        if self._process != _process:  # the thread, and who held its lock, stayed behind in the parent
             self._state = _State(iter(()), *self._arguments)
-            self._process = os.getpid()
+            self._process = _process
         self._state.stop(wait=True)
 
     def __del__(self) -> None:
-        if (state := getattr(self, "_state", None)) and self._process == os.getpid():
+        if (state := getattr(self, "_state", None)) and self._process == _process:
             state.stop(wait=False)
 
 
 class _State:
-    """What the iterator and its thread share; every field is guarded by `_changed`."""
+    """What the iterator and its thread share; every field is guarded by `_lock`."""
 
     def __init__(self, uris: Iterator[str], max_in_flight: int, window: int, ordered: bool) -> None:
         self._uris = uris
         self._max_in_flight = max_in_flight
         self._window = window
         self._ordered = ordered
-        self._changed = threading.Condition()
+        # Told to those who wait, if any do. The lock is used by itself: the condition's own methods around it are slow.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._waiters = 0
         self._under_way: dict[int, str] = {}
         self._waiting: dict[int, tuple[str, memoryview | BaseException]] = {}
         self._waiting_bytes = 0
@@ -98,14 +111,14 @@ class _State:
 
     def take(self) -> Item:
         """The next object. Waits for it; raises its error, or StopIteration after the last."""
-        with self._changed:
+        with self._lock:
             if self._thread is None and not self._stopped.is_set():
                 self._thread = threading.Thread(target=self._read, name="s3dlio-read-ahead", daemon=True)
                 self._thread.start()
             while (place := self._next_place()) is None:
                 if self._ended or self._stopped.is_set():
                     raise StopIteration
-                self._changed.wait()
+                self._wait()
             uri, result = self._waiting.pop(place)
             self._handed_out += 1
             if isinstance(result, memoryview):
@@ -117,7 +130,7 @@ class _State:
 
     def stop(self, *, wait: bool) -> None:
         """Start nothing more, and end what is under way at its next pause; with `wait`, return when it has ended."""
-        with self._changed:
+        with self._lock:
             self._stopped.set()
             self._waiting.clear()
             self._room_made()
@@ -138,8 +151,20 @@ class _State:
         """Whether objects are such that waking the other thread for a single one would not pay."""
         return self._largest <= _SMALL
 
+    def _wait(self) -> None:
+        """Until another thread has changed something. Called with the lock, which is free meanwhile."""
+        self._waiters += 1
+        try:
+            self._changed.wait()
+        finally:
+            self._waiters -= 1
+
+    def _notify(self) -> None:
+        if self._waiters:
+            self._changed.notify_all()
+
     def _room_made(self) -> None:
-        self._changed.notify_all()
+        self._notify()
         if self._signal is not None:
             self._signal.set()
 
@@ -157,12 +182,12 @@ class _State:
                 break
         except BaseException as error:  # the caller's own iterable failed, or its first URI is none
             failure = error
-        with self._changed:
+        with self._lock:
             if failure is not None and not self._stopped.is_set():
                 place = self._handed_out + len(self._waiting)
                 self._waiting[place] = ("", failure)
             self._ended = True
-            self._changed.notify_all()
+            self._notify()
 
     def _read_in_threads(self) -> None:
         for_each(
@@ -181,17 +206,17 @@ class _State:
             with settings.held():
                 run(read(), self._stopped, self._tell)
         finally:
-            with self._changed:
+            with self._lock:
                 self._signal.close()
                 self._signal = None
 
     def _admitted(self) -> Iterator[tuple[int, str]]:
         """The next object each time, when there is room for it."""
         for place, uri in enumerate(self._uris):
-            with self._changed:
+            with self._lock:
                 self._under_way[place] = uri
                 while not self._stopped.is_set() and not self._has_room():
-                    self._changed.wait()
+                    self._wait()
                 if self._stopped.is_set():
                     return
             yield place, uri
@@ -209,7 +234,7 @@ class _State:
 
     def _may_begin(self, place: int, uri: str, signal: Signal) -> bool:
         """Whether there is room for an object, or all is to end; otherwise the signal tells when to ask again."""
-        with self._changed:
+        with self._lock:
             self._under_way[place] = uri
             signal.awaited = not self._has_room() and not self._stopped.is_set()
             return not signal.awaited
@@ -251,20 +276,28 @@ class _State:
     def _take_in(self, item: tuple[int, str], result: memoryview | BaseException) -> None:
         """An object has come, or failed."""
         place, text = item
-        with self._changed:
+        with self._lock:
             if self._stopped.is_set():
                 return
             self._waiting[place] = (text, result)
             del self._under_way[place]  # last: a fork between the two lines must not lose it for the child
             if isinstance(result, memoryview):
                 self._waiting_bytes += len(result)
-                self._sizes.append(len(result))
-                self._largest = max(self._sizes)
+                self._remember(len(result))
             if self._signal is None or not self._is_small() or 2 * len(self._waiting) >= self._max_in_flight:
-                self._changed.notify_all()
+                self._notify()
+
+    def _remember(self, size: int) -> None:
+        sizes = self._sizes
+        forgotten = sizes[0] if len(sizes) == _SIZES_REMEMBERED else 0
+        sizes.append(size)
+        if size >= self._largest:
+            self._largest = size
+        elif forgotten == self._largest:
+            self._largest = max(sizes)
 
     def _tell(self) -> None:
         """The engine is about to wait: so that the caller does not, hand over what there is."""
-        with self._changed:
+        with self._lock:
             if self._waiting:
-                self._changed.notify_all()
+                self._notify()
