@@ -21,6 +21,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
+from s3dlio.auth.hmac_key import HmacKey
+
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 """The payload hash that leaves the payload out of the signature."""
 
@@ -31,8 +33,6 @@ _FORMS_KEPT = 16
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/"
 _SPACES = re.compile(r"[ \t]+")
-_INNER = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class _Moment(NamedTuple):
     second: int
     timestamp: str
     scope: str
-    key: "_Key"
+    key: HmacKey
     to_sign: str
     authorization: str
     forms: "dict[tuple[tuple[tuple[str, str], ...], str], Form]"
@@ -267,28 +267,10 @@ def _signature(moment: _Moment, canonical_request: str) -> str:
     return moment.key.sign(f"{moment.to_sign}{hashlib.sha256(request).hexdigest()}".encode()).hexdigest()
 
 
-class _Key:
-    """A key of HMAC-SHA256 (RFC 2104), the two blocks that it is padded to hashed already: half the time of `hmac`."""
-
-    __slots__ = ("_inner", "_outer")
-
-    def __init__(self, key: bytes) -> None:
-        padded = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
-        self._inner = hashlib.sha256(padded.translate(_INNER))
-        self._outer = hashlib.sha256(padded.translate(_OUTER))
-
-    def sign(self, message: bytes) -> "hashlib._Hash":
-        """The authentication code of a message, as a hash."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(message)
-        outer.update(inner.digest())
-        return outer
-
-
 @lru_cache(maxsize=64)
-def _signing_key(secret_key: str, day: str, region: str, service: str) -> _Key:
+def _signing_key(secret_key: str, day: str, region: str, service: str) -> HmacKey:
     """The key that a day's signatures for one region and service are made with."""
     key = f"AWS4{secret_key}".encode()
     for part in (day, region, service, "aws4_request"):
-        key = _Key(key).sign(part.encode()).digest()
-    return _Key(key)
+        key = HmacKey(key).sign(part.encode()).digest()
+    return HmacKey(key)
