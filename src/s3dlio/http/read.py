@@ -197,6 +197,8 @@ class Read:
 
     def _take_head(self, buffer: bytearray, view: memoryview, count: int) -> None:
         """The first `count` bytes of the buffer are the answer's beginning."""
+        if self._connection is None:  # stopped since it was received
+            return
         end = buffer.find(b"\r\n\r\n", 0, count) + 4
         if end < 4 or not buffer.startswith(_WHOLE):
             self._hand_over(buffer[:count])
