@@ -28,6 +28,22 @@ def dlio() -> None:
         lacking("DLIO is not installed: run `make dlio`")
 
 
+@pytest.fixture(scope="session")
+def tensorflow() -> None:
+    """Asks for TensorFlow, which nothing here installs."""
+    if importlib.util.find_spec("tensorflow") is None:
+        lacking("TensorFlow is not installed: pip install tensorflow-cpu")
+
+
+@pytest.fixture
+def checkpoints_are_read(dlio: None, request: pytest.FixtureRequest) -> None:  # noqa: ARG001
+    """Expects the test to fail with a DLIO that never reads a checkpoint."""
+    from dlio_benchmark.utils.config import ConfigArguments
+
+    if not hasattr(ConfigArguments, "num_checkpoints_read"):
+        request.applymarker(pytest.mark.xfail(reason="this DLIO (2.0.0) never reads a checkpoint", strict=True))
+
+
 @pytest.fixture
 def patch_program() -> str:
     """The program patch."""

@@ -7,7 +7,6 @@ options of the integration guide end in the same code once the first storage is 
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -143,9 +142,7 @@ def test_a_checkpoint_of_4_gib_takes_no_more_memory_than_the_model_and_300_mib(
     s3dlio.delete(root, recursive=True)
 
 
-tensorflow = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None, reason="TensorFlow, which is optional, is not installed"
-)
+tensorflow = pytest.mark.usefixtures("tensorflow")
 _TENSORFLOW = {"framework": "tensorflow", "reader.data_loader": "tensorflow", "reader.read_threads": 2}
 
 
@@ -162,11 +159,8 @@ def test_tensorflow_reads_tfrecord(protocol: Protocol, tmp_path: Path, request: 
 
 
 @tensorflow
-def test_checkpoints_of_tensorflow_are_read_back(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    from dlio_benchmark.utils.config import ConfigArguments
-
-    if not hasattr(ConfigArguments, "num_checkpoints_read"):
-        request.applymarker(pytest.mark.xfail(reason="this DLIO (2.0.0) never reads a checkpoint", strict=True))
+@pytest.mark.usefixtures("checkpoints_are_read")
+def test_checkpoints_of_tensorflow_are_read_back(tmp_path: Path) -> None:
     root = f"file://{tmp_path}/root"
     only_checkpoints = {"workflow.generate_data": False, "workflow.train": False}
     count = {"checkpoint.num_checkpoints_write": 2, "checkpoint.num_checkpoints_read": 2}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,10 +180,28 @@ def test_what_cannot_work_is_refused_at_the_start(tmp_path: Path, settings: dict
     assert size_below(tmp_path / "storage") == 0
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
+# DLIO as it is where TensorFlow is not installed, also where it is.
+_WITHOUT_TENSORFLOW = """if True:
+    import runpy, sys
+    from importlib.machinery import PathFinder
+    from pathlib import Path
+
+    find = PathFinder.find_spec
+
+    def find_spec(name, path=None, target=None):
+        if name == "tensorflow":
+            path = [folder for folder in sys.path if not Path(folder, "tensorflow", "core").is_dir()]
+        return find(name, path, target)
+
+    PathFinder.find_spec = find_spec
+    runpy.run_module("s3dlio.integrations.dlio", run_name="__main__")
+"""
+
+
 def test_what_needs_tensorflow_says_so(tmp_path: Path) -> None:
     settings = {"framework": "tensorflow", "reader.data_loader": "tensorflow", "dataset.format": "tfrecord"}
-    run = run_dlio(tmp_path, {**on(tmp_path / "storage"), **settings})
+    command = (sys.executable, "-c", _WITHOUT_TENSORFLOW)
+    run = run_dlio(tmp_path, {**on(tmp_path / "storage"), **settings}, command=command)
     assert run.status == 1
     assert "framework tensorflow with format tfrecord needs TensorFlow: pip install tensorflow-cpu" in run.log
     assert size_below(tmp_path / "storage") == 0
@@ -199,11 +217,8 @@ def test_two_ranks_write_each_indexed_file_together(tmp_path: Path) -> None:
     assert run.totals["generate"].operations == len(list((root / "data/unet3d/train").iterdir())) == 2 * 3
 
 
-def test_checkpoints_are_read_back(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    from dlio_benchmark.utils.config import ConfigArguments
-
-    if not hasattr(ConfigArguments, "num_checkpoints_read"):
-        request.applymarker(pytest.mark.xfail(reason="this DLIO (2.0.0) never reads a checkpoint", strict=True))
+@pytest.mark.usefixtures("checkpoints_are_read")
+def test_checkpoints_are_read_back(tmp_path: Path) -> None:
     root = tmp_path / "storage"
     only_checkpoints = {"workflow.generate_data": False, "workflow.train": False}
     count = {"checkpoint.num_checkpoints_write": 2, "checkpoint.num_checkpoints_read": 2}
