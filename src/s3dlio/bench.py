@@ -16,8 +16,6 @@ import resource
 import time
 import uuid
 from collections.abc import Callable
-from functools import partial
-from itertools import starmap
 from typing import Any, NamedTuple
 
 from s3dlio import api
@@ -255,11 +253,7 @@ class _Objects:
             await one(number, uri)
             latencies.append(time.perf_counter() - started)
 
-        items = enumerate(self._uris)
-        if self._store.blocking:
-            work = batch.Work((partial(timed, *item) for item in items), iter(()), self._max_in_flight)
-        else:
-            work = batch.Work(iter(()), starmap(timed, items), self._max_in_flight)
+        work = batch.work_of(self._store.blocking, timed, enumerate(self._uris), self._max_in_flight)
         before, began = _cpu(), time.perf_counter()
         batch.run_work(work)
         seconds, cpu = time.perf_counter() - began, _cpu() - before

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, starmap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s3dlio import settings
 from s3dlio.errors import S3dlioError
@@ -44,6 +44,22 @@ class Work(NamedTuple):
     blocking: Iterator[Callable[[], Operation[None]]]
     network: Iterator[Operation[None] | Read]
     max_in_flight: int
+
+
+def work_of(
+    blocking: bool, operation: Callable[..., Operation[None]], items: Iterable[tuple[Any, ...]], max_in_flight: int
+) -> Work:
+    """The work of one operation on many items, all on stores of the same kind.
+
+    Args:
+        blocking: whether the stores are blocking ones.
+        operation: a coroutine function.
+        items: what it is called with, each time.
+        max_in_flight: operations at a time.
+    """
+    if blocking:
+        return Work((partial(operation, *item) for item in items), iter(()), max_in_flight)
+    return Work(iter(()), starmap(operation, items), max_in_flight)
 
 
 def getting(
@@ -111,10 +127,7 @@ def putting(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int) -> Work:
     async def put(uri: URI, data: memoryview) -> None:
         await store_for(uri.scheme).put(uri, data)
 
-    all_views = chain([first], views)
-    if store_for(first[0].scheme).blocking:
-        return Work((partial(put, *pair) for pair in all_views), iter(()), max_in_flight)
-    return Work(iter(()), starmap(put, all_views), max_in_flight)
+    return work_of(store_for(first[0].scheme).blocking, put, chain([first], views), max_in_flight)
 
 
 def run_work(work: Work, stopped: threading.Event | None = None) -> None:
