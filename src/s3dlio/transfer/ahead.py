@@ -92,10 +92,9 @@ class _State:
         self._max_in_flight = max_in_flight
         self._window = window
         self._ordered = ordered
-        # Told to those who wait, if any do. The lock is used by itself: the condition's own methods around it are slow.
+        # Used by itself: the condition's own methods around it are slow.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._waiters = 0
         self._under_way: dict[int, str] = {}
         self._waiting: dict[int, tuple[str, memoryview | BaseException]] = {}
         self._waiting_bytes = 0
@@ -118,7 +117,7 @@ class _State:
             while (place := self._next_place()) is None:
                 if self._ended or self._stopped.is_set():
                     raise StopIteration
-                self._wait()
+                self._changed.wait()
             uri, result = self._waiting.pop(place)
             self._handed_out += 1
             if isinstance(result, memoryview):
@@ -151,20 +150,8 @@ class _State:
         """Whether objects are such that waking the other thread for a single one would not pay."""
         return self._largest <= _SMALL
 
-    def _wait(self) -> None:
-        """Until another thread has changed something. Called with the lock, which is free meanwhile."""
-        self._waiters += 1
-        try:
-            self._changed.wait()
-        finally:
-            self._waiters -= 1
-
-    def _notify(self) -> None:
-        if self._waiters:
-            self._changed.notify_all()
-
     def _room_made(self) -> None:
-        self._notify()
+        self._changed.notify_all()
         if self._signal is not None:
             self._signal.set()
 
@@ -187,7 +174,7 @@ class _State:
                 place = self._handed_out + len(self._waiting)
                 self._waiting[place] = ("", failure)
             self._ended = True
-            self._notify()
+            self._changed.notify_all()
 
     def _read_in_threads(self) -> None:
         for_each(
@@ -216,7 +203,7 @@ class _State:
             with self._lock:
                 self._under_way[place] = uri
                 while not self._stopped.is_set() and not self._has_room():
-                    self._wait()
+                    self._changed.wait()
                 if self._stopped.is_set():
                     return
             yield place, uri
@@ -285,7 +272,7 @@ class _State:
                 self._waiting_bytes += len(result)
                 self._remember(len(result))
             if self._signal is None or not self._is_small() or 2 * len(self._waiting) >= self._max_in_flight:
-                self._notify()
+                self._changed.notify_all()
 
     def _remember(self, size: int) -> None:
         sizes = self._sizes
@@ -300,4 +287,4 @@ class _State:
         """The engine is about to wait: so that the caller does not, hand over what there is."""
         with self._lock:
             if self._waiting:
-                self._notify()
+                self._changed.notify_all()
