@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+from benchmarks.scenarios import KIB, MIB
 from s3dlio import settings
 from s3dlio.buffers import lease
 from s3dlio.checksums import ExpectedCrc32c
@@ -29,10 +30,9 @@ from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
 from tests.servers import certificates
 
-_KIB, _MIB = 1 << 10, 1 << 20
 _TRIES = 15
-_PIECE = 256 * _KIB  # in which a body is received where its checksum is taken on the way
-_HANDED_OVER = 128 * _KIB  # of encrypted records given to OpenSSL at once
+_PIECE = 256 * KIB  # of a body; small enough to be in the cache when its checksum is taken
+_HANDED_OVER = 128 * KIB  # of encrypted records given to OpenSSL at once
 
 _HEAD = (
     "HTTP/1.1 200 OK\r\nx-amz-id-2: {0:064x}\r\nx-amz-request-id: {0:016X}\r\nDate: Wed, 25 Nov 2026 09:21:11 GMT\r\n"
@@ -81,11 +81,11 @@ def _small() -> list[tuple[str, int, Callable[[], object]]]:
         service.prepare(request, service.endpoints.choose())
 
     def memory() -> None:
-        views.append(lease(64 * _KIB))
+        views.append(lease(64 * KIB))
         if len(views) == 256:
             views.clear()
 
-    body = memoryview(bytearray(64 * _KIB))
+    body = memoryview(bytearray(64 * KIB))
     return [
         ("the head of a GET, made and signed", 1000, head),
         ("the head of an answer, parsed", 1000, lambda: parse_head(next(heads), "GET")),
@@ -96,12 +96,12 @@ def _small() -> list[tuple[str, int, Callable[[], object]]]:
 
 def _large() -> list[tuple[str, int, Callable[[], object]]]:
     """Parts of moving a large object."""
-    source, target = lease(8 * _MIB), lease(8 * _MIB)
-    source[:] = bytes(8 * _MIB)
+    source, target = lease(8 * MIB), lease(8 * MIB)
+    source[:] = bytes(8 * MIB)
 
     def copy_in_pieces(*, checked: bool) -> None:
         expected = ExpectedCrc32c("")
-        for start in range(0, 8 * _MIB, _PIECE):
+        for start in range(0, 8 * MIB, _PIECE):
             target[start : start + _PIECE] = source[start : start + _PIECE]
             if checked:
                 expected.update(target[start : start + _PIECE])
@@ -121,12 +121,12 @@ def _fed_socket() -> Iterator[tuple[socket.socket, memoryview]]:
         thread = threading.Thread(target=_feed, args=(sender,))
         thread.start()
         with receiver:
-            yield receiver, lease(8 * _MIB)
+            yield receiver, lease(8 * MIB)
         thread.join()
 
 
 def _feed(sender: socket.socket) -> None:
-    data = bytes(_MIB)
+    data = bytes(MIB)
     with suppress(OSError):  # the other end is closed when enough has come
         while True:
             sender.sendall(data)
@@ -150,7 +150,7 @@ def _decrypted(folder: Path) -> float:
         with suppress(ssl.SSLWantReadError):
             side.do_handshake()
         to_client.write(from_server.read())
-    content, target = bytes(8 * _MIB), lease(8 * _MIB)
+    content, target = bytes(8 * MIB), lease(8 * MIB)
     read: Callable[[int, memoryview], int] = client.read  # type: ignore[assignment]  # with a buffer: a number
     tries = []
     for _ in range(_TRIES):
@@ -161,9 +161,9 @@ def _decrypted(folder: Path) -> float:
         for start in range(0, len(records), _HANDED_OVER):
             to_client.write(records[start : start + _HANDED_OVER])
             with suppress(ssl.SSLWantReadError):
-                while count := read(8 * _MIB - got, target[got:]):
+                while count := read(8 * MIB - got, target[got:]):
                     got += count
-                    if got == 8 * _MIB:
+                    if got == 8 * MIB:
                         break
         tries.append((time.thread_time() - began) * 1e6)
     return statistics.median(tries)

@@ -183,7 +183,7 @@ def _in_flight() -> list[Scenario]:
                     at_once=max(one.at_once, number),
                     clients=clients,
                     bars=bars,
-                    rounds=99 if number in (8, 64) else _NO_BAR,
+                    rounds=one.rounds if number in (8, 64) else _NO_BAR,
                     quick=False,
                 )
             )
@@ -276,11 +276,11 @@ def _writes() -> list[Scenario]:
 def _listings() -> list[Scenario]:
     """Pages that nginx has ready, so that the client is measured: SeaweedFS takes longer for a page than any client."""
     clients = ("s3dlio, threads", ITER, *_NETWORK, "s3dlio 0.10, threads", FLOOR)
-    thousand = Scenario("LIST 1,000 keys", (0,), 1000, 1, 1, clients, operation="list", rounds=_NO_BAR)
+    thousand = Scenario("LIST 1,000 keys", (0,), 1000, 1, 1, clients, operation="list")
     bars = (Bar("cpu_us", "peers", 0.5), Bar("objects", "peers", 1.0))
     return [
-        thousand,
-        thousand._replace(name="LIST 100,000 keys", objects=100_000, bars=bars, rounds=99, quick=True),
+        thousand._replace(rounds=_NO_BAR),
+        thousand._replace(name="LIST 100,000 keys", objects=100_000, bars=bars, quick=True),
     ]
 
 

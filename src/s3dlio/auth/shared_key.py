@@ -103,12 +103,11 @@ class SharedKey:
         moment = self._moment
         if moment.second != second:
             self._moment = moment = _Moment(second, http_date(second), {})
-        if length:
+        kept = method, tuple(headers)
+        beginning = None if length else moment.beginnings.get(kept)
+        if beginning is None:
             beginning = self._beginning(method, headers, length, moment.date)
-        else:
-            kept = method, tuple(headers)
-            beginning = moment.beginnings.get(kept) or self._beginning(method, headers, length, moment.date)
-            if len(moment.beginnings) < _BEGINNINGS_KEPT:
+            if not length and len(moment.beginnings) < _BEGINNINGS_KEPT:
                 moment.beginnings[kept] = beginning
         signature = self._signature(f"{beginning}{path}{_canonical(query) if query else ''}")
         return query, [("x-ms-date", moment.date), ("Authorization", f"SharedKey {self.account}:{signature}")]

@@ -32,7 +32,7 @@ HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
 _MOST_INTERIM = 32  # 1xx answers before the real one
 
-_OBSERVED_BYTES = 2 << 20  # received at once where a body is looked at on the way: what the cache holds, and no less
+OBSERVED_BYTES = 2 << 20  # received at once where a body is looked at on the way: what the cache holds, and no less
 
 Receive = Callable[[ResponseHead], "memoryview | None"]
 Observe = Callable[[memoryview], None]
@@ -402,7 +402,7 @@ class Exchange:
         assert connection is not None
         while True:
             try:
-                count = connection.receive(target[got:] if observe is None else target[got : got + _OBSERVED_BYTES])
+                count = connection.receive(target[got:] if observe is None else target[got : got + OBSERVED_BYTES])
             except OSError as error:
                 self._lost(error)
                 return

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from s3dlio.buffers import lease
 from s3dlio.checksums import Expected
 from s3dlio.http.connection import WOULD_BLOCK, Connection
-from s3dlio.http.exchange import HEAD_BYTES
+from s3dlio.http.exchange import HEAD_BYTES, OBSERVED_BYTES
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.poller import READ
 from s3dlio.operations import Operation
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from s3dlio.http.client import Request, Service
     from s3dlio.http.engine import Engine
 
-_OBSERVED_BYTES = 2 << 20  # received at once where a checksum is taken on the way: what the cache holds, and no less
 _AT_ONCE = 4 << 20  # received before others have their turn
 _SMALL = 1 << 20  # bytes of an object that takes its steps together with others
 _TOGETHER = 32  # reads that take a step together: what they touch is to stay in the cache until the next
@@ -148,12 +147,12 @@ class Read:
         service = self._service
         try:
             self._endpoint = endpoint = service.endpoints.choose()
-            self._address, self._sent = address, _ = service.prepare(self._request, endpoint)
+            self._address, self._sent = service.prepare(self._request, endpoint)
         except Exception:  # no credentials, for one: the ordinary way meets the same, and tells
             self._end(self._otherwise(self._item, None))
             return
         self.began = self.touched = monotonic()  # an event loop may have been held up since the engine last looked
-        self._connection = connection = engine.take_connection(address, service.limits.keep_alive)
+        self._connection = connection = engine.take_connection(self._address, service.limits.keep_alive)
         if connection is None:
             self._end(self._otherwise(self._item, self._begun()))
             return
@@ -233,7 +232,7 @@ class Read:
         until = got + _AT_ONCE
         while True:
             try:
-                count = connection.receive(target[got:] if expected is None else target[got : got + _OBSERVED_BYTES])
+                count = connection.receive(target[got:] if expected is None else target[got : got + OBSERVED_BYTES])
             except OSError:
                 count = 0
             if count <= 0:
@@ -248,7 +247,7 @@ class Read:
                 return
             if self._address.tls:
                 continue  # no poller sees the bytes that TLS has read ahead
-            if expected is None or count < _OBSERVED_BYTES or got >= until:
+            if expected is None or count < OBSERVED_BYTES or got >= until:
                 return  # what else is there the poller will tell, for less than a receive that finds nothing
 
     def _end_if_done(self) -> None:
@@ -328,16 +327,18 @@ def go_on(engine: Engine, ready: list[Read]) -> None:
     for start in range(0, len(ready), _TOGETHER):
         reads = ready[start : start + _TOGETHER]
         counts = [read._receive_head(view) for read, (_, view) in zip(reads, buffers, strict=False)]
+        small = []
         for read, (buffer, view), count in zip(reads, buffers, counts, strict=False):
             if count:
                 read._take_head(buffer, view, count)
-            if len(read._target) > _SMALL:  # takes so long that a server would wait for the next request
+            if len(read._target) <= _SMALL:
+                small.append(read)
+            else:  # takes so long that a server would wait for the next request
                 read._receive_body()
                 read._end_if_done()
                 engine.send_all()
-        for read in reads:
-            if len(read._target) <= _SMALL:
-                read._receive_body()
-        for read in reads:
+        for read in small:
+            read._receive_body()
+        for read in small:
             read._end_if_done()
         engine.send_all()
