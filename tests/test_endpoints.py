@@ -287,16 +287,27 @@ def test_one_that_fails_gets_few_requests_and_no_call_fails(proxies: list[FaultP
     assert _shares(proxies, before)[2] < 20
 
 
+def _exchanged(proxies: list[FaultProxy]) -> list[tuple[int, int]]:
+    """Requests to each and bytes with each since the process began: an earlier test may have had the same port."""
+    none_yet = endpoints_module.Traffic()
+    totals = [endpoints_module.traffic.get(proxy.url, none_yet) for proxy in proxies]
+    return [(total.requests, total.bytes) for total in totals]
+
+
 def test_what_is_exchanged_with_each_is_counted(proxies: list[FaultProxy]) -> None:
+    before = _exchanged(proxies)
+
+    def exchanged() -> list[tuple[int, int]]:
+        return [(now[0] - then[0], now[1] - then[1]) for now, then in zip(_exchanged(proxies), before, strict=True)]
+
     s3dlio.put_many((uri, _content(uri)) for uri in _uris(30))
     written = sum(len(_content(uri)) for uri in _uris(30))
-    totals = [endpoints_module.traffic[proxy.url] for proxy in proxies]
-    assert [total.requests for total in totals] == _shares(proxies)
-    assert sum(total.bytes for total in totals) == written
+    assert [requests for requests, _ in exchanged()] == _shares(proxies)
+    assert sum(moved for _, moved in exchanged()) == written
     proxies[0].choose = lambda _: Fault("reset at once")
     read = sum(len(data) for _, data in s3dlio.get_many(_uris(30)))
-    assert sum(total.requests for total in totals) > 60
-    assert sum(total.bytes for total in totals) == written + read
+    assert sum(requests for requests, _ in exchanged()) > 60
+    assert sum(moved for _, moved in exchanged()) == written + read
 
 
 def test_one_that_takes_no_connection_costs_a_single_wait(proxies: list[FaultProxy]) -> None:
