@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from binascii import b2a_base64
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Protocol
@@ -147,7 +148,7 @@ def _product(first: int, second: int) -> int:
 
 def crc32c_text(value: int) -> str:
     """A CRC32C as S3 and GCS write it: base64 of its four bytes, the highest first."""
-    return base64.b64encode(value.to_bytes(4, "big")).decode()
+    return b2a_base64(value.to_bytes(4, "big"), newline=False).decode()
 
 
 def crc64_text(views: Iterable[memoryview]) -> str:

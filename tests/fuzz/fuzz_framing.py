@@ -81,7 +81,7 @@ def _read(stream: bytes, method: str, step: int) -> tuple[str, ResponseHead | No
         if decoder.done:
             break
         assert decoder.consumed == len(piece)
-    head.headers |= decoder.trailers
+    head.headers.update(decoder.trailers)
     return ("answer" if decoder.done else "more"), head, bytes(payload), position + used
 
 
