@@ -13,7 +13,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -23,6 +23,7 @@ from s3dlio.checksums import crc32c, crc32c_text
 from s3dlio.endpoints import Endpoint
 from s3dlio.http import read as read_module
 from s3dlio.http.connection import pool
+from s3dlio.http.engine import Engine
 from tests.behaviour.content import content
 from tests.replay import answer
 
@@ -159,13 +160,13 @@ def scripted(scripts: Sequence[Script]) -> Iterator[Scripted]:
 def plain_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The URIs for which a plain read was begun."""
     begun: list[str] = []
-    begin = read_module.Read.begin
+    begin = read_module.begin
 
-    def noted(self: read_module.Read, *arguments: object) -> None:
-        begun.append(self._request.uri)
-        begin(self, *arguments)  # type: ignore[arg-type]
+    def noted(engine: Engine, reads: list[read_module.Read], ended: Callable[[list[read_module.Read]], None]) -> None:
+        begun.extend(read._uri.text for read in reads)
+        begin(engine, reads, ended)
 
-    monkeypatch.setattr(read_module.Read, "begin", noted)
+    monkeypatch.setattr(read_module, "begin", noted)
     return begun
 
 

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from s3dlio.auth.renewal import Renewed
-from s3dlio.auth.shared_key import SharedKey
+from s3dlio.auth.shared_key import Authorization, SharedKey
 from s3dlio.errors import ConfigurationError
 from s3dlio.settings import Settings
 
@@ -100,6 +100,13 @@ class Credential(Protocol):
             ConfigurationError: There are no credentials, or they could not be had.
         """
 
+    def authorize_gets(self, headers: Sequence[tuple[str, str]], /) -> Authorization:
+        """The same for all GETs without a query of this second.
+
+        Raises:
+            ConfigurationError: As above.
+        """
+
     def refused(self) -> bool:
         """Called when the service has refused the credential as such: whether asking once more may help."""
 
@@ -152,6 +159,10 @@ class SharedAccessSignature:
         """The query with the signature; see `Credential`."""
         return f"{query}&{self._query}" if query else self._query, []
 
+    def authorize_gets(self, _headers: Sequence[tuple[str, str]], /) -> Authorization:
+        """The signature as the query; see `Credential`."""
+        return Authorization(self._query, ())
+
     def refused(self) -> bool:
         """A signature that was refused will be refused again."""
         return False
@@ -172,6 +183,10 @@ class EntraToken:
         """The token as a field; see `Credential`. May wait for the token's service."""
         return query, self._tokens.current()
 
+    def authorize_gets(self, _headers: Sequence[tuple[str, str]], /) -> Authorization:
+        """The token as a field; see `Credential`. May wait for the token's service."""
+        return Authorization("", self._tokens.current())
+
     def refused(self) -> bool:
         """The token may have expired earlier than it said: the next request is to have another."""
         self._tokens.drop()
@@ -186,6 +201,10 @@ class Anonymous:
     ) -> tuple[str, list[tuple[str, str]]]:
         """Nothing to add; see `Credential`."""
         return query, []
+
+    def authorize_gets(self, _headers: Sequence[tuple[str, str]], /) -> Authorization:
+        """Nothing to add; see `Credential`."""
+        return Authorization("", ())
 
     def refused(self) -> bool:
         """There is nothing that could be renewed."""

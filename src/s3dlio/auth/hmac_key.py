@@ -18,6 +18,13 @@ class HmacKey:
         self._inner = hashlib.sha256(padded.translate(_INNER))
         self._outer = hashlib.sha256(padded.translate(_OUTER))
 
+    def after(self, beginning: bytes) -> HmacKey:
+        """The key for the rests of messages that all begin so."""
+        key = HmacKey.__new__(HmacKey)
+        key._inner, key._outer = self._inner.copy(), self._outer
+        key._inner.update(beginning)
+        return key
+
     def sign(self, message: bytes) -> hashlib._Hash:
         """The authentication code of a message, as a hash."""
         inner, outer = self._inner.copy(), self._outer.copy()

@@ -13,9 +13,10 @@ Source: Azure Storage REST API, "Authorize with Shared Key"; "Create a service S
 
 from __future__ import annotations
 
-import base64
+import hashlib
 import time
-from collections.abc import Sequence
+from binascii import b2a_base64
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote, urlencode
@@ -56,6 +57,20 @@ class _Moment(NamedTuple):
     second: int
     date: str
     beginnings: dict[tuple[str, tuple[tuple[str, str], ...]], str]
+
+
+class Authorization(NamedTuple):
+    """What allows the GETs of one second that differ in nothing but their path.
+
+    Attributes:
+        query: to send with each.
+        fields: to add to each; of the last one, if it is signed, the value up to the signature.
+        sign: gives the signature for a path, None if there is none to make.
+    """
+
+    query: str
+    fields: Sequence[tuple[str, str]]
+    sign: Callable[[str], str] | None = None
 
 
 class SharedKey:
@@ -99,10 +114,7 @@ class SharedKey:
         Returns:
             The query unchanged, and the fields x-ms-date and Authorization.
         """
-        second = int(time.time() if now is None else now)
-        moment = self._moment
-        if moment.second != second:
-            self._moment = moment = _Moment(second, http_date(second), {})
+        moment = self._moment_at(now)
         kept = method, tuple(headers)
         beginning = None if length else moment.beginnings.get(kept)
         if beginning is None:
@@ -111,6 +123,21 @@ class SharedKey:
                 moment.beginnings[kept] = beginning
         signature = self._signature(f"{beginning}{path}{_canonical(query) if query else ''}")
         return query, [("x-ms-date", moment.date), ("Authorization", f"SharedKey {self.account}:{signature}")]
+
+    def authorize_gets(self, headers: Sequence[tuple[str, str]] = (), now: float | None = None) -> Authorization:
+        """The same for all GETs without a query that have these fields, in this second."""
+        moment = self._moment_at(now)
+        key = self._key.after(self._beginning("GET", headers, 0, moment.date).encode())
+        fields = [("x-ms-date", moment.date), ("Authorization", f"SharedKey {self.account}:")]
+        return Authorization("", fields, lambda path: _text(key.sign(path.encode())))
+
+    def _moment_at(self, now: float | None) -> _Moment:
+        """What requests of a second share."""
+        second = int(time.time() if now is None else now)
+        moment = self._moment
+        if moment.second != second:
+            self._moment = moment = _Moment(second, http_date(second), {})
+        return moment
 
     def _beginning(self, method: str, headers: Sequence[tuple[str, str]], length: int, date: str) -> str:
         """What is signed of a request, up to its path."""
@@ -155,7 +182,11 @@ class SharedKey:
         return False
 
     def _signature(self, to_sign: str) -> str:
-        return base64.b64encode(self._key.sign(to_sign.encode()).digest()).decode()
+        return _text(self._key.sign(to_sign.encode()))
+
+
+def _text(code: hashlib._Hash) -> str:
+    return b2a_base64(code.digest(), newline=False).decode()
 
 
 def http_date(second: int) -> str:

@@ -115,7 +115,7 @@ class Signer:
             ValueError: A field has a character beyond Latin-1.
         """
         form = self.form(tuple(headers), payload_hash, now)
-        return [*form.added, ("Authorization", form.authorization + form.signature(method, path, query))]
+        return [*form.added, ("Authorization", form.authorization + form.signature(path, method, query))]
 
     def form(
         self,
@@ -181,7 +181,7 @@ class Signer:
         if self.credentials.session_token is not None:
             parameters.append(("X-Amz-Security-Token", self.credentials.session_token))
         signed_query = canonical_query(parameters)
-        signature = _signature(moment, f"{method}\n{path}\n{signed_query}\n{tail}")
+        signature = Form(moment, [], "", tail).signature(path, method, signed_query)
         return f"{path}?{signed_query}&X-Amz-Signature={signature}"
 
     def _moment_at(self, second: int) -> "_Moment":
@@ -189,12 +189,12 @@ class Signer:
         timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
         day = timestamp[:8]
         scope = f"{day}/{self.region}/{self.service}/aws4_request"
+        key = _signing_key(self.credentials.secret_key, day, self.region, self.service)
         return _Moment(
             second=second,
             timestamp=timestamp,
             scope=scope,
-            key=_signing_key(self.credentials.secret_key, day, self.region, self.service),
-            to_sign=f"{_ALGORITHM}\n{timestamp}\n{scope}\n",
+            key=key.after(f"{_ALGORITHM}\n{timestamp}\n{scope}\n".encode()),
             authorization=f"{_ALGORITHM} Credential={self.credentials.access_key}/{scope}, SignedHeaders=",
             forms={},
         )
@@ -210,6 +210,7 @@ class Signer:
 class _Moment(NamedTuple):
     """What requests signed in one second share.
 
+    `key` signs the hash of a canonical request: what stands before that in the string to sign is in the key already.
     `forms` keeps the first few, by their fields and payload hash: reads repeat theirs from request to request.
     """
 
@@ -217,7 +218,6 @@ class _Moment(NamedTuple):
     timestamp: str
     scope: str
     key: HmacKey
-    to_sign: str
     authorization: str
     forms: "dict[tuple[tuple[tuple[str, str], ...], str], Form]"
 
@@ -230,17 +230,22 @@ class Form:
         authorization: the value of Authorization up to where the signature follows.
     """
 
-    __slots__ = ("_moment", "_tail", "added", "authorization")
+    __slots__ = ("_key", "_tail", "added", "authorization")
 
     def __init__(self, moment: _Moment, added: list[tuple[str, str]], authorization: str, tail: str) -> None:
-        self._moment = moment
+        self._key = moment.key
         self._tail = tail
         self.added = added
         self.authorization = authorization
 
-    def signature(self, method: str, path: str, query: str) -> str:
+    def signature(self, path: str, method: str = "GET", query: str = "") -> str:
         """The signature of a request, in hexadecimal; see `Signer.sign` for the arguments."""
-        return _signature(self._moment, f"{method}\n{path}\n{query}\n{self._tail}")
+        try:
+            request = f"{method}\n{path}\n{query}\n{self._tail}".encode("latin-1")  # as the fields are sent
+        except UnicodeEncodeError:
+            # Without its cause, which would carry the whole request, session token included.
+            raise ValueError("a field to sign has a character beyond Latin-1") from None
+        return self._key.sign(hashlib.sha256(request).hexdigest().encode()).hexdigest()
 
 
 def _canonical_fields(fields: Iterable[tuple[str, str]], payload_hash: str) -> tuple[str, str]:
@@ -255,16 +260,6 @@ def _canonical_fields(fields: Iterable[tuple[str, str]], payload_hash: str) -> t
     lines = [f"{name}:{value}\n" for name, value in sorted(values.items())]
     names = ";".join(sorted(values))
     return names, f"{''.join(lines)}\n{names}\n{payload_hash}"
-
-
-def _signature(moment: _Moment, canonical_request: str) -> str:
-    """The signature of a canonical request, in hexadecimal."""
-    try:
-        request = canonical_request.encode("latin-1")  # as the fields are sent
-    except UnicodeEncodeError:
-        # Without its cause, which would carry the whole request, session token included.
-        raise ValueError("a field to sign has a character beyond Latin-1") from None
-    return moment.key.sign(f"{moment.to_sign}{hashlib.sha256(request).hexdigest()}".encode()).hexdigest()
 
 
 @lru_cache(maxsize=64)

@@ -15,17 +15,19 @@ import email.utils
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http.address import Address
 from s3dlio.http.exchange import Exchange, Limits, Observe, Receive, Response, TransportError
-from s3dlio.http.framing import ResponseHead, request_head
+from s3dlio.http.framing import ResponseHead, field_lines, request_head
 from s3dlio.http.read import Begun
 from s3dlio.operations import Sleep
 from s3dlio.settings import Settings
+
+Fields = tuple[tuple[str, str], ...]
 
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -51,6 +53,7 @@ class Request:
         observe: sees the pieces of the answer's body as they come (see `Exchange`).
         resume: called when the body of an answer was cut off, with the head of the answer and the number of bytes
             that had come; the request for the rest, or None to send the same again.
+        credential: what the service let it go out with, where that may have to be renewed.
     """
 
     uri: str
@@ -58,11 +61,16 @@ class Request:
     container: str
     path: str = ""
     query: str = ""
-    headers: list[tuple[str, str]] = field(default_factory=list)
+    headers: Fields = ()
     body: Sequence[memoryview] = ()
     receive: Receive | None = None
     observe: Observe | None = None
     resume: Callable[[ResponseHead, int], Request | None] | None = None
+    credential: Any = None
+
+    def add(self, name: str, value: str) -> None:
+        """One more field."""
+        self.headers = (*self.headers, (name, value))
 
 
 class Service(Protocol):
@@ -82,24 +90,87 @@ class Service(Protocol):
         """Whether the answer taught the service where such requests really go; then it is sent again at once."""
 
 
+class StoreService(Service, Protocol):
+    """What reads of whole objects need to know beside that."""
+
+    def reads(self, container: str, endpoint: Endpoint) -> GetHeads:
+        """What the heads of their requests have in common at this moment; they are those that `prepare` would make."""
+
+
 def limits(settings: Settings) -> Limits:
     """The deadlines that the settings give."""
     return Limits(settings.connect_timeout, settings.read_timeout, settings.request_timeout, settings.keep_alive)
 
 
-def head_for(address: Address, method: str, target: str, fields: list[tuple[str, str]]) -> bytes:
-    """The head of a request. A proxy that it goes through without TLS is told the whole URL (RFC 9112 section 3.2.2).
+def head_for(address: Address, method: str, target: str, fields: Sequence[tuple[str, str]]) -> bytes:
+    """The head of a request.
 
     Args:
         address: where it goes.
         method, target: its first line.
         fields: all of its fields, Host and Content-Length included.
     """
-    if address.proxy is not None and not address.tls:
-        target = address.url + target
-        if address.proxy.authorization:
-            fields = [*fields, ("Proxy-Authorization", address.proxy.authorization)]
-    return request_head(method, target, fields)
+    origin, proxy_fields = _for_proxy(address)
+    return request_head(method, origin + target, [*proxy_fields, *fields])
+
+
+def _for_proxy(address: Address) -> tuple[str, list[tuple[str, str]]]:
+    """What a proxy that requests go through without TLS wants (RFC 9112 section 3.2.2): the whole URL, whose beginning
+    this is, and fields of its own.
+    """
+    if address.proxy is None or address.tls:
+        return "", []
+    authorization = address.proxy.authorization
+    return address.url, [("Proxy-Authorization", authorization)] if authorization else []
+
+
+class GetHeads:
+    """The heads of GETs that differ in little but the key: those of one moment for objects in one container.
+
+    Attributes:
+        address: where they go.
+        credential: see `Request`.
+    """
+
+    __slots__ = ("_before", "_lines", "_origin", "_query", "_sign", "address", "credential")
+
+    def __init__(
+        self,
+        address: Address,
+        before: str,
+        query: str,
+        fields: Sequence[tuple[str, str]],
+        sign: Callable[[str], str] | None = None,
+        credential: Any = None,
+    ) -> None:
+        """
+        Args:
+            address: where they go.
+            before: what stands before an object's path in the target, percent-encoded.
+            query: what stands after it, with "?"; "" for no query.
+            fields: all fields; of the last one, if it is signed, the value up to the signature.
+            sign: gives the signature for a target without its query.
+            credential: see above.
+        """
+        self.address = address
+        self.credential = credential
+        self._before = before
+        self._query = query
+        self._origin, proxy_fields = _for_proxy(address)
+        self._lines = field_lines([*proxy_fields, *fields]).removesuffix("\r\n")
+        self._sign = sign
+
+    def head(self, path: str, own: str = "") -> bytes:
+        """The head of the request for an object.
+
+        Args:
+            path: of the object in the container, percent-encoded.
+            own: lines of fields that only this request has, and that are not signed.
+        """
+        path = self._before + path
+        signature = "" if self._sign is None else self._sign(path)
+        target = f"{self._origin}{path}{self._query}"
+        return f"GET {target} HTTP/1.1\r\n{own}{self._lines}{signature}\r\n\r\n".encode("latin-1")
 
 
 async def send(service: Service, request: Request, begun: Begun | None = None) -> Response:

@@ -24,11 +24,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from s3dlio.http import read as reads
 from s3dlio.http.address import Address
 from s3dlio.http.connection import Connection, pool
 from s3dlio.http.exchange import HEAD_BYTES, Exchange
 from s3dlio.http.poller import READ, Poller
-from s3dlio.http.read import Read, go_on
+from s3dlio.http.read import Read
 from s3dlio.operations import Gather, Operation, Signal, Sleep, Stopped
 
 T = TypeVar("T")
@@ -64,7 +65,6 @@ class Engine:
         self.head_buffer = bytearray(HEAD_BYTES)
         self.head_view = memoryview(self.head_buffer)
         self.head_buffers: list[tuple[bytearray, memoryview]] = []  # of reads that go on together
-        self.outbox: list[Read] = []  # begun, and to be sent before anything is waited for
         self._handlers: dict[int, Handler | Read] = {}
         self._events: dict[int, int] = {}
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
@@ -217,17 +217,17 @@ class Engine:
             events = self.poller.poll(timeout)
         self.now = now = time.monotonic()
         handlers = self._handlers
-        reads = []
+        ready = []
         for fd, event in events:
             handler = handlers.get(fd)
             if handler is None:
                 self._on_idle(fd)
             elif isinstance(handler, Read):
-                reads.append(handler)
+                ready.append(handler)
             else:
                 handler(event)
-        if reads:
-            go_on(self, reads)
+        if ready:
+            reads.go_on(self, ready)
         if self._timers:
             self._run_timers(now)
         if now >= self._next_tick:
@@ -240,19 +240,11 @@ class Engine:
         self.run_ready()
 
     def run_ready(self) -> None:
-        """Let every task that can go on do so, until each waits or has ended, and every request is sent."""
-        while self._ready or self.outbox:
-            while self._ready:
-                task, value, error = self._ready.popleft()
-                if not task.ended:
-                    self._advance(task, value, error)
-            self.send_all()
-
-    def send_all(self) -> None:
-        """Send the requests of the reads that have begun."""
-        outbox, self.outbox = self.outbox, []
-        for read in outbox:
-            read.send()
+        """Let every task that can go on do so, until each waits or has ended."""
+        while self._ready:
+            task, value, error = self._ready.popleft()
+            if not task.ended:
+                self._advance(task, value, error)
 
     def time_to_wait(self, timeout: float | None) -> float | None:
         """Seconds until something has to be looked at even if no socket is ready: at most `timeout`, None for ever."""
@@ -299,26 +291,37 @@ class _Group:
         self._source_failure: Exception | None = None
         self._exhausted = False
         self._signal: Signal | None = None  # waited for before another child is begun
+        self._over = False
 
     def begin(self) -> None:
         """Start as many children as may run; go on with the parent if none is left."""
+        begun: list[Read] = []
+        room = 0 if self._exhausted or self._signal is not None else max(0, self._limit - len(self._active))
         try:
-            while len(self._active) < self._limit and not self._exhausted and self._signal is None:
-                operation = next(self._operations, None)
+            for operation in itertools.islice(self._operations, room):
+                room -= 1
                 if isinstance(operation, Read):
-                    self._active.add(operation)
-                    operation.begin(self._engine, self._on_read_end)
-                elif operation is None:
-                    self._exhausted = True
+                    begun.append(operation)
                 elif isinstance(operation, Signal):
                     self._signal = operation
                     self._engine.watch(operation.reader.fileno(), READ, self._on_signal)
+                    break
                 else:
                     self._active.add(self._engine.start(operation, self._on_end))
+            else:
+                self._exhausted = self._exhausted or room > 0
         except Exception as error:  # raised by what makes the operations: it comes after those it has made
             self._exhausted, self._source_failure = True, error
+        if begun:
+            self._active.update(begun)
+            reads.begin(self._engine, begun, self._on_reads_ended)
         if not self._active and self._signal is None:
-            self._engine.resume(self._parent, error=self._source_failure)
+            self._resume_parent(self._source_failure)
+
+    def _resume_parent(self, error: BaseException | None) -> None:
+        if not self._over:
+            self._over = True
+            self._engine.resume(self._parent, error=error)
 
     def stop(self, failure: BaseException) -> None:
         """Stop every child; the parent goes on with `failure` when they have ended."""
@@ -332,7 +335,7 @@ class _Group:
                 else:
                     self._engine.cancel(child)
             if not self._active:
-                self._engine.resume(self._parent, error=failure)
+                self._resume_parent(failure)
         elif isinstance(failure, Stopped):
             self._failure = failure  # a parent that is told to stop must not take the other for one to try again after
 
@@ -347,25 +350,32 @@ class _Group:
             self._engine.forget(self._signal.reader.fileno())
             self._signal = None
 
-    def _on_read_end(self, read: Read) -> None:
-        if read.rest is None:
-            self._on_end(read)
-            return
-        self._active.discard(read)
-        if read.at_once:
-            task = Task(read.rest, self._on_end)
-            self._active.add(task)
-            self._engine.start_at_once(task)
-        else:
-            self._active.add(self._engine.start(read.rest, self._on_end))
+    def _on_reads_ended(self, ended: list[Read]) -> None:
+        self._active.difference_update(ended)
+        over, error = False, None
+        for read in ended:
+            if read.rest is None:
+                over, error = True, error or read.error
+            elif read.at_once:
+                task = Task(read.rest, self._on_end)
+                self._active.add(task)
+                self._engine.start_at_once(task)
+            else:
+                self._active.add(self._engine.start(read.rest, self._on_end))
+        if over:
+            self._go_on(error)
 
-    def _on_end(self, child: Task | Read) -> None:
-        self._active.discard(child)
+    def _on_end(self, task: Task) -> None:
+        self._active.discard(task)
+        self._go_on(task.error)
+
+    def _go_on(self, error: BaseException | None) -> None:
+        """A child has ended."""
         if self._failure is not None:
             if not self._active:
-                self._engine.resume(self._parent, error=self._failure)
-        elif child.error is not None:
-            self.stop(child.error)
+                self._resume_parent(self._failure)
+        elif error is not None:
+            self.stop(error)
         else:
             self.begin()
 

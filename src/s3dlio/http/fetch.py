@@ -90,7 +90,7 @@ def fetch(
     if not path.isascii() or not path.isprintable() or " " in path:
         raise ConfigurationError(f"{source} is not a URL that a request can be sent to")
     place = _Place(url, source, connect, total, direct)
-    fields = list((headers or {}).items())
+    fields = tuple((headers or {}).items())
     request = Request(f"of {source}", method, "", path, headers=fields, body=[memoryview(body)])
     response = run(send(place, request))
     return Answer(response.head.status, response.head.headers, bytes(response.body))

@@ -17,6 +17,8 @@ the ordinary operation, which goes on from there: it knows tries, redirections, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
+from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -31,10 +33,12 @@ from s3dlio.operations import Operation
 if TYPE_CHECKING:
     from s3dlio.endpoints import Endpoint
     from s3dlio.http.address import Address
-    from s3dlio.http.client import Request, Service
+    from s3dlio.http.client import GetHeads, StoreService
     from s3dlio.http.engine import Engine
+    from s3dlio.uri import URI
 
 _AT_ONCE = 4 << 20  # received before others have their turn
+_SUMMED = 256 << 10  # bytes after which the checksum is taken further: few enough to be in the cache still
 _SMALL = 1 << 20  # bytes of an object that takes its steps together with others
 _TOGETHER = 32  # reads that take a step together: what they touch is to stay in the cache until the next
 
@@ -47,9 +51,9 @@ class Begun(NamedTuple):
     """A request that may have been sent, and what has come of its answer.
 
     Attributes:
-        request: the request.
         endpoint, address: where it goes.
         sent: its head.
+        credential: what the service let it go out with (see `Request`).
         began, touched: when it was sent, and when a byte last came, in seconds of the monotonic clock.
         connection: on which the answer comes; None if the request has not been sent.
         head: the head of the answer; or, as long as `target` is empty, whatever has come.
@@ -58,10 +62,10 @@ class Begun(NamedTuple):
         failure: what is wrong with the object, which has come whole then.
     """
 
-    request: Request
     endpoint: Endpoint
     address: Address
     sent: bytes
+    credential: Any
     began: float
     touched: float
     connection: Connection | None = None
@@ -71,8 +75,14 @@ class Begun(NamedTuple):
     failure: Exception | None = None
 
 
-class Checks(Protocol):
+class ReadStore(Protocol):
     """What a read asks of the store."""
+
+    def service(self) -> StoreService:
+        """Where requests go."""
+
+    def path_of(self, uri: URI) -> str:
+        """The path of the object in its container, percent-encoded."""
 
     def whole_checksum(self, head: ResponseHead) -> Expected | None:
         """The checksum to compare the body with, if the answer carries one."""
@@ -82,11 +92,17 @@ class Checks(Protocol):
 
 
 class Read:
-    """A read, driven by the engine."""
+    """A read, driven by the engine together with others.
+
+    Attributes:
+        ended: called with reads that have ended, of which some may have a `rest`.
+        rest: what goes on in the place of this read, once it has ended.
+        at_once: whether that has to be begun before anything else.
+        error: what it has ended with.
+        began, touched: when it was sent, and when a byte last came, in seconds of the monotonic clock.
+    """
 
     __slots__ = (
-        "_address",
-        "_checks",
         "_connection",
         "_deliver",
         "_endpoint",
@@ -94,228 +110,179 @@ class Read:
         "_expected",
         "_got",
         "_head_bytes",
+        "_heads",
         "_item",
         "_keep_alive",
-        "_on_end",
         "_otherwise",
-        "_request",
         "_sent",
         "_service",
+        "_store",
+        "_summed",
         "_target",
+        "_uri",
         "at_once",
         "began",
+        "ended",
         "error",
         "rest",
         "touched",
     )
 
+    _connection: Connection | None
+    _endpoint: Endpoint
+    _engine: Engine
+    _expected: Expected | None
+    _got: int
+    _head_bytes: bytearray
+    _heads: GetHeads
+    _keep_alive: bool
+    _sent: bytes
+    _service: StoreService
+    _target: memoryview
+    began: float
+    ended: Callable[[list[Read]], None]
+    touched: float
+
     def __init__(
         self,
-        service: Service,
-        request: Request,
-        checks: Checks,
+        store: ReadStore,
+        uri: URI,
         item: Any,
         deliver: Callable[[Any, memoryview], None],
         otherwise: Callable[[Any, Begun | None], Operation[None]],
     ) -> None:
         """
         Args:
-            service: where the request goes.
-            request: a GET of a whole object.
-            checks: the store.
+            store: where the object is.
+            uri: names it.
             item: what the caller knows the object by.
             deliver: called with the item and the object's bytes.
             otherwise: makes the operation that reads the object in the ordinary way, going on with what has begun.
         """
-        self._service = service
-        self._request = request
-        self._checks = checks
+        self._store = store
+        self._uri = uri
         self._item = item
         self._deliver = deliver
         self._otherwise = otherwise
-        self._connection: Connection | None = None
-        self.rest: Operation[None] | None = None  # what goes on in the place of this read, once it has ended
-        self.at_once = False  # whether that has to be begun before anything else
-        self.error: BaseException | None = None
-
-    def begin(self, engine: Engine, on_end: Callable[[Read], None]) -> None:
-        """Make the request ready to be sent. `on_end` is called when the object is delivered, or when `rest` has to go
-        on.
-        """
-        self._engine = engine
-        self._on_end = on_end
-        service = self._service
-        try:
-            self._endpoint = endpoint = service.endpoints.choose()
-            self._address, self._sent = service.prepare(self._request, endpoint)
-        except Exception:  # no credentials, for one: the ordinary way meets the same, and tells
-            self._end(self._otherwise(self._item, None))
-            return
-        self.began = self.touched = monotonic()  # an event loop may have been held up since the engine last looked
-        self._connection = connection = engine.take_connection(self._address, service.limits.keep_alive)
-        if connection is None:
-            self._end(self._otherwise(self._item, self._begun()))
-            return
-        endpoint.in_flight += 1
+        self._connection = None
         self._head_bytes = _NO_BYTES
         self._target = _NOTHING
         self._got = 0
-        engine.exchanges.add(self)
-        engine.outbox.append(self)
-
-    def send(self) -> None:
-        """Send the request, which `begin` has made; nothing if the read has been stopped since."""
-        connection, engine = self._connection, self._engine
-        if connection is None:
-            return
-        try:
-            sent = connection.send([memoryview(self._sent)])
-        except OSError:
-            sent = 0
-        if sent == len(self._sent):
-            engine.watch(connection.fd, READ, self)
-        else:
-            self.stop()
-            self._end(self._otherwise(self._item, self._begun()))
-
-    def _receive_head(self, view: memoryview) -> int:
-        """Bytes of the answer's beginning, received into a buffer; 0 if there is nothing to take in."""
-        connection = self._connection
-        if connection is None or self._head_bytes:
-            return 0
-        try:
-            count = connection.receive(view)
-        except OSError:
-            count = 0
-        if count > 0:
-            self.touched = self._engine.now
-            return count
-        if count != WOULD_BLOCK:
-            self._hand_over()
-        return 0
-
-    def _take_head(self, buffer: bytearray, view: memoryview, count: int) -> None:
-        """The first `count` bytes of the buffer are the answer's beginning."""
-        if self._connection is None:  # stopped since it was received
-            return
-        end = buffer.find(b"\r\n\r\n", 0, count) + 4
-        if end < 4 or not buffer.startswith(_WHOLE):
-            self._hand_over(buffer[:count])
-            return
-        head_bytes = buffer[:end]
-        try:
-            head = parse_head(head_bytes, "GET")
-            length = head.length
-            if head.body is not BodyKind.LENGTH or length is None or count - end > length:
-                self._hand_over(buffer[:count])
-                return
-            self._expected = self._checks.whole_checksum(head) if self._service.settings.verify_get else None
-            self._target = target = lease(length)
-        except (FramingError, MemoryError, OverflowError):
-            self._hand_over(buffer[:count])
-            return
-        self._head_bytes = head_bytes
-        self._keep_alive = head.keep_alive
-        if count > end:
-            target[: count - end] = piece = view[end:count]
-            self._got = count - end
-            if self._expected is not None:
-                self._expected.update(piece)
-
-    def _receive_body(self) -> None:
-        """Receive what has come of the body, if its head has; from a large one not more than is fair to others."""
-        connection, target, got = self._connection, self._target, self._got
-        length = len(target)
-        if connection is None or got == length:
-            return
-        expected = self._expected
-        until = got + _AT_ONCE
-        while True:
-            try:
-                count = connection.receive(target[got:] if expected is None else target[got : got + OBSERVED_BYTES])
-            except OSError:
-                count = 0
-            if count <= 0:
-                if count != WOULD_BLOCK:
-                    self._hand_over()
-                return
-            self.touched = self._engine.now
-            if expected is not None:
-                expected.update(target[got : got + count])
-            self._got = got = got + count
-            if got == length:
-                return
-            if self._address.tls:
-                continue  # no poller sees the bytes that TLS has read ahead
-            if expected is None or count < OBSERVED_BYTES or got >= until:
-                return  # what else is there the poller will tell, for less than a receive that finds nothing
-
-    def _end_if_done(self) -> None:
-        """Deliver the object if all of it has come."""
-        connection, engine = self._connection, self._engine
-        if connection is None or not self._head_bytes or self._got < len(self._target):
-            return
-        expected = self._expected
-        self._connection = None
-        engine.exchanges.discard(self)
-        endpoint = self._endpoint
-        endpoint.in_flight -= 1
-        endpoint.traffic.requests += 1
-        endpoint.traffic.bytes += len(self._target)
-        if self._keep_alive:
-            engine.release_connection(connection)
-        else:
-            engine.drop_connection(connection)
-        if expected is not None and not expected.is_met():
-            failure = self._checks.mismatch(self._request.uri, expected)
-            self._end(self._otherwise(self._item, self._begun(failure)))
-            return
-        endpoint.worked()
-        self._deliver(self._item, self._target)
-        self._end(None)
+        self._summed = 0  # bytes of the body that are in the checksum
+        self.rest: Operation[None] | None = None
+        self.at_once = False
+        self.error: BaseException | None = None
 
     def _hand_over(self, received: bytearray = _NO_BYTES) -> None:
         """Let the ordinary operation go on with what there is; `received` is what came first, if it was not taken."""
-        engine, connection = self._engine, self._connection
+        connection = self._connection
         assert connection is not None
-        self._connection = None
-        engine.exchanges.discard(self)
-        self._endpoint.in_flight -= 1
+        self._let_go()
         begun = self._begun()._replace(
             connection=connection, head=self._head_bytes or received, target=self._target, got=self._got
         )
-        self._end(self._otherwise(self._item, begun), at_once=True)  # a connection in nobody's hands would be lost
+        self.at_once = True  # a connection in nobody's hands would be lost
+        self._end_otherwise(begun)
 
     def _begun(self, failure: Exception | None = None) -> Begun:
-        touched = self.touched
-        return Begun(self._request, self._endpoint, self._address, self._sent, self.began, touched, failure=failure)
+        heads = self._heads
+        return Begun(
+            self._endpoint, heads.address, self._sent, heads.credential, self.began, self.touched, failure=failure
+        )
 
-    def _end(self, rest: Operation[None] | None, *, at_once: bool = False) -> None:
-        self.rest, self.at_once = rest, at_once
-        self._on_end(self)
+    def _end_otherwise(self, begun: Begun | None) -> None:
+        self.rest = self._otherwise(self._item, begun)
+        self.ended([self])
+
+    def _let_go(self) -> None:
+        """The read is no longer the one that uses its connection."""
+        self._connection = None
+        self._engine.exchanges.discard(self)
+        self._endpoint.in_flight -= 1
 
     # What the engine asks of everything under way...
 
     def check_deadlines(self, now: float) -> None:
         """Let the ordinary operation fail, if a deadline has passed."""
         limits = self._service.limits
-        if now - self.began > limits.total or now - self.touched > limits.idle:
+        if self._connection is not None and (now - self.began > limits.total or now - self.touched > limits.idle):
             self._hand_over()
 
     def stop(self) -> None:
         """Drop everything; nothing is delivered, and nobody told."""
-        engine, connection = self._engine, self._connection
+        connection = self._connection
         if connection is not None:
-            self._connection = None
-            engine.exchanges.discard(self)
-            self._endpoint.in_flight -= 1
-            engine.drop_connection(connection)
+            self._let_go()
+            self._engine.drop_connection(connection)
 
     def fail(self, error: BaseException) -> None:
         """End with an error."""
         self.stop()
         self.error = error
-        self._on_end(self)
+        self.ended([self])
+
+
+# The steps, each of which some reads take together...
+
+
+def begin(engine: Engine, reads: list[Read], ended: Callable[[list[Read]], None]) -> None:
+    """Sign the requests of some reads, then send them.
+
+    Args:
+        engine: drives them.
+        reads: new ones.
+        ended: called when objects have been delivered, or when something else has to go on in the place of a read.
+    """
+    now = monotonic()  # an event loop may have been held up since the engine last looked
+    begun = []
+    for read in _signed(reads, ended):
+        read.began = read.touched = now
+        heads, limits = read._heads, read._service.limits
+        read._connection = connection = engine.take_connection(heads.address, limits.keep_alive)
+        if connection is None:
+            read._end_otherwise(read._begun())
+            continue
+        read._engine = engine
+        read._endpoint.in_flight += 1
+        begun.append(read)
+    engine.exchanges.update(begun)
+    for read in begun:
+        connection, sent = read._connection, read._sent
+        assert connection is not None
+        try:
+            count = connection.sock.send(sent) if connection.tls is None else connection.tls.send(memoryview(sent))
+        except OSError:
+            count = 0
+        if count == len(sent):
+            engine.watch(connection.fd, READ, read)
+        else:
+            read.stop()
+            read._end_otherwise(read._begun())
+
+
+def _signed(reads: list[Read], ended: Callable[[list[Read]], None]) -> list[Read]:
+    """Make the heads of the requests; the reads that have one now."""
+    signed = []
+    store: ReadStore | None = None
+    service: StoreService
+    heads: GetHeads
+    container, of = "", None  # of the object before this one, and its endpoint
+    for read in reads:
+        read.ended = ended
+        uri = read._uri
+        try:
+            if read._store is not store:
+                service, store, of = read._store.service(), read._store, None
+            endpoint = service.endpoints.choose()
+            if endpoint is not of or uri.container != container:
+                heads, container, of = service.reads(uri.container, endpoint), uri.container, endpoint
+            read._sent = heads.head(store.path_of(uri))
+        except Exception:  # no credentials, for one: the ordinary way meets the same, and tells
+            read._end_otherwise(None)
+            continue
+        read._service, read._endpoint, read._heads = service, endpoint, heads
+        signed.append(read)
+    return signed
 
 
 def go_on(engine: Engine, ready: list[Read]) -> None:
@@ -326,19 +293,125 @@ def go_on(engine: Engine, ready: list[Read]) -> None:
         buffers.append((buffer, memoryview(buffer)))
     for start in range(0, len(ready), _TOGETHER):
         reads = ready[start : start + _TOGETHER]
-        counts = [read._receive_head(view) for read, (_, view) in zip(reads, buffers, strict=False)]
         small = []
+        counts = _receive_heads(reads, buffers, engine.now)
         for read, (buffer, view), count in zip(reads, buffers, counts, strict=False):
             if count:
-                read._take_head(buffer, view, count)
+                _take_head(read, buffer, view, count)
             if len(read._target) <= _SMALL:
                 small.append(read)
             else:  # takes so long that a server would wait for the next request
-                read._receive_body()
-                read._end_if_done()
-                engine.send_all()
-        for read in small:
-            read._receive_body()
-        for read in small:
-            read._end_if_done()
-        engine.send_all()
+                _receive_bodies([read], engine.now)
+                _deliver(engine, [read])
+        _receive_bodies(small, engine.now)
+        _deliver(engine, small)
+
+
+def _receive_heads(reads: list[Read], buffers: list[tuple[bytearray, memoryview]], now: float) -> list[int]:
+    """Receive the beginnings of answers, each into a buffer; the bytes of each, 0 if there is nothing to take in."""
+    counts = []
+    for read, (_, view) in zip(reads, buffers, strict=False):
+        connection, count = read._connection, WOULD_BLOCK
+        if connection is not None and not read._head_bytes:
+            try:
+                count = connection.sock.recv_into(view) if connection.tls is None else connection.tls.receive(view)
+            except BlockingIOError:
+                pass
+            except OSError:
+                count = 0
+            if count > 0:
+                read.touched = now
+            elif count != WOULD_BLOCK:
+                read._hand_over()
+        counts.append(max(count, 0))
+    return counts
+
+
+def _take_head(read: Read, buffer: bytearray, view: memoryview, count: int) -> None:
+    """The first `count` bytes of the buffer are the answer's beginning."""
+    if read._connection is None:  # stopped since it was received
+        return
+    end = buffer.find(b"\r\n\r\n", 0, count) + 4
+    if end < 4 or not buffer.startswith(_WHOLE):
+        read._hand_over(buffer[:count])
+        return
+    head_bytes = buffer[:end]
+    try:
+        head = parse_head(head_bytes, "GET")
+        length = head.length
+        if head.body is not BodyKind.LENGTH or length is None or count - end > length:
+            read._hand_over(buffer[:count])
+            return
+        read._expected = read._store.whole_checksum(head) if read._service.settings.verify_get else None
+        read._target = target = lease(length)
+    except (FramingError, MemoryError, OverflowError):
+        read._hand_over(buffer[:count])
+        return
+    read._head_bytes = head_bytes
+    read._keep_alive = head.keep_alive
+    if count > end:
+        target[: count - end] = view[end:count]
+        read._got = count - end
+
+
+def _receive_bodies(reads: list[Read], now: float) -> None:
+    """Receive what has come of bodies whose heads have; from large ones not more than is fair to others."""
+    for read in reads:
+        connection, target, got = read._connection, read._target, read._got
+        if connection is None or not read._head_bytes:
+            continue
+        tls, expected, length = connection.tls, read._expected, len(target)
+        until = got + _AT_ONCE
+        while got < length:
+            view = target[got:] if expected is None else target[got : got + OBSERVED_BYTES]
+            try:
+                count = connection.sock.recv_into(view) if tls is None else tls.receive(view)
+            except BlockingIOError:
+                break
+            except OSError:
+                count = 0
+            if count <= 0:
+                if count != WOULD_BLOCK:
+                    read._hand_over()
+                break
+            read.touched = now
+            read._got = got = got + count
+            if expected is not None and got - read._summed >= _SUMMED:
+                expected.update(target[read._summed : got])
+                read._summed = got
+            if tls is not None:
+                continue  # no poller sees the bytes that TLS has read ahead
+            if expected is None or count < OBSERVED_BYTES or got >= until:
+                break  # what else is there the poller will tell, for less than a receive that finds nothing
+        if expected is not None and got == length:
+            expected.update(target[read._summed :])  # at once: the bytes are in the cache still
+
+
+def _deliver(engine: Engine, reads: list[Read]) -> None:
+    """Deliver the objects that have come whole, and begin the next reads on their connections."""
+    delivered = []
+    for read in reads:
+        connection, target = read._connection, read._target
+        if connection is None or not read._head_bytes or read._got < len(target):
+            continue
+        delivered.append(read)
+        read._connection = None
+        if read._keep_alive:
+            engine.release_connection(connection)
+        else:
+            engine.drop_connection(connection)
+        endpoint, expected = read._endpoint, read._expected
+        traffic = endpoint.traffic
+        endpoint.in_flight -= 1
+        traffic.requests += 1
+        traffic.bytes += len(target)
+        if expected is None or expected.is_met():
+            endpoint.worked()
+            read._target = _NOTHING  # so that nobody but the caller holds the bytes
+            read._deliver(read._item, target)
+        else:
+            failure = read._store.mismatch(read._uri.text, expected)
+            read.rest = read._otherwise(read._item, read._begun(failure))
+    engine.exchanges.difference_update(delivered)
+    for ended, those in groupby(delivered, attrgetter("ended")):
+        ended(list(those))

@@ -52,7 +52,11 @@ class AzureStore(CloudStore[AzureService]):
     # Reading (Get Blob, Get Blob Properties)...
 
     def read_request(self, uri: URI, version: str | None) -> Request:
-        return self._request("GET", uri, headers=[("If-Match", version)] if version else ())
+        headers = (("If-Match", version),) if version else ()
+        return Request(uri.text, "GET", uri_encode(uri.container), encoded_key(uri), headers=headers)
+
+    def path_of(self, uri: URI) -> str:
+        return encoded_key(uri)
 
     def version_of(self, head: ResponseHead) -> str:
         return head.headers.get("etag", "")
@@ -328,7 +332,7 @@ class AzureStore(CloudStore[AzureService]):
             uri_encode(uri.container),
             encoded_key(uri),
             query=canonical_query(query) if query else "",
-            headers=list(headers),
+            headers=tuple(headers),
             body=body,
         )
 

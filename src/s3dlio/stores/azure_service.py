@@ -8,6 +8,7 @@ Sources: Blob Storage REST API, "Versioning for Azure Storage", "Authorize reque
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from s3dlio.auth.azure_credentials import account_of
@@ -16,7 +17,7 @@ from s3dlio.checksums import crc64_text, md5_text
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import InvalidURIError
 from s3dlio.http.address import Address, parse_endpoint, reached
-from s3dlio.http.client import TRANSIENT, Request, head_for, limits
+from s3dlio.http.client import TRANSIENT, GetHeads, Request, head_for, limits
 from s3dlio.http.exchange import Response
 from s3dlio.settings import Settings
 from s3dlio.stores.azure_answers import CHANGED_ON_THE_WAY, error_of
@@ -27,6 +28,8 @@ VERSION = "2021-12-02"
 
 _VERSION = ("x-ms-version", VERSION)
 _CRC64 = "x-ms-content-crc64"
+_READS_KEPT = 64
+_NEVER = 0, None
 _NOT_SUPPORTED = "FeatureNotSupported"
 
 
@@ -43,6 +46,7 @@ class AzureService:
         self.endpoints = Endpoints([Endpoint(self.address, path)])
         self.checks_md5 = settings.azure_get_md5 == "1" or (settings.azure_get_md5 == "auto" and not address.tls)
         self.put_checksum = settings.azure_put_checksum
+        self._reads: dict[str, tuple[int, GetHeads | None]] = {}
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
         """Where a request goes, and its head, signed now."""
@@ -58,6 +62,21 @@ class AzureService:
             fields.append(("Content-Length", str(length)))
         target = f"{path}?{query}" if query else path
         return address, head_for(address, request.method, target, fields)
+
+    def reads(self, container: str, endpoint: Endpoint) -> GetHeads:
+        """What the requests for whole blobs that are made now have in common."""
+        now = int(time.time())
+        second, heads = self._reads.get(container, _NEVER)
+        if heads is None or second != now:
+            allowed = self.account.credential.authorize_gets((_VERSION,))
+            fields = [("Host", endpoint.address.authority), _VERSION, *allowed.fields]
+            query = f"?{allowed.query}" if allowed.query else ""
+            folder = f"{endpoint.path}/{uri_encode(container)}/"
+            heads = GetHeads(endpoint.address, folder, query, fields, allowed.sign)
+            if len(self._reads) >= _READS_KEPT:
+                self._reads.clear()
+            self._reads[container] = now, heads
+        return heads
 
     def is_transient(self, response: Response) -> bool:
         """Whether an answer may be another one next time."""
@@ -83,6 +102,7 @@ class AzureService:
         """Whether the credential was refused as such and there may be another: a token that has expired."""
         status = response.head.status
         if status == 401 or (status == 403 and "token is expired" in error_of(response).detail):
+            self._reads.clear()
             return self.account.credential.refused()
         return False
 

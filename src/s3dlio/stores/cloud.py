@@ -25,7 +25,7 @@ from s3dlio import settings as settings_module
 from s3dlio.buffers import lease
 from s3dlio.checksums import Expected
 from s3dlio.errors import IntegrityError, InvalidURIError, S3dlioError
-from s3dlio.http.client import Request, Service, send
+from s3dlio.http.client import Request, StoreService, send
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import BodyKind, ResponseHead
 from s3dlio.http.read import Begun, Read
@@ -35,7 +35,7 @@ from s3dlio.stores.base import ObjectInfo, ObjectWriter, Store
 from s3dlio.uri import URI
 
 T = TypeVar("T")
-AnyService = TypeVar("AnyService", bound=Service)
+AnyService = TypeVar("AnyService", bound=StoreService)
 
 # Given the size of the whole object and the length of the answer, names the buffer for the answer's body.
 Place = Callable[[int, int], memoryview]
@@ -97,6 +97,10 @@ class CloudStore(Store, Generic[AnyService]):
         """A request for the object, and for that version of it alone if one is given; without a range."""
 
     @abc.abstractmethod
+    def path_of(self, uri: URI) -> str:
+        """The path of the object in its container, percent-encoded."""
+
+    @abc.abstractmethod
     def version_of(self, head: ResponseHead) -> str:
         """What names the version of the object that an answer carries; "" if nothing does."""
 
@@ -152,12 +156,8 @@ class CloudStore(Store, Generic[AnyService]):
         deliver: Callable[[T, memoryview], None],
         otherwise: Callable[[T, Begun | None], Operation[None]],
     ) -> Read | Operation[None]:
-        try:
-            if uri.key:
-                return Read(self.service(), self.read_request(uri, None), self, item, deliver, otherwise)
-        except S3dlioError:
-            pass
-        return otherwise(item, None)  # which meets the same, where it can be told
+        # Without a key, `otherwise` meets the error, where it can be told.
+        return Read(self, uri, item, deliver, otherwise) if uri.key else otherwise(item, None)
 
     async def get_range(self, uri: URI, offset: int, length: int | None) -> memoryview:
         if length == 0:
@@ -293,7 +293,9 @@ class CloudStore(Store, Generic[AnyService]):
         read = _RangeRead(
             self, uri, start, stop, version, lambda _, length: target if 0 < length == len(target) else lease(length)
         )
-        return read.result(await send(self.service(), read.adapted(begun.request), begun))
+        request = read.request(None, 0, None)
+        request.credential = begun.credential
+        return read.result(await send(self.service(), request, begun))
 
     # Writing...
 
@@ -355,7 +357,7 @@ class _RangeRead:
         """The request for a range; without a Range field if that is the whole object."""
         request = self._store.read_request(self._uri, version)
         if start or stop is not None:
-            request.headers.append(("Range", f"bytes={start}-{'' if stop is None else stop - 1}"))
+            request.add("Range", f"bytes={start}-{'' if stop is None else stop - 1}")
         return self.adapted(request)
 
     def adapted(self, request: Request) -> Request:

@@ -46,7 +46,15 @@ from s3dlio.stores.gcs_answers import (
     refusal,
     time_of,
 )
-from s3dlio.stores.gcs_service import GcsRequest, GcsService, bucket_path, encoded, object_path, query_of
+from s3dlio.stores.gcs_service import (
+    READ_FIELDS,
+    READ_QUERY,
+    GcsService,
+    bucket_path,
+    encoded,
+    object_path,
+    query_of,
+)
 from s3dlio.uri import URI
 
 _log = logging.getLogger("s3dlio")
@@ -102,10 +110,11 @@ class GcsStore(CloudStore[GcsService]):
     # Reading (Objects: get)...
 
     def read_request(self, uri: URI, version: str | None) -> Request:
-        query = "alt=media" if version is None else f"alt=media&generation={version}"
-        return GcsRequest(
-            uri.text, "GET", uri.container, object_path(uri), query=query, headers=[("Accept-Encoding", "gzip")]
-        )
+        query = READ_QUERY if version is None else f"{READ_QUERY}&generation={version}"
+        return Request(uri.text, "GET", uri.container, object_path(uri), query=query, headers=READ_FIELDS)
+
+    def path_of(self, uri: URI) -> str:
+        return encoded(uri.key)
 
     def version_of(self, head: ResponseHead) -> str:
         return head.headers.get("x-goog-generation", "")
@@ -144,7 +153,7 @@ class GcsStore(CloudStore[GcsService]):
         raise self.refusal(response, uri.text)
 
     def _about(self, uri: URI, fields: str) -> Request:
-        return GcsRequest(uri.text, "GET", uri.container, object_path(uri), query=query_of(fields=fields))
+        return Request(uri.text, "GET", uri.container, object_path(uri), query=query_of(fields=fields))
 
     # Writing (Objects: insert)...
 
@@ -165,7 +174,7 @@ class GcsStore(CloudStore[GcsService]):
             f"--{boundary}\r\nContent-Type: {_CONTENT_TYPE}\r\n\r\n"
         )
         request = self._upload_request("POST", uri, uploadType="multipart", fields=_STORED)
-        request.headers = [("Content-Type", f"multipart/related; boundary={boundary}")]
+        request.add("Content-Type", f"multipart/related; boundary={boundary}")
         request.body = [_view(before), *data, _view(f"\r\n--{boundary}--\r\n")]
         response = await self._expect(request, of_bucket=True)
         await self._check_stored(uri, response, sum(map(len, data)), checksum)
@@ -206,7 +215,7 @@ class GcsStore(CloudStore[GcsService]):
         if isinstance(upload, Multipart):
             request = self._xml_request("DELETE", uri, uploadId=upload.id)
         else:
-            request = GcsRequest(uri.text, "DELETE", uri.container, upload.path, upload.query)
+            request = Request(uri.text, "DELETE", uri.container, upload.path, upload.query)
         try:
             response = await send(self.service(), request)
         except S3dlioError as error:
@@ -225,7 +234,7 @@ class GcsStore(CloudStore[GcsService]):
             return
         generation = stored.get("generation")
         if generation:
-            request = GcsRequest(uri.text, "DELETE", uri.container, object_path(uri), query_of(generation=generation))
+            request = Request(uri.text, "DELETE", uri.container, object_path(uri), query_of(generation=generation))
             await send(self.service(), request)
         raise IntegrityError(
             f"{uri.text} at {response.address.url}: the service stored other bytes than were sent, and was told to"
@@ -262,7 +271,7 @@ class GcsStore(CloudStore[GcsService]):
     async def _begin_multipart(self, uri: URI) -> Multipart | None:
         """An upload, or None if the service knows nothing of the XML API's."""
         request = self._xml_request("POST", uri, uploads="")
-        request.headers.append(("Content-Type", _CONTENT_TYPE))
+        request.add("Content-Type", _CONTENT_TYPE)
         response = await send(self.service(), request)
         if response.head.status == 200:
             upload = child_text(response, "UploadId")
@@ -276,7 +285,7 @@ class GcsStore(CloudStore[GcsService]):
     async def _put_part(self, uri: URI, upload: Multipart, number: int, data: list[memoryview]) -> Uploaded:
         checksum = crc32c(data)
         request = self._xml_request("PUT", uri, partNumber=str(number), uploadId=upload.id)
-        request.headers.append(("x-goog-hash", f"crc32c={crc32c_text(checksum)}"))
+        request.add("x-goog-hash", f"crc32c={crc32c_text(checksum)}")
         request.body = data
         response = await self._expect(request)
         if hashes(response.head).get("crc32c", crc32c_text(checksum)) != crc32c_text(checksum):
@@ -298,7 +307,7 @@ class GcsStore(CloudStore[GcsService]):
             ET.SubElement(element, "ETag").text = part.etag
             checksum = crc32c_joined(checksum, part.checksum, part.size)
         request = self._xml_request("POST", uri, uploadId=upload.id)
-        request.headers.append(("Content-Type", "application/xml"))
+        request.add("Content-Type", "application/xml")
         request.body = [memoryview(ET.tostring(root))]
         response = await self._send_until_no_error_inside(request)
         if response.head.status == 404 and child_text(response, "Code") == "NoSuchUpload":
@@ -328,10 +337,8 @@ class GcsStore(CloudStore[GcsService]):
 
     async def _begin_resumable(self, uri: URI) -> Resumable:
         request = self._upload_request("POST", uri, uploadType="resumable", name=uri.key, fields=_STORED)
-        request.headers = [
-            ("Content-Type", "application/json; charset=UTF-8"),
-            ("X-Upload-Content-Type", _CONTENT_TYPE),
-        ]
+        request.add("Content-Type", "application/json; charset=UTF-8")
+        request.add("X-Upload-Content-Type", _CONTENT_TYPE)
         request.body = [_view(json.dumps({"name": uri.key, "contentType": _CONTENT_TYPE}))]
         response = await self._expect(request, of_bucket=True)
         session = urlsplit(response.head.headers.get("location", ""))
@@ -358,11 +365,11 @@ class GcsStore(CloudStore[GcsService]):
         end = upload.sent + sum(map(len, data))
         idle = 0
         while True:
-            request = GcsRequest(uri.text, "PUT", uri.container, upload.path, upload.query, body=rest)
+            request = Request(uri.text, "PUT", uri.container, upload.path, upload.query, body=rest)
             place = f"{upload.sent}-{end - 1}" if rest else "*"
-            request.headers.append(("Content-Range", f"bytes {place}/{'*' if total is None else total}"))
+            request.add("Content-Range", f"bytes {place}/{'*' if total is None else total}")
             if total is not None:
-                request.headers.append(("x-goog-hash", f"crc32c={crc32c_text(upload.checksum)}"))
+                request.add("x-goog-hash", f"crc32c={crc32c_text(upload.checksum)}")
             response = await send(self.service(), request)
             status = response.head.status
             if status in (200, 201) or (status in (404, 410) and total is not None):
@@ -430,7 +437,7 @@ class GcsStore(CloudStore[GcsService]):
         token = ""
         while True:
             more = {"pageToken": token} if token else {}
-            request = GcsRequest(
+            request = Request(
                 uri.text, "GET", uri.container, f"{bucket_path(uri.container)}/o", query=query_of(**query, **more)
             )
             page = parsed(await self._expect(request, of_bucket=True), uri)
@@ -445,7 +452,7 @@ class GcsStore(CloudStore[GcsService]):
 
     async def delete(self, uri: URI) -> None:
         self.require_key(uri)
-        response = await send(self.service(), GcsRequest(uri.text, "DELETE", uri.container, object_path(uri)))
+        response = await send(self.service(), Request(uri.text, "DELETE", uri.container, object_path(uri)))
         if response.head.status in (200, 204):
             return
         if response.head.status != 404 or is_about_bucket(error_of(response)[1]):
@@ -462,7 +469,7 @@ class GcsStore(CloudStore[GcsService]):
         path = f"{object_path(source)}/rewriteTo{object_path(target).removeprefix('/storage/v1')}"
         query = {"fields": "done,rewriteToken"}
         while True:
-            request = GcsRequest(source.text, "POST", source.container, path, query=query_of(**query))
+            request = Request(source.text, "POST", source.container, path, query=query_of(**query))
             answer = parsed(await self._expect(request), source)
             if answer.get("done"):
                 return True
@@ -470,19 +477,19 @@ class GcsStore(CloudStore[GcsService]):
 
     async def make_bucket(self, uri: URI) -> None:
         """Buckets: insert. One that is ours already is fine."""
-        request = GcsRequest(uri.text, "POST", "", "/storage/v1/b", query=query_of(project=self._project()))
-        request.headers.append(("Content-Type", "application/json"))
+        request = Request(uri.text, "POST", "", "/storage/v1/b", query=query_of(project=self._project()))
+        request.add("Content-Type", "application/json")
         request.body = [_view(json.dumps({"name": uri.container}))]
         response = await send(self.service(), request)
         if response.head.status == 409:  # it may be somebody else's
-            request = GcsRequest(uri.text, "GET", "", bucket_path(uri.container), query=query_of(fields="name"))
+            request = Request(uri.text, "GET", "", bucket_path(uri.container), query=query_of(fields="name"))
             response = await send(self.service(), request)
         if response.head.status != 200:
             raise self.refusal(response, uri.text)
 
     async def remove_bucket(self, uri: URI) -> None:
         """Buckets: delete; it has to be empty."""
-        response = await send(self.service(), GcsRequest(uri.text, "DELETE", "", bucket_path(uri.container)))
+        response = await send(self.service(), Request(uri.text, "DELETE", "", bucket_path(uri.container)))
         if response.head.status not in (200, 204):
             raise self.refusal(response, uri.text, of_bucket=True)
 
@@ -491,7 +498,7 @@ class GcsStore(CloudStore[GcsService]):
         names: list[str] = []
         query = {"project": self._project(), "fields": "nextPageToken,items(name)"}
         while True:
-            request = GcsRequest("gs://", "GET", "", "/storage/v1/b", query=query_of(**query))
+            request = Request("gs://", "GET", "", "/storage/v1/b", query=query_of(**query))
             page = parsed(await self._expect(request), None)
             names += [item["name"] for item in page.get("items", ())]
             if not page.get("nextPageToken"):
@@ -515,13 +522,13 @@ class GcsStore(CloudStore[GcsService]):
     # Requests and refusals...
 
     def _upload_request(self, method: str, uri: URI, **query: str) -> Request:
-        return GcsRequest(
+        return Request(
             uri.text, method, uri.container, f"/upload{bucket_path(uri.container)}/o", query=query_of(**query)
         )
 
     def _xml_request(self, method: str, uri: URI, **query: str) -> Request:
         path = f"/{encoded(uri.container)}/{encoded(uri.key)}"
-        return GcsRequest(uri.text, method, uri.container, path, query=query_of(**query))
+        return Request(uri.text, method, uri.container, path, query=query_of(**query))
 
     async def _expect(self, request: Request, of_bucket: bool = False) -> Response:
         response = await send(self.service(), request)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-from urllib.parse import quote
+from functools import lru_cache
 
-from s3dlio.auth.bearer import Token, TokenSource
+from s3dlio.auth.bearer import TokenSource
+from s3dlio.auth.sigv4 import uri_encode
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.http.address import Address, parse_endpoint, reached
-from s3dlio.http.client import TRANSIENT, Request, head_for, limits
+from s3dlio.http.client import TRANSIENT, Fields, GetHeads, Request, head_for, limits
 from s3dlio.http.exchange import Response
 from s3dlio.http.fetch import fetch
 from s3dlio.settings import Settings
 from s3dlio.stores.gcs_answers import TOO_FAST, error_of
 from s3dlio.uri import URI
 
+READ_QUERY = "alt=media"
+READ_FIELDS: Fields = (("Accept-Encoding", "gzip"),)
 
-@dataclasses.dataclass(slots=True)
-class GcsRequest(Request):
-    """A request that remembers which token it was sent with."""
 
-    token: Token | None = None
+_READS_KEPT = 64
 
 
 class GcsService:
@@ -39,6 +38,7 @@ class GcsService:
                 settings.gcs_endpoint or "https://storage.googleapis.com", "GCS_ENDPOINT_URL"
             )
         self.endpoints = Endpoints([Endpoint(reached(address, settings), path)])
+        self._reads: dict[str, GetHeads] = {}
         self.has_multipart = not emulator
         self.tokens: TokenSource | None = None
         if not emulator and not settings.s3_no_sign:
@@ -58,11 +58,23 @@ class GcsService:
             fields.append(("Content-Length", str(sum(map(len, request.body)))))
         fields += request.headers
         if self.tokens is not None:
-            assert isinstance(request, GcsRequest)
-            request.token = self.tokens.current()
-            fields += request.token.fields
+            request.credential = token = self.tokens.current()
+            fields += token.fields
         target = endpoint.path + request.path + (f"?{request.query}" if request.query else "")
         return address, head_for(address, request.method, target, fields)
+
+    def reads(self, container: str, endpoint: Endpoint) -> GetHeads:
+        """What the requests for whole objects that are made now have in common."""
+        token = None if self.tokens is None else self.tokens.current()
+        heads = self._reads.get(container)
+        if heads is None or heads.credential is not token:
+            fields = [("Host", endpoint.address.authority), *READ_FIELDS, *(token.fields if token else ())]
+            folder = f"{endpoint.path}{bucket_path(container)}/o/"
+            heads = GetHeads(endpoint.address, folder, f"?{READ_QUERY}", fields, credential=token)
+            if len(self._reads) >= _READS_KEPT:
+                self._reads.clear()
+            self._reads[container] = heads
+        return heads
 
     def is_transient(self, response: Response) -> bool:
         """Whether an answer may be another one next time (Cloud Storage, "Retry strategy")."""
@@ -73,8 +85,7 @@ class GcsService:
         """Whether a request that was refused for its token can go out again with another one."""
         if response.head.status != 401 or self.tokens is None:
             return False
-        assert isinstance(request, GcsRequest)
-        return request.token is not None and self.tokens.renew(request.token)
+        return request.credential is not None and self.tokens.renew(request.credential)
 
 
 def object_path(uri: URI) -> str:
@@ -82,6 +93,7 @@ def object_path(uri: URI) -> str:
     return f"{bucket_path(uri.container)}/o/{encoded(uri.key)}"
 
 
+@lru_cache(maxsize=64)
 def bucket_path(bucket: str) -> str:
     """The path of a bucket in the JSON API."""
     return f"/storage/v1/b/{encoded(bucket)}"
@@ -89,7 +101,7 @@ def bucket_path(bucket: str) -> str:
 
 def encoded(name: str) -> str:
     """A name as one segment of a path, or as a value in a query."""
-    return quote(name, safe="")
+    return uri_encode(name).replace("/", "%2F")
 
 
 def query_of(**parameters: str) -> str:

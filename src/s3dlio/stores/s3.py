@@ -18,7 +18,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from s3dlio import settings as settings_module
-from s3dlio.auth.sigv4 import canonical_query
+from s3dlio.auth.sigv4 import canonical_query, uri_encode
 from s3dlio.checksums import (
     Expected,
     ExpectedCrc32,
@@ -47,7 +47,7 @@ from s3dlio.stores.s3_answers import (
     region_of,
 )
 from s3dlio.stores.s3_listing import Page, read_page
-from s3dlio.stores.s3_service import S3Service, encoded_key
+from s3dlio.stores.s3_service import CHECKED_READ, S3Service
 from s3dlio.uri import URI
 
 _log = logging.getLogger("s3dlio")
@@ -59,7 +59,6 @@ _COPY_PART = 512 << 20
 _XML_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;", "\n": "&#10;", "\t": "&#9;"})
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}")
-_CHECKSUMMED = ("x-amz-checksum-mode", "ENABLED")
 # What clients of s3dlio upload has a CRC32C; what the vendor's own upload a CRC-32 or, where nobody said, a CRC-64.
 # SHA-1 and SHA-256 would take longer than the transfer.
 _CHECKED: tuple[tuple[str, Callable[[str], Expected]], ...] = (
@@ -107,12 +106,13 @@ class S3Store(CloudStore[S3Service]):
     # Reading (GetObject)...
 
     def read_request(self, uri: URI, version: str | None) -> Request:
-        headers = []
-        if self.service().settings.verify_get:
-            headers.append(_CHECKSUMMED)
+        headers = CHECKED_READ if settings_module.current().verify_get else ()
         if version:
-            headers.append(("If-Match", version))
-        return Request(uri.text, "GET", uri.container, encoded_key(uri), headers=headers)
+            headers = (*headers, ("If-Match", version))
+        return Request(uri.text, "GET", uri.container, uri_encode(uri.key), headers=headers)
+
+    def path_of(self, uri: URI) -> str:
+        return uri_encode(uri.key)
 
     def version_of(self, head: ResponseHead) -> str:
         etag = head.headers.get("etag", "")
@@ -122,7 +122,8 @@ class S3Store(CloudStore[S3Service]):
     def whole_checksum(self, head: ResponseHead) -> Expected | None:
         headers = head.headers
         for field, kind in _CHECKED:
-            if (sent := headers.get(field)) is not None:
+            sent = headers.get(field)
+            if sent is not None:
                 # A checksum of checksums, which ends in the number of parts, is not the body's; with a range that is
                 # just a part, S3 sends the checksum of that part.
                 if "-" in sent or headers.get("x-amz-checksum-type") == "COMPOSITE":
@@ -161,7 +162,7 @@ class S3Store(CloudStore[S3Service]):
         raise self.refusal(response, uri.text)
 
     async def _head(self, uri: URI) -> Response:
-        request = Request(uri.text, "HEAD", uri.container, encoded_key(uri), headers=[_CHECKSUMMED])
+        request = Request(uri.text, "HEAD", uri.container, uri_encode(uri.key), headers=CHECKED_READ)
         response = await send(self.service(), request)
         if response.head.status in (301, 400) and not region_of(response):
             # There is no body to tell the region. Asked for the bucket itself, AWS tells it in the head (HeadBucket).
@@ -174,9 +175,9 @@ class S3Store(CloudStore[S3Service]):
 
     async def put_whole(self, uri: URI, data: list[memoryview]) -> None:
         checksum = crc32c_text(crc32c(data))
-        headers = [_STORED_AS, ("x-amz-checksum-crc32c", checksum)]
+        headers = (_STORED_AS, ("x-amz-checksum-crc32c", checksum))
         response = await self._expect(
-            Request(uri.text, "PUT", uri.container, encoded_key(uri), headers=headers, body=data), 200
+            Request(uri.text, "PUT", uri.container, uri_encode(uri.key), headers=headers, body=data), 200
         )
         self._check_stored(uri, response, checksum, data)
         if self.service().settings.put_verify:
@@ -199,7 +200,7 @@ class S3Store(CloudStore[S3Service]):
         value = crc32c(data)
         checksum = crc32c_text(value)
         request = self._request("PUT", uri, [("partNumber", str(number)), ("uploadId", upload.id)])
-        request.headers.append(("x-amz-checksum-crc32c", checksum))
+        request.add("x-amz-checksum-crc32c", checksum)
         request.body = data
         response = await self._expect(request, 200)
         self._check_stored(uri, response, checksum, data)
@@ -352,7 +353,7 @@ class S3Store(CloudStore[S3Service]):
 
     async def delete(self, uri: URI) -> None:
         self.require_key(uri)
-        response = await send(self.service(), Request(uri.text, "DELETE", uri.container, encoded_key(uri)))
+        response = await send(self.service(), Request(uri.text, "DELETE", uri.container, uri_encode(uri.key)))
         if response.head.status not in (200, 204) and error_of(response).code != "NoSuchKey":
             raise self.refusal(response, uri.text)
 
@@ -398,7 +399,7 @@ class S3Store(CloudStore[S3Service]):
             "POST",
             uri.container,
             query=canonical_query([("delete", "")]),
-            headers=[("Content-MD5", digest), ("Content-Type", "application/xml")],
+            headers=(("Content-MD5", digest), ("Content-Type", "application/xml")),
             body=[memoryview(body)],
         )
 
@@ -516,9 +517,9 @@ class S3Store(CloudStore[S3Service]):
             uri.text,
             method,
             uri.container,
-            encoded_key(uri),
+            uri_encode(uri.key),
             query=canonical_query(query),
-            headers=list(headers),
+            headers=tuple(headers),
             body=body,
         )
 
@@ -538,7 +539,7 @@ def _delete_document(keys: list[str]) -> bytes:
 
 
 def _copied_from(source: URI) -> tuple[str, str]:
-    return "x-amz-copy-source", f"/{quote(source.container, safe='')}/{encoded_key(source)}"
+    return "x-amz-copy-source", f"/{quote(source.container, safe='')}/{uri_encode(source.key)}"
 
 
 def _wait(tries: int) -> float:

@@ -1,0 +1,138 @@
+"""Reads of batches make their heads from what they have in common: these are the heads that any request would get, and
+they follow a credential that is renewed meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import s3dlio
+from s3dlio.stores import store_for
+from s3dlio.stores.cloud import CloudStore
+from s3dlio.uri import parse
+from tests.auth.google_files import service_account, written
+from tests.replay import Received, Replay, answer
+
+KEYS = ["key", "a/b/c.npz", "with space", "a+b&c=d?e#f", "päth/ünïcode", "percent%20sign", "tilde~dash-dot.under_"]
+
+S3 = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret"}
+AZURE = {"AZURE_STORAGE_ENDPOINT": "http://127.0.0.1:9/account", "AZURE_STORAGE_KEY": "a2V5"}
+PROXY = {"HTTP_PROXY": "http://user:word@127.0.0.1:10", "NO_PROXY": ""}
+SETTINGS: dict[str, tuple[str, Mapping[str, str]]] = {
+    "signed": ("s3://bucket", S3),
+    "with a session": ("s3://bucket", {**S3, "AWS_SESSION_TOKEN": "token"}),
+    "not signed": ("s3://bucket", {**S3, "S3DLIO_NO_SIGN": "1"}),
+    "payloads signed": ("s3://bucket", {**S3, "S3DLIO_SIGN_PAYLOAD": "1"}),
+    "not verified": ("s3://bucket", {**S3, "S3DLIO_VERIFY_GET": "0"}),
+    "a folder before the bucket": ("s3://bucket", {**S3, "AWS_ENDPOINT_URL": "http://127.0.0.1:9/folder"}),
+    "the bucket in the host": ("s3://bucket", {**S3, "S3_ADDRESSING_STYLE": "virtual"}),
+    "AWS": ("s3://bucket", {**S3, "AWS_ENDPOINT_URL": ""}),
+    "through a proxy": ("s3://bucket", {**S3, **PROXY, "AWS_ENDPOINT_URL": "http://store.invalid"}),
+    "Shared Key": ("az://container", AZURE),
+    "a container that has to be encoded": ("az://$web", AZURE),
+    "a shared access signature": (
+        "az://container",
+        {**AZURE, "AZURE_STORAGE_KEY": "", "AZURE_STORAGE_SAS_TOKEN": "sig=a"},
+    ),
+    "a public container": ("az://container", {**AZURE, "AZURE_STORAGE_KEY": "", "S3DLIO_NO_SIGN": "1"}),
+    "an emulator": ("gs://bucket", {"STORAGE_EMULATOR_HOST": "127.0.0.1:9"}),
+    "a public bucket": ("gs://bucket", {"GCS_ENDPOINT_URL": "http://127.0.0.1:9", "S3DLIO_NO_SIGN": "1"}),
+}
+
+
+@pytest.mark.parametrize(("root", "environment"), SETTINGS.values(), ids=SETTINGS.keys())
+def test_the_head_is_the_one_that_the_request_would_get(
+    root: str, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.environ.update(environment)
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
+    for key in KEYS:
+        uri = parse(f"{root}/{key}")
+        store = store_for(uri.scheme)
+        assert isinstance(store, CloudStore)
+        service = store.service()
+        endpoint = service.endpoints.choose()
+        heads = service.reads(uri.container, endpoint)
+        address, head = service.prepare(store.read_request(uri, None), endpoint)
+        assert heads.address == address
+        assert _fields(heads.head(store.path_of(uri))) == _fields(head)
+
+
+def _fields(head: bytes) -> tuple[str, list[str]]:
+    """The first line, and the others in the order of the alphabet, which means nothing in a head."""
+    first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    return first, sorted(lines)
+
+
+# A token that is refused in the middle of a batch...
+
+TIMES = 40
+
+
+def _accepting(content: Callable[[], bytes], refused: bytes) -> tuple[list[str], Callable[[Received], bytes]]:
+    """A service that accepts a token for the first half of the requests, and another one after them; and the tokens
+    that it has refused.
+    """
+    accepted: list[str] = []
+    refusals: list[str] = []
+
+    def reply(request: Received) -> bytes:
+        token = request.headers["authorization"]
+        if len(accepted) < TIMES // 2 or token != accepted[0]:
+            accepted.append(token)
+            return answer(200, content())
+        refusals.append(token)
+        return refused
+
+    return refusals, reply
+
+
+def test_a_token_of_google_that_is_refused_is_renewed_once(tmp_path: Path) -> None:
+    given: list[str] = []
+    refusals, objects = _accepting(lambda: b"content", answer(401, "{}"))
+
+    def reply(request: Received) -> bytes:
+        if request.path != "/token":
+            return objects(request)
+        given.append(f"token {len(given)}")
+        body = {"access_token": given[-1], "expires_in": 3600}
+        return answer(200, json.dumps(body), {"Content-Type": "application/json"})
+
+    with Replay(reply) as server:
+        path = written(tmp_path / "key.json", service_account(server.url + "/token"))
+        os.environ.update(GOOGLE_APPLICATION_CREDENTIALS=path, GCS_ENDPOINT_URL=server.url)
+        found = s3dlio.get_many([f"gs://bucket/{number}" for number in range(TIMES)], 1)
+    assert [data.tobytes() for _, data in found] == [b"content"] * TIMES
+    assert len(given) == 2
+    assert len(refusals) == 1
+
+
+def test_a_token_of_entra_that_is_refused_is_renewed_once() -> None:
+    given: list[str] = []
+
+    def identity(_: Received) -> bytes:
+        given.append(f"token-{len(given)}")
+        body = {"access_token": given[-1], "expires_on": str(int(time.time() + 3600)), "token_type": "Bearer"}
+        return answer(200, json.dumps(body), {"Content-Type": "application/json"})
+
+    def age() -> bytes:
+        """The token, as if a minute had gone by since it was fetched: one that is new is not asked for again."""
+        credential: Any = store_for("az").service().account.credential  # type: ignore[attr-defined]
+        credential._tokens._held.since -= 60
+        return b"content"
+
+    refusals, objects = _accepting(age, answer(401, "", {"WWW-Authenticate": "Bearer authorization_uri=https://x/y"}))
+    with Replay(identity) as identities, Replay(objects) as server:
+        os.environ.update(IDENTITY_ENDPOINT=identities.url, IDENTITY_HEADER="secret")
+        os.environ["AZURE_STORAGE_ENDPOINT"] = f"{server.url}/account"
+        found = s3dlio.get_many([f"az://container/{number}" for number in range(TIMES)], 1)
+    assert [data.tobytes() for _, data in found] == [b"content"] * TIMES
+    assert len(given) == 2
+    assert len(refusals) == 1
