@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from s3dlio.http.read import Read
+    from s3dlio.http.write import Write
 
 T = TypeVar("T")
 Operation = Coroutine[Any, Any, T]
@@ -78,10 +79,10 @@ class Gather:
     put them.
     """
 
-    def __init__(self, operations: Iterable[Operation[Any] | Read | Signal], limit: int) -> None:
+    def __init__(self, operations: Iterable[Operation[Any] | Read | Write | Signal], limit: int) -> None:
         """
         Args:
-            operations: coroutines, or reads that need none (`http.read`); taken one by one as places become free. A
+            operations: coroutines, or requests that need none (`http.plain`); taken one by one as places become free. A
                 `Signal` among them means: none now, ask again when it is set.
             limit: operations at a time, 1 or more.
         """

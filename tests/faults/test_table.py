@@ -147,6 +147,21 @@ def _list_is_right(list_folder: Callable[[str], list[str]]) -> Callable[[str, Pa
     return lambda root, _: _equal(sorted(list_folder(f"{root}/many")), sorted(_uris(root)))
 
 
+def _replace_many(root: str, _: Path) -> None:
+    s3dlio.put_many(((uri, _bytes(20_000, number)) for number, uri in enumerate(_uris(root))), max_in_flight=2)
+    _afterwards(root)
+    _get_all(root, [_bytes(20_000, number) for number in range(_MANY)])
+
+
+def _get_all(root: str, expected: list[bytes]) -> None:
+    _equal([s3dlio.get(uri).tobytes() for uri in _uris(root)], expected)
+
+
+def _none_half(root: str, _: Path) -> None:
+    for number, uri in enumerate(_uris(root)):
+        assert bytes(s3dlio.get(uri)) in (_bytes(5_000, number), _bytes(20_000, number)), "half an object"
+
+
 _target = _put("target", _OLD)
 _small = _put("small", _SMALL)
 
@@ -178,6 +193,7 @@ VERBS = [
     Verb("put of parts", 4, _target, *_replace(lambda root, _: s3dlio.put_bytes(f"{root}/target", _PARTS), _PARTS)),
     Verb("writer", 4, _target, *_replace(lambda root, _: _write(root), _PARTS)),
     Verb("put_many", 1, _target, *_replace(lambda root, _: s3dlio.put_many([(f"{root}/target", _UPLOAD)]), _UPLOAD)),
+    Verb("put_many of many", _MANY, _put_many, _replace_many, _none_half),
     Verb("upload", 1, _target, *_replace(_upload, _UPLOAD)),
     Verb("delete", 1, _put_many, lambda root, _: _remove(root, recursive=False), _nothing),
     Verb("delete recursive", 2, _put_many, lambda root, _: _remove(root, recursive=True), _nothing),

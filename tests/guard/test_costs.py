@@ -30,13 +30,13 @@ class Cost(NamedTuple):
 
 # As counted, with CPython 3.11.
 COSTS = {
-    "get": Cost(301_800, 2.00),
-    "get_many": Cost(118_900, 2.00),
-    "get_many_iter": Cost(155_200, None),
-    "get_range": Cost(305_200, 2.00),
-    "put_bytes": Cost(297_000, 2.00),
-    "put_many": Cost(206_400, 2.00),
-    "list": Cost(10_400, 0.03),
+    "get": Cost(308_800, 2.00),
+    "get_many": Cost(122_000, 2.00),
+    "get_many_iter": Cost(155_000, None),
+    "get_range": Cost(308_000, 2.00),
+    "put_bytes": Cost(301_600, 2.00),
+    "put_many": Cost(118_300, 2.00),
+    "list": Cost(10_200, 0.03),
     "file get": Cost(33_600, 4.00),
     "file stat": Cost(29_100, 1.00),
     "file put": Cost(95_800, 11.00),

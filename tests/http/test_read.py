@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 
 import pytest
 
@@ -22,9 +19,9 @@ import s3dlio
 from s3dlio.checksums import crc32c, crc32c_text
 from s3dlio.endpoints import Endpoint
 from s3dlio.http import read as read_module
-from s3dlio.http.connection import pool
 from s3dlio.http.engine import Engine
 from tests.behaviour.content import content
+from tests.http.scripted import CLOSE, Script, scripted
 from tests.replay import answer
 
 FIRST, CASE, LAST = (f"s3://bucket/{name}" for name in ("first", "case", "last"))
@@ -32,11 +29,6 @@ DATA = content(300_000)
 CUT = 100_000
 CHECKSUM = {"x-amz-checksum-crc32c": crc32c_text(crc32c([memoryview(DATA)]))}
 VERSION = {"ETag": '"1"'}
-
-CLOSE = "close the connection"
-Step = bytes | float | str
-# Asked for one object after the other, the server goes through the steps of its script: bytes are sent, seconds waited.
-Script = Sequence[Step]
 
 
 def ok(body: bytes = DATA) -> bytes:
@@ -95,65 +87,6 @@ FAILED: dict[str, tuple[list[Script], type[Exception], str]] = {
     "silence in the body": ([[cut(WHOLE, CUT), 3.0], [3.0], [3.0]], s3dlio.StoreTimeoutError, "case.*no byte"),
     "silence before the head": ([[3.0]] * 2, s3dlio.StoreTimeoutError, "case.*no byte"),
 }
-
-
-class Scripted:
-    """A server that answers the requests for each path by the scripts given for it, one after the other."""
-
-    def __init__(self, scripts: Sequence[Script]) -> None:
-        self._scripts = list(scripts)
-        self.requests: list[str] = []
-        self.connections = 0
-        self._ended = threading.Event()
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-
-    def run(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def close(self) -> None:
-        self._ended.set()
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            while True:
-                asked = b""
-                while not asked.endswith(b"\r\n\r\n"):
-                    piece = connection.recv(4096)
-                    if not piece:
-                        return
-                    asked += piece
-                self.requests.append(asked.decode())
-                script: Script = [ok(b"plain")]
-                if b"/case " in asked:
-                    script = self._scripts.pop(0) if self._scripts else [answer(599, "asked too often")]
-                for step in script:
-                    if isinstance(step, bytes):
-                        connection.sendall(step)
-                    elif isinstance(step, float):
-                        self._ended.wait(step)
-                    else:
-                        return
-
-
-@contextmanager
-def scripted(scripts: Sequence[Script]) -> Iterator[Scripted]:
-    server = Scripted(scripts)
-    os.environ.update(AWS_ENDPOINT_URL=server.url, AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
-    threading.Thread(target=server.run, daemon=True).start()
-    try:
-        yield server
-    finally:
-        pool.clear()
-        server.close()
 
 
 @pytest.fixture(autouse=True)

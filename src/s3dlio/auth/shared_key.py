@@ -65,12 +65,12 @@ class Authorization(NamedTuple):
     Attributes:
         query: to send with each.
         fields: to add to each; of the last one, if it is signed, the value up to the signature.
-        sign: gives the signature for a path, None if there is none to make.
+        sign: gives the signature for a path, and nothing else (see `http.client.Heads`); None if there is none to make.
     """
 
     query: str
     fields: Sequence[tuple[str, str]]
-    sign: Callable[[str], str] | None = None
+    sign: Callable[[str, str], str] | None = None
 
 
 class SharedKey:
@@ -129,7 +129,7 @@ class SharedKey:
         moment = self._moment_at(now)
         key = self._key.after(self._beginning("GET", headers, 0, moment.date).encode())
         fields = [("x-ms-date", moment.date), ("Authorization", f"SharedKey {self.account}:")]
-        return Authorization("", fields, lambda path: _text(key.sign(path.encode())))
+        return Authorization("", fields, lambda path, _: _text(key.sign(path.encode())))
 
     def _moment_at(self, now: float | None) -> _Moment:
         """What requests of a second share."""

@@ -115,13 +115,14 @@ class Signer:
             ValueError: A field has a character beyond Latin-1.
         """
         form = self.form(tuple(headers), payload_hash, now)
-        return [*form.added, ("Authorization", form.authorization + form.signature(path, method, query))]
+        return [*form.added, ("Authorization", form.authorization + form.signature(path, method=method, query=query))]
 
     def form(
         self,
         headers: tuple[tuple[str, str], ...] = (),
         payload_hash: str = UNSIGNED_PAYLOAD,
         now: float | None = None,
+        hole: str = "",
     ) -> "Form":
         """What all requests with these fields that are signed in this second have in common.
 
@@ -129,17 +130,19 @@ class Signer:
 
         Args:
             headers, payload_hash, now: as for `sign`.
+            hole: what in the value of a field stands for something that differs from request to request; "" if nothing
+                does.
         """
         second = int(time.time() if now is None else now)
         moment = self._moment
         if moment is None or moment.second != second:
             self._moment = moment = self._moment_at(second)
-        kept = headers, payload_hash
+        kept = headers, payload_hash, hole
         form = moment.forms.get(kept)
         if form is None:
             added = self._added_fields(moment.timestamp, payload_hash)
             names, tail = _canonical_fields([("host", self.host), *added, *headers], payload_hash)
-            form = Form(moment, added, f"{moment.authorization}{names}, Signature=", tail)
+            form = Form(moment, added, f"{moment.authorization}{names}, Signature=", tail, hole)
             if len(moment.forms) < _FORMS_KEPT:
                 moment.forms[kept] = form
         return form
@@ -181,7 +184,7 @@ class Signer:
         if self.credentials.session_token is not None:
             parameters.append(("X-Amz-Security-Token", self.credentials.session_token))
         signed_query = canonical_query(parameters)
-        signature = Form(moment, [], "", tail).signature(path, method, signed_query)
+        signature = Form(moment, [], "", tail).signature(path, method=method, query=signed_query)
         return f"{path}?{signed_query}&X-Amz-Signature={signature}"
 
     def _moment_at(self, second: int) -> "_Moment":
@@ -219,7 +222,7 @@ class _Moment(NamedTuple):
     scope: str
     key: HmacKey
     authorization: str
-    forms: "dict[tuple[tuple[tuple[str, str], ...], str], Form]"
+    forms: "dict[tuple[tuple[tuple[str, str], ...], str, str], Form]"
 
 
 class Form:
@@ -230,18 +233,21 @@ class Form:
         authorization: the value of Authorization up to where the signature follows.
     """
 
-    __slots__ = ("_key", "_tail", "added", "authorization")
+    __slots__ = ("_behind", "_key", "_tail", "added", "authorization")
 
-    def __init__(self, moment: _Moment, added: list[tuple[str, str]], authorization: str, tail: str) -> None:
+    def __init__(
+        self, moment: _Moment, added: list[tuple[str, str]], authorization: str, tail: str, hole: str = ""
+    ) -> None:
         self._key = moment.key
-        self._tail = tail
+        self._tail, _, self._behind = tail.partition(hole) if hole else (tail, "", "")
         self.added = added
         self.authorization = authorization
 
-    def signature(self, path: str, method: str = "GET", query: str = "") -> str:
-        """The signature of a request, in hexadecimal; see `Signer.sign` for the arguments."""
+    def signature(self, path: str, filled: str = "", *, method: str = "GET", query: str = "") -> str:
+        """The signature of a request, in hexadecimal; see `Signer.sign` for the arguments. `filled` fills the hole."""
         try:
-            request = f"{method}\n{path}\n{query}\n{self._tail}".encode("latin-1")  # as the fields are sent
+            # As the fields are sent.
+            request = f"{method}\n{path}\n{query}\n{self._tail}{filled}{self._behind}".encode("latin-1")
         except UnicodeEncodeError:
             # Without its cause, which would carry the whole request, session token included.
             raise ValueError("a field to sign has a character beyond Latin-1") from None

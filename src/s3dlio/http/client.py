@@ -23,7 +23,7 @@ from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http.address import Address
 from s3dlio.http.exchange import Exchange, Limits, Observe, Receive, Response, TransportError
 from s3dlio.http.framing import ResponseHead, field_lines, request_head
-from s3dlio.http.read import Begun
+from s3dlio.http.plain import Begun
 from s3dlio.operations import Sleep
 from s3dlio.settings import Settings
 
@@ -93,8 +93,15 @@ class Service(Protocol):
 class StoreService(Service, Protocol):
     """What reads of whole objects need to know beside that."""
 
-    def reads(self, container: str, endpoint: Endpoint) -> GetHeads:
+    def reads(self, container: str, endpoint: Endpoint) -> Heads:
         """What the heads of their requests have in common at this moment; they are those that `prepare` would make."""
+
+
+class WriteService(StoreService, Protocol):
+    """The same of a service with plain writes."""
+
+    def writes(self, container: str, endpoint: Endpoint) -> Heads:
+        """What the heads of writes of whole objects have in common, their checksums being the hole."""
 
 
 def limits(settings: Settings) -> Limits:
@@ -124,53 +131,62 @@ def _for_proxy(address: Address) -> tuple[str, list[tuple[str, str]]]:
     return address.url, [("Proxy-Authorization", authorization)] if authorization else []
 
 
-class GetHeads:
-    """The heads of GETs that differ in little but the key: those of one moment for objects in one container.
+class Heads:
+    """The heads of requests that differ in little but the key: those of one moment for objects in one container.
 
     Attributes:
         address: where they go.
         credential: see `Request`.
     """
 
-    __slots__ = ("_before", "_lines", "_origin", "_query", "_sign", "address", "credential")
+    __slots__ = ("_before", "_behind", "_lines", "_method", "_origin", "_query", "_sign", "address", "credential")
 
     def __init__(
         self,
+        method: str,
         address: Address,
         before: str,
-        query: str,
         fields: Sequence[tuple[str, str]],
-        sign: Callable[[str], str] | None = None,
+        sign: Callable[[str, str], str] | None = None,
+        *,
+        query: str = "",
+        hole: str = "",
         credential: Any = None,
     ) -> None:
         """
         Args:
+            method: in capitals.
             address: where they go.
             before: what stands before an object's path in the target, percent-encoded.
-            query: what stands after it, with "?"; "" for no query.
             fields: all fields; of the last one, if it is signed, the value up to the signature.
-            sign: gives the signature for a target without its query.
+            sign: gives the signature for a target without its query, and for what fills the hole.
+            query: what stands after the object's path in the target, with "?"; "" for no query.
+            hole: what in the value of a field stands for something that differs from request to request; "" if nothing
+                does.
             credential: see above.
         """
         self.address = address
         self.credential = credential
+        self._method = method
         self._before = before
         self._query = query
         self._origin, proxy_fields = _for_proxy(address)
-        self._lines = field_lines([*proxy_fields, *fields]).removesuffix("\r\n")
+        lines = field_lines([*proxy_fields, *fields]).removesuffix("\r\n")
+        self._lines, _, self._behind = lines.partition(hole) if hole else (lines, "", "")
         self._sign = sign
 
-    def head(self, path: str, own: str = "") -> bytes:
+    def head(self, path: str, own: str = "", filled: str = "") -> bytes:
         """The head of the request for an object.
 
         Args:
             path: of the object in the container, percent-encoded.
             own: lines of fields that only this request has, and that are not signed.
+            filled: what fills the hole.
         """
         path = self._before + path
-        signature = "" if self._sign is None else self._sign(path)
-        target = f"{self._origin}{path}{self._query}"
-        return f"GET {target} HTTP/1.1\r\n{own}{self._lines}{signature}\r\n\r\n".encode("latin-1")
+        signature = "" if self._sign is None else self._sign(path, filled)
+        first = f"{self._method} {self._origin}{path}{self._query} HTTP/1.1\r\n"
+        return f"{first}{own}{self._lines}{filled}{self._behind}{signature}\r\n\r\n".encode("latin-1")
 
 
 async def send(service: Service, request: Request, begun: Begun | None = None) -> Response:

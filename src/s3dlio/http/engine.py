@@ -21,15 +21,15 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from s3dlio.http import read as reads
+from s3dlio.http import read, write
 from s3dlio.http.address import Address
 from s3dlio.http.connection import Connection, pool
 from s3dlio.http.exchange import HEAD_BYTES, Exchange
+from s3dlio.http.plain import Plain
 from s3dlio.http.poller import READ, Poller
-from s3dlio.http.read import Read
 from s3dlio.operations import Gather, Operation, Signal, Sleep, Stopped
 
 T = TypeVar("T")
@@ -61,11 +61,11 @@ class Engine:
     def __init__(self) -> None:
         self.poller = Poller()
         self.now = time.monotonic()
-        self.exchanges: set[Exchange | Read] = set()
+        self.exchanges: set[Exchange | Plain] = set()
         self.head_buffer = bytearray(HEAD_BYTES)
         self.head_view = memoryview(self.head_buffer)
-        self.head_buffers: list[tuple[bytearray, memoryview]] = []  # of reads that go on together
-        self._handlers: dict[int, Handler | Read] = {}
+        self.head_buffers: list[tuple[bytearray, memoryview]] = []  # of plain requests that go on together
+        self._handlers: dict[int, Handler | read.Read | write.Write] = {}
         self._events: dict[int, int] = {}
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self._timers: list[tuple[float, int, Task, Sleep]] = []
@@ -154,8 +154,8 @@ class Engine:
 
     # Sockets...
 
-    def watch(self, fd: int, events: int, handler: Handler | Read) -> None:
-        """Call `handler` with what happens on a descriptor; a read goes on together with others."""
+    def watch(self, fd: int, events: int, handler: Handler | read.Read | write.Write) -> None:
+        """Call `handler` with what happens on a descriptor; a plain request goes on together with others."""
         self._handlers[fd] = handler
         known = self._events.get(fd)
         if known != events:
@@ -217,17 +217,21 @@ class Engine:
             events = self.poller.poll(timeout)
         self.now = now = time.monotonic()
         handlers = self._handlers
-        ready = []
+        reads, writes = [], []
         for fd, event in events:
             handler = handlers.get(fd)
             if handler is None:
                 self._on_idle(fd)
-            elif isinstance(handler, Read):
-                ready.append(handler)
+            elif isinstance(handler, read.Read):
+                reads.append(handler)
+            elif isinstance(handler, write.Write):
+                writes.append(handler)
             else:
                 handler(event)
-        if ready:
-            reads.go_on(self, ready)
+        if reads:
+            read.go_on(self, reads)
+        if writes:
+            write.go_on(self, writes)
         if self._timers:
             self._run_timers(now)
         if now >= self._next_tick:
@@ -265,8 +269,8 @@ class Engine:
     def close(self) -> None:
         """End. What is still under way is stopped, and may wait for nothing more; connections go into the pool."""
         self.closing = True
-        for read in [one for one in self.exchanges if isinstance(one, Read)]:
-            read.fail(Stopped())
+        for plain in [one for one in self.exchanges if isinstance(one, Plain)]:
+            plain.fail(Stopped())
         sleeping = [task for _, _, task, sleep in self._timers if task.waiting is sleep]
         for task in [*sleeping, *(exchange.task for exchange in self.exchanges if isinstance(exchange, Exchange))]:
             self._stop(task)
@@ -286,7 +290,7 @@ class _Group:
         self._parent = parent
         self._operations = gather.operations
         self._limit = gather.limit
-        self._active: set[Task | Read] = set()
+        self._active: set[Task | Plain] = set()
         self._failure: BaseException | None = None
         self._source_failure: Exception | None = None
         self._exhausted = False
@@ -295,13 +299,16 @@ class _Group:
 
     def begin(self) -> None:
         """Start as many children as may run; go on with the parent if none is left."""
-        begun: list[Read] = []
+        reads: list[read.Read] = []
+        writes: list[write.Write] = []
         room = 0 if self._exhausted or self._signal is not None else max(0, self._limit - len(self._active))
         try:
             for operation in itertools.islice(self._operations, room):
                 room -= 1
-                if isinstance(operation, Read):
-                    begun.append(operation)
+                if isinstance(operation, read.Read):
+                    reads.append(operation)
+                elif isinstance(operation, write.Write):
+                    writes.append(operation)
                 elif isinstance(operation, Signal):
                     self._signal = operation
                     self._engine.watch(operation.reader.fileno(), READ, self._on_signal)
@@ -312,9 +319,12 @@ class _Group:
                 self._exhausted = self._exhausted or room > 0
         except Exception as error:  # raised by what makes the operations: it comes after those it has made
             self._exhausted, self._source_failure = True, error
-        if begun:
-            self._active.update(begun)
-            reads.begin(self._engine, begun, self._on_reads_ended)
+        if reads:
+            self._active.update(reads)
+            read.begin(self._engine, reads, self._on_plain_ended)
+        if writes:
+            self._active.update(writes)
+            write.begin(self._engine, writes, self._on_plain_ended)
         if not self._active and self._signal is None:
             self._resume_parent(self._source_failure)
 
@@ -329,7 +339,7 @@ class _Group:
             self._failure = failure
             self._stop_listening()
             for child in list(self._active):
-                if isinstance(child, Read):
+                if isinstance(child, Plain):
                     self._active.discard(child)
                     child.stop()
                 else:
@@ -350,18 +360,18 @@ class _Group:
             self._engine.forget(self._signal.reader.fileno())
             self._signal = None
 
-    def _on_reads_ended(self, ended: list[Read]) -> None:
+    def _on_plain_ended(self, ended: Sequence[Plain]) -> None:
         self._active.difference_update(ended)
         over, error = False, None
-        for read in ended:
-            if read.rest is None:
-                over, error = True, error or read.error
-            elif read.at_once:
-                task = Task(read.rest, self._on_end)
+        for plain in ended:
+            if plain.rest is None:
+                over, error = True, error or plain.error
+            elif plain.at_once:
+                task = Task(plain.rest, self._on_end)
                 self._active.add(task)
                 self._engine.start_at_once(task)
             else:
-                self._active.add(self._engine.start(read.rest, self._on_end))
+                self._active.add(self._engine.start(plain.rest, self._on_end))
         if over:
             self._go_on(error)
 

@@ -26,7 +26,7 @@ from s3dlio.http.poller import READ, WRITE
 
 if TYPE_CHECKING:
     from s3dlio.http.engine import Engine, Task
-    from s3dlio.http.read import Begun
+    from s3dlio.http.plain import Begun
 
 HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what follows the head is copied
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
@@ -233,9 +233,13 @@ class Exchange:
             self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
 
     def _take_over(self, connection: Connection, begun: Begun) -> None:
-        """Go on where a `Read` has stopped: the request is sent."""
+        """Go on where a plain request has stopped: it is sent, or a part of it."""
         self._reset(connection)
         self.began, self.touched = begun.began, begun.touched
+        if begun.unsent:
+            self._unsent = list(begun.unsent)
+            self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
+            return
         self._engine.watch(connection.fd, READ, self._on_head)
         if begun.head:
             behind = begun.target[: begun.got] if len(begun.target) else None

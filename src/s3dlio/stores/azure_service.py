@@ -17,7 +17,7 @@ from s3dlio.checksums import crc64_text, md5_text
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import InvalidURIError
 from s3dlio.http.address import Address, parse_endpoint, reached
-from s3dlio.http.client import TRANSIENT, GetHeads, Request, head_for, limits
+from s3dlio.http.client import TRANSIENT, Heads, Request, head_for, limits
 from s3dlio.http.exchange import Response
 from s3dlio.settings import Settings
 from s3dlio.stores.azure_answers import CHANGED_ON_THE_WAY, error_of
@@ -46,7 +46,7 @@ class AzureService:
         self.endpoints = Endpoints([Endpoint(self.address, path)])
         self.checks_md5 = settings.azure_get_md5 == "1" or (settings.azure_get_md5 == "auto" and not address.tls)
         self.put_checksum = settings.azure_put_checksum
-        self._reads: dict[str, tuple[int, GetHeads | None]] = {}
+        self._reads: dict[str, tuple[int, Heads | None]] = {}
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
         """Where a request goes, and its head, signed now."""
@@ -63,7 +63,7 @@ class AzureService:
         target = f"{path}?{query}" if query else path
         return address, head_for(address, request.method, target, fields)
 
-    def reads(self, container: str, endpoint: Endpoint) -> GetHeads:
+    def reads(self, container: str, endpoint: Endpoint) -> Heads:
         """What the requests for whole blobs that are made now have in common."""
         now = int(time.time())
         second, heads = self._reads.get(container, _NEVER)
@@ -72,7 +72,7 @@ class AzureService:
             fields = [("Host", endpoint.address.authority), _VERSION, *allowed.fields]
             query = f"?{allowed.query}" if allowed.query else ""
             folder = f"{endpoint.path}/{uri_encode(container)}/"
-            heads = GetHeads(endpoint.address, folder, query, fields, allowed.sign)
+            heads = Heads("GET", endpoint.address, folder, fields, allowed.sign, query=query)
             if len(self._reads) >= _READS_KEPT:
                 self._reads.clear()
             self._reads[container] = now, heads

@@ -11,13 +11,15 @@ from __future__ import annotations
 import abc
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, TypeVar
 
 from s3dlio.errors import InvalidURIError
 from s3dlio.uri import URI
 
 if TYPE_CHECKING:
-    from s3dlio.http.read import Begun, Read
+    from s3dlio.http.plain import Begun, Otherwise
+    from s3dlio.http.read import Read
+    from s3dlio.http.write import Write
     from s3dlio.operations import Operation
 
 T = TypeVar("T")
@@ -116,6 +118,27 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def put(self, uri: URI, data: memoryview) -> None:
         """Write the object; readers see the old one or the new one, whole."""
+
+    async def put_begun(self, uri: URI, data: memoryview, begun: Begun) -> None:
+        """The same, going on with what a write made by `write_one_of_many` has done already."""
+        raise NotImplementedError
+
+    def write_one_of_many(
+        self,
+        uri: URI,  # noqa: ARG002
+        data: memoryview,  # noqa: ARG002
+        item: Any,
+        otherwise: Otherwise,
+    ) -> Write | Operation[None]:
+        """The same for a batch: a write that needs no coroutine where the store has such writes.
+
+        Args:
+            uri: the object.
+            data: its bytes.
+            item: what the caller knows it by.
+            otherwise: makes the operation that writes it with `put`, or with `put_begun` where something has begun.
+        """
+        return otherwise(item, None)
 
     @abc.abstractmethod
     def writer(self, uri: URI) -> ObjectWriter:

@@ -28,7 +28,8 @@ from s3dlio.errors import IntegrityError, InvalidURIError, S3dlioError
 from s3dlio.http.client import Request, StoreService, send
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import BodyKind, ResponseHead
-from s3dlio.http.read import Begun, Read
+from s3dlio.http.plain import Begun
+from s3dlio.http.read import Read
 from s3dlio.operations import Gather, Operation
 from s3dlio.settings import MIB
 from s3dlio.stores.base import ObjectInfo, ObjectWriter, Store

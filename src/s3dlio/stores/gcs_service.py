@@ -8,7 +8,7 @@ from s3dlio.auth.bearer import TokenSource
 from s3dlio.auth.sigv4 import uri_encode
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.http.address import Address, parse_endpoint, reached
-from s3dlio.http.client import TRANSIENT, Fields, GetHeads, Request, head_for, limits
+from s3dlio.http.client import TRANSIENT, Fields, Heads, Request, head_for, limits
 from s3dlio.http.exchange import Response
 from s3dlio.http.fetch import fetch
 from s3dlio.settings import Settings
@@ -38,7 +38,7 @@ class GcsService:
                 settings.gcs_endpoint or "https://storage.googleapis.com", "GCS_ENDPOINT_URL"
             )
         self.endpoints = Endpoints([Endpoint(reached(address, settings), path)])
-        self._reads: dict[str, GetHeads] = {}
+        self._reads: dict[str, Heads] = {}
         self.has_multipart = not emulator
         self.tokens: TokenSource | None = None
         if not emulator and not settings.s3_no_sign:
@@ -63,14 +63,14 @@ class GcsService:
         target = endpoint.path + request.path + (f"?{request.query}" if request.query else "")
         return address, head_for(address, request.method, target, fields)
 
-    def reads(self, container: str, endpoint: Endpoint) -> GetHeads:
+    def reads(self, container: str, endpoint: Endpoint) -> Heads:
         """What the requests for whole objects that are made now have in common."""
         token = None if self.tokens is None else self.tokens.current()
         heads = self._reads.get(container)
         if heads is None or heads.credential is not token:
             fields = [("Host", endpoint.address.authority), *READ_FIELDS, *(token.fields if token else ())]
             folder = f"{endpoint.path}{bucket_path(container)}/o/"
-            heads = GetHeads(endpoint.address, folder, f"?{READ_QUERY}", fields, credential=token)
+            heads = Heads("GET", endpoint.address, folder, fields, query=f"?{READ_QUERY}", credential=token)
             if len(self._reads) >= _READS_KEPT:
                 self._reads.clear()
             self._reads[container] = heads

@@ -14,7 +14,7 @@ import logging
 import random
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from s3dlio import settings as settings_module
@@ -30,10 +30,13 @@ from s3dlio.checksums import (
     md5_hex,
 )
 from s3dlio.errors import IntegrityError, PermissionDeniedError, S3dlioError
+from s3dlio.http.address import Address
 from s3dlio.http.client import Request, send
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import ResponseHead
-from s3dlio.operations import Gather, Sleep
+from s3dlio.http.plain import Begun, Otherwise
+from s3dlio.http.write import SMALL, Write
+from s3dlio.operations import Gather, Operation, Sleep
 from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore, facts_of
 from s3dlio.stores.s3_answers import (
@@ -47,7 +50,7 @@ from s3dlio.stores.s3_answers import (
     region_of,
 )
 from s3dlio.stores.s3_listing import Page, read_page
-from s3dlio.stores.s3_service import CHECKED_READ, S3Service
+from s3dlio.stores.s3_service import CHECKED_READ, CHECKSUM, STORED_AS, S3Service
 from s3dlio.uri import URI
 
 _log = logging.getLogger("s3dlio")
@@ -62,11 +65,10 @@ _MD5_ETAG = re.compile(r"[0-9a-f]{32}")
 # What clients of s3dlio upload has a CRC32C; what the vendor's own upload a CRC-32 or, where nobody said, a CRC-64.
 # SHA-1 and SHA-256 would take longer than the transfer.
 _CHECKED: tuple[tuple[str, Callable[[str], Expected]], ...] = (
-    ("x-amz-checksum-crc32c", ExpectedCrc32c),
+    (CHECKSUM, ExpectedCrc32c),
     ("x-amz-checksum-crc32", ExpectedCrc32),
     ("x-amz-checksum-crc64nvme", ExpectedCrc64),
 )
-_STORED_AS = ("Content-Type", "application/octet-stream")
 
 
 class Upload(NamedTuple):
@@ -173,20 +175,38 @@ class S3Store(CloudStore[S3Service]):
 
     # Writing (PutObject and multipart upload)...
 
-    async def put_whole(self, uri: URI, data: list[memoryview]) -> None:
+    async def put_whole(self, uri: URI, data: list[memoryview], begun: Begun | None = None) -> None:
         checksum = crc32c_text(crc32c(data))
-        headers = (_STORED_AS, ("x-amz-checksum-crc32c", checksum))
-        response = await self._expect(
-            Request(uri.text, "PUT", uri.container, uri_encode(uri.key), headers=headers, body=data), 200
-        )
-        self._check_stored(uri, response, checksum, data)
+        headers = (STORED_AS, (CHECKSUM, checksum))
+        request = Request(uri.text, "PUT", uri.container, uri_encode(uri.key), headers=headers, body=data)
+        response = await self._expect(request, 200, begun)
+        self._compare_stored(uri, response.head, response.address, checksum, data)
         if self.service().settings.put_verify:
             await self._verify(uri, sum(map(len, data)), response.head.headers.get("etag", ""), checksum)
+
+    async def put_begun(self, uri: URI, data: memoryview, begun: Begun) -> None:
+        if begun.failure is not None:
+            raise begun.failure
+        await self.put_whole(uri, [data], begun)
+
+    def write_one_of_many(self, uri: URI, data: memoryview, item: Any, otherwise: Otherwise) -> Write | Operation[None]:
+        settings = settings_module.current()
+        if len(data) > SMALL or settings.put_verify or settings.s3_sign_payload or not uri.key:
+            return otherwise(item, None)
+        return Write(self, uri, data, item, otherwise)
+
+    def checksum_of(self, data: memoryview) -> str:
+        """The checksum of an object as it is sent."""
+        return crc32c_text(crc32c([data]))
+
+    def check_stored(self, uri: URI, head: ResponseHead, address: Address, checksum: str, data: memoryview) -> None:
+        """Raise IntegrityError if the answer says that other bytes were stored."""
+        self._compare_stored(uri, head, address, checksum, [data])
 
     async def begin_parts(self, uri: URI) -> Upload:
         """CreateMultipartUpload."""
         wanted = [("x-amz-checksum-algorithm", "CRC32C"), ("x-amz-checksum-type", "FULL_OBJECT")]
-        return await self._begin(uri, [_STORED_AS, *wanted])
+        return await self._begin(uri, [STORED_AS, *wanted])
 
     async def _begin(self, uri: URI, headers: list[tuple[str, str]]) -> Upload:
         response = await self._expect(self._request("POST", uri, [("uploads", "")], headers=headers), 200)
@@ -200,12 +220,12 @@ class S3Store(CloudStore[S3Service]):
         value = crc32c(data)
         checksum = crc32c_text(value)
         request = self._request("PUT", uri, [("partNumber", str(number)), ("uploadId", upload.id)])
-        request.add("x-amz-checksum-crc32c", checksum)
+        request.add(CHECKSUM, checksum)
         request.body = data
         response = await self._expect(request, 200)
-        self._check_stored(uri, response, checksum, data)
+        self._compare_stored(uri, response.head, response.address, checksum, data)
         headers = response.head.headers
-        return Uploaded(headers.get("etag", ""), headers.get("x-amz-checksum-crc32c", ""), value, sum(map(len, data)))
+        return Uploaded(headers.get("etag", ""), headers.get(CHECKSUM, ""), value, sum(map(len, data)))
 
     async def finish_parts(self, uri: URI, upload: Upload, parts: list[Uploaded], size: int) -> None:
         """CompleteMultipartUpload."""
@@ -226,14 +246,14 @@ class S3Store(CloudStore[S3Service]):
         body = f'<CompleteMultipartUpload xmlns="{NAMESPACE}">{"".join(lines)}</CompleteMultipartUpload>'.encode()
         headers = [("Content-Type", "application/xml"), ("x-amz-mp-object-size", str(size))]
         if checksum is not None:
-            headers += [("x-amz-checksum-crc32c", checksum), ("x-amz-checksum-type", "FULL_OBJECT")]
+            headers += [(CHECKSUM, checksum), ("x-amz-checksum-type", "FULL_OBJECT")]
         request = self._request("POST", uri, [("uploadId", upload.id)], headers=headers, body=[memoryview(body)])
         response = await self._send_until_no_error_inside(request)
         if response.head.status == 200:
             result = parsed(response, uri.text)
             stored_checksum = child_text(result, "ChecksumCRC32C")
             if checksum is not None and stored_checksum not in ("", checksum):
-                raise self._stored_wrong(uri, response)
+                raise self._stored_wrong(uri, response.address)
             return child_text(result, "ETag")
         if response.head.status == 404 and error_of(response).code == "NoSuchUpload":
             # An earlier try of this request may have succeeded and its answer been lost.
@@ -253,27 +273,29 @@ class S3Store(CloudStore[S3Service]):
             if response.head.status not in (200, 204, 404):
                 _log.warning("the parts of %s could not be dropped: %s", uri.text, self.refusal(response, uri.text))
 
-    def _check_stored(self, uri: URI, response: Response, checksum: str, data: list[memoryview]) -> None:
+    def _compare_stored(
+        self, uri: URI, head: ResponseHead, address: Address, checksum: str, data: list[memoryview]
+    ) -> None:
         """Compare what the server says it stored with what was sent."""
-        headers = response.head.headers
-        confirmed = headers.get("x-amz-checksum-crc32c")
+        headers = head.headers
+        confirmed = headers.get(CHECKSUM)
         if confirmed is not None:
             right = confirmed == checksum
         else:
             etag = headers.get("etag", "").strip('"')
-            is_md5 = _MD5_ETAG.fullmatch(etag) is not None and not _is_encrypted(response.head)
+            is_md5 = _MD5_ETAG.fullmatch(etag) is not None and not _is_encrypted(head)
             if not is_md5 or not self.service().settings.put_etag:
                 return
             right = md5_hex(data) == etag
         if not right:
-            raise self._stored_wrong(uri, response)
+            raise self._stored_wrong(uri, address)
 
-    def _stored_wrong(self, uri: URI, response: Response) -> IntegrityError:
+    def _stored_wrong(self, uri: URI, address: Address) -> IntegrityError:
         return IntegrityError(
-            f"{uri.text} at {response.address.url}: the server stored other bytes than were sent; write it again,"
+            f"{uri.text} at {address.url}: the server stored other bytes than were sent; write it again,"
             " and check the network and the server",
             uri=uri.text,
-            endpoint=response.address.url,
+            endpoint=address.url,
         )
 
     async def _verify(self, uri: URI, size: int, etag: str, checksum: str | None) -> None:
@@ -281,7 +303,7 @@ class S3Store(CloudStore[S3Service]):
         stored = await self._head(uri)
         if stored.head.status != 200:
             raise self.refusal(stored, uri.text)
-        kept = stored.head.headers.get("x-amz-checksum-crc32c", "-")  # a "-": of the parts' checksums, or none
+        kept = stored.head.headers.get(CHECKSUM, "-")  # a "-": of the parts' checksums, or none
         wrong_checksum = checksum is not None and "-" not in kept and kept != checksum
         if stored.head.length != size or wrong_checksum or not _same_etag(stored.head, etag):
             raise IntegrityError(
@@ -425,7 +447,7 @@ class S3Store(CloudStore[S3Service]):
         while -(-size // part) > self.most_parts:
             part *= 2
         kept = [(f"x-amz-meta-{name}", value) for name, value in found["metadata"].items()]
-        upload = await self._begin(target, [("Content-Type", found["content_type"] or _STORED_AS[1]), *kept])
+        upload = await self._begin(target, [("Content-Type", found["content_type"] or STORED_AS[1]), *kept])
         try:
             parts = [Uploaded("", "", 0, 0)] * -(-size // part)
 
@@ -523,8 +545,8 @@ class S3Store(CloudStore[S3Service]):
             body=body,
         )
 
-    async def _expect(self, request: Request, status: int) -> Response:
-        response = await send(self.service(), request)
+    async def _expect(self, request: Request, status: int, begun: Begun | None = None) -> Response:
+        response = await send(self.service(), request, begun)
         if response.head.status != status:
             raise self.refusal(response, request.uri)
         return response

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from functools import partial
 from urllib.parse import quote
 
 from s3dlio.auth.aws_credentials import CredentialSource
@@ -22,7 +23,7 @@ from s3dlio.auth.sigv4 import UNSIGNED_PAYLOAD, Signer, uri_encode
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import ConfigurationError
 from s3dlio.http.address import Address, parse_endpoint, reached
-from s3dlio.http.client import TRANSIENT, Fields, GetHeads, Request, head_for, limits
+from s3dlio.http.client import TRANSIENT, Fields, Heads, Request, head_for, limits
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import field_lines
 from s3dlio.settings import Settings
@@ -32,8 +33,13 @@ from s3dlio.uri import URI
 CHECKED_READ: Fields = (("x-amz-checksum-mode", "ENABLED"),)
 """What asks for the checksum of an object that is read."""
 
-_GETS_KEPT = 64
+_COMMON_KEPT = 64
 _NEVER = 0, None
+STORED_AS = ("Content-Type", "application/octet-stream")
+CHECKSUM = "x-amz-checksum-crc32c"
+
+_HOLE = "\xa4"  # a sign that no other field has, as all others are ASCII
+_CHECKED_WRITE: Fields = (STORED_AS, (CHECKSUM, _HOLE))
 _NO_PAYLOAD = hashlib.sha256().hexdigest()
 _UNSIGNED = frozenset({"Range", "If-Match"})
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
@@ -50,7 +56,7 @@ class S3Service:
         self._regions: dict[str, str] = {}
         self._signers: dict[tuple[str, str], Signer] = {}
         self._places: dict[tuple[str, Endpoint], tuple[Address, str, str]] = {}
-        self._gets: dict[tuple[str, Endpoint, Fields], tuple[int, GetHeads | None]] = {}
+        self._common: dict[tuple[str, str, Endpoint, Fields], tuple[int, Heads | None]] = {}
         self._credentials = None
         if not settings.s3_no_sign:
             self._credentials = CredentialSource(
@@ -72,7 +78,7 @@ class S3Service:
             # All but the key and what is not signed is made once a second.
             signed = tuple([field for field in request.headers if field[0] not in _UNSIGNED])
             own = field_lines(field for field in request.headers if field[0] in _UNSIGNED)
-            heads = self._gets_with(signed, bucket, endpoint)
+            heads = self._heads("GET", signed, bucket, endpoint)
             return heads.address, heads.head(request.path, own)
         address, authority, folder = self._place(bucket, endpoint)
         path = folder + request.path if request.path or not bucket else folder.removesuffix("/") or "/"
@@ -88,30 +94,36 @@ class S3Service:
         target = f"{path}?{request.query}" if request.query else path
         return address, head_for(address, method, target, fields)
 
-    def reads(self, container: str, endpoint: Endpoint) -> GetHeads:
+    def reads(self, container: str, endpoint: Endpoint) -> Heads:
         """What the requests for whole objects that are made now have in common."""
-        return self._gets_with(CHECKED_READ if self.settings.verify_get else (), container, endpoint)
+        return self._heads("GET", CHECKED_READ if self.settings.verify_get else (), container, endpoint)
 
-    def _gets_with(self, headers: Fields, bucket: str, endpoint: Endpoint) -> GetHeads:
-        """What GETs of objects with these fields have in common in this second."""
+    def writes(self, container: str, endpoint: Endpoint) -> Heads:
+        """The same of writes of whole objects, but for their checksums. For payloads that are not signed."""
+        return self._heads("PUT", _CHECKED_WRITE, container, endpoint)
+
+    def _heads(self, method: str, headers: Fields, bucket: str, endpoint: Endpoint) -> Heads:
+        """What requests for objects with these fields have in common in this second."""
         now = int(time.time())
-        second, heads = self._gets.get((bucket, endpoint, headers), _NEVER)
+        second, heads = self._common.get((method, bucket, endpoint, headers), _NEVER)
         if heads is None or second != now:
-            heads = self._new_heads(headers, bucket, endpoint, now)
-            if len(self._gets) >= _GETS_KEPT:
-                self._gets.clear()
-            self._gets[bucket, endpoint, headers] = now, heads
+            heads = self._new_heads(method, headers, bucket, endpoint, now)
+            if len(self._common) >= _COMMON_KEPT:
+                self._common.clear()
+            self._common[method, bucket, endpoint, headers] = now, heads
         return heads
 
-    def _new_heads(self, headers: Fields, bucket: str, endpoint: Endpoint, now: int) -> GetHeads:
+    def _new_heads(self, method: str, headers: Fields, bucket: str, endpoint: Endpoint, now: int) -> Heads:
         address, authority, folder = self._place(bucket, endpoint)
         fields = [("Host", authority), *headers]
+        hole = _HOLE if method == "PUT" else ""
         if self._credentials is None:
-            return GetHeads(address, folder, "", fields)
+            return Heads(method, address, folder, fields, hole=hole)
         payload_hash = _NO_PAYLOAD if self.settings.s3_sign_payload else UNSIGNED_PAYLOAD
-        form = self._signer(bucket, authority).form(headers, payload_hash, now)
+        form = self._signer(bucket, authority).form(headers, payload_hash, now, hole)
         fields += [*form.added, ("Authorization", form.authorization)]
-        return GetHeads(address, folder, "", fields, form.signature)
+        sign = form.signature if method == "GET" else partial(form.signature, method=method)
+        return Heads(method, address, folder, fields, sign, hole=hole)
 
     def is_transient(self, response: Response) -> bool:
         """Whether an answer may be another one next time."""
@@ -130,7 +142,7 @@ class S3Service:
             return False
         self._regions[bucket] = region
         self._places = {key: place for key, place in self._places.items() if key[0] != bucket}
-        self._gets.clear()
+        self._common.clear()
         return True
 
     def presign(self, uri: URI, method: str, expires: int) -> str:

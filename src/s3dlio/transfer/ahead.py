@@ -33,7 +33,8 @@ from s3dlio.uri import parse
 from s3dlio.workers import for_each
 
 if TYPE_CHECKING:
-    from s3dlio.http.read import Begun, Read
+    from s3dlio.http.plain import Begun
+    from s3dlio.http.read import Read
 
 _SIZES_REMEMBERED = 32
 _SMALL = 1 << 20  # bytes

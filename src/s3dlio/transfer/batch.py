@@ -25,7 +25,9 @@ from s3dlio.uri import URI, parse
 from s3dlio.workers import for_each
 
 if TYPE_CHECKING:
-    from s3dlio.http.read import Begun, Read
+    from s3dlio.http.plain import Begun
+    from s3dlio.http.read import Read
+    from s3dlio.http.write import Write
 
 # More threads than this only wait for each other; fewer would leave a network file system idle.
 THREADS = min(32, max(8, 2 * (os.cpu_count() or 1)))
@@ -42,7 +44,7 @@ class Work(NamedTuple):
     """
 
     blocking: Iterator[Callable[[], Operation[None]]]
-    network: Iterator[Operation[None] | Read]
+    network: Iterator[Operation[None] | Read | Write]
     max_in_flight: int
 
 
@@ -124,10 +126,22 @@ def putting(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int) -> Work:
     if first is None:
         return Work(iter(()), iter(()), max_in_flight)
 
-    async def put(uri: URI, data: memoryview) -> None:
-        await store_for(uri.scheme).put(uri, data)
+    async def put(uri: URI, data: memoryview, begun: Begun | None = None) -> None:
+        store = store_for(uri.scheme)
+        await (store.put(uri, data) if begun is None else store.put_begun(uri, data, begun))
 
-    return work_of(store_for(first[0].scheme).blocking, put, chain([first], views), max_in_flight)
+    def otherwise(item: tuple[URI, memoryview], begun: Begun | None) -> Operation[None]:
+        return put(*item, begun)
+
+    def writes() -> Iterator[Write | Operation[None]]:
+        for item in every:
+            uri, data = item
+            yield store_for(uri.scheme).write_one_of_many(uri, data, item, otherwise)
+
+    every = chain([first], views)
+    if store_for(first[0].scheme).blocking:
+        return work_of(True, put, every, max_in_flight)
+    return Work(iter(()), writes(), max_in_flight)
 
 
 def run_work(work: Work, stopped: threading.Event | None = None) -> None:
@@ -143,7 +157,7 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
         threads = min(work.max_in_flight, THREADS)
         for_each(chain([first], work.blocking), lambda make: run(make(), stopping), threads, stopped=stopping)
 
-    def run_network(first: Operation[None] | Read) -> None:
+    def run_network(first: Operation[None] | Read | Write) -> None:
         with settings.held():
             run(side_by_side(chain((first,), work.network), work.max_in_flight), stopping)
 
@@ -165,6 +179,6 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
         for_each(parts, run_or_stop_the_other, 2, at_once=True, stopped=stopping)
 
 
-async def side_by_side(operations: Iterable[Operation[None] | Read], limit: int) -> None:
+async def side_by_side(operations: Iterable[Operation[None] | Read | Write], limit: int) -> None:
     """One operation that runs others, at most `limit` at a time."""
     await Gather(operations, limit)

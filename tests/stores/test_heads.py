@@ -1,5 +1,5 @@
-"""Reads of batches make their heads from what they have in common: these are the heads that any request would get, and
-they follow a credential that is renewed meanwhile.
+"""Reads and writes of batches make their heads from what they have in common: these are the heads that any request
+would get, and they follow a credential that is renewed meanwhile.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 import s3dlio
+from s3dlio.http.client import Request
 from s3dlio.stores import store_for
 from s3dlio.stores.cloud import CloudStore
+from s3dlio.stores.s3 import S3Store
+from s3dlio.stores.s3_service import CHECKSUM, STORED_AS
 from s3dlio.uri import parse
 from tests.auth.google_files import service_account, written
 from tests.replay import Received, Replay, answer
@@ -63,6 +66,28 @@ def test_the_head_is_the_one_that_the_request_would_get(
         address, head = service.prepare(store.read_request(uri, None), endpoint)
         assert heads.address == address
         assert _fields(heads.head(store.path_of(uri))) == _fields(head)
+
+
+@pytest.mark.parametrize(
+    ("root", "environment"),
+    [of for name, of in SETTINGS.items() if of[0].startswith("s3:") and name != "payloads signed"],
+    ids=[name for name, of in SETTINGS.items() if of[0].startswith("s3:") and name != "payloads signed"],
+)
+def test_so_is_that_of_a_write(root: str, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    os.environ.update(environment)
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
+    for number, key in enumerate(KEYS):
+        uri = parse(f"{root}/{key}")
+        data = memoryview(bytes(number))
+        store = store_for("s3")
+        assert isinstance(store, S3Store)
+        service, checksum, path = store.service(), store.checksum_of(data), store.path_of(uri)
+        endpoint = service.endpoints.choose()
+        fields = (STORED_AS, (CHECKSUM, checksum))
+        request = Request(uri.text, "PUT", uri.container, path, headers=fields, body=[data])
+        _, head = service.prepare(request, endpoint)
+        common = service.writes(uri.container, endpoint)
+        assert _fields(common.head(path, f"Content-Length: {number}\r\n", checksum)) == _fields(head)
 
 
 def _fields(head: bytes) -> tuple[str, list[str]]:

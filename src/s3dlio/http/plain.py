@@ -1,0 +1,260 @@
+"""Plain requests: one object by one request, as one of many, without ceremony. Reads (`http.read`) and writes
+(`http.write`) have in common what is here.
+
+In a batch of small objects what a request costs is the interpreter's work around it, so this way has little of it: no
+coroutine, no task, no parts; a connection that is open, and an answer that is the usual one.
+
+Requests whose sockets are ready at the same time take each step together: all heads are received, then all are parsed,
+and so on, and what begins in their place is signed first and then sent. The kernel and the interpreter displace each
+other from the processor's caches, so the fewer changes between them the better: an object of 64 KiB costs 48 µs of CPU
+time that way, and 66 where each takes all its steps by itself.
+
+Whatever is not usual (no connection yet, another status, a chunked body, a lost connection, a head in two pieces, a
+deadline) is not dealt with here. What there is (`Begun`: the connection, and what has come on it) is handed over to
+the ordinary operation, which goes on from there: it knows tries, redirections, resumed bodies and errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from s3dlio.http.connection import WOULD_BLOCK, Connection
+from s3dlio.http.exchange import HEAD_BYTES
+from s3dlio.operations import Operation
+
+if TYPE_CHECKING:
+    from s3dlio.endpoints import Endpoint
+    from s3dlio.http.address import Address
+    from s3dlio.http.client import Heads, StoreService
+    from s3dlio.http.engine import Engine
+
+TOGETHER = 32  # requests that take a step together: what they touch is to stay in the cache until the next
+NO_BYTES = bytearray()
+NOTHING = memoryview(b"")
+
+
+class Begun(NamedTuple):
+    """A request that may have been sent, and what has come of its answer.
+
+    Attributes:
+        endpoint, address: where it goes.
+        sent: its head.
+        credential: what the service let it go out with (see `Request`).
+        began, touched: when it was sent, and when a byte last came, in seconds of the monotonic clock.
+        connection: on which the answer comes; None if the request has not been sent.
+        unsent: what has not been sent of it, if some of it has.
+        head: the head of the answer; or, as long as `target` is empty, whatever has come.
+        target: the buffer for the body.
+        got: bytes of the body that are in there.
+        failure: what is wrong with the object, which has come whole, or been taken, then.
+    """
+
+    endpoint: Endpoint
+    address: Address
+    sent: bytes
+    credential: Any
+    began: float
+    touched: float
+    connection: Connection | None = None
+    unsent: Sequence[memoryview] = ()
+    head: bytearray = NO_BYTES
+    target: memoryview = NOTHING
+    got: int = 0
+    failure: Exception | None = None
+
+
+Otherwise = Callable[[Any, Begun | None], Operation[None]]
+
+
+class Plain:
+    """A plain request, driven by the engine together with others.
+
+    Attributes:
+        connection: on which the answer comes, as long as it is awaited.
+        head: the head of the answer, once it has been taken in while its body has not.
+        ended: called with requests that have ended, of which some may have a `rest`.
+        rest: what goes on in the place of this one, once it has ended.
+        at_once: whether that has to be begun before anything else.
+        error: what it has ended with.
+        began, touched: when it was sent, and when a byte last came, in seconds of the monotonic clock.
+    """
+
+    __slots__ = (
+        "_item",
+        "_otherwise",
+        "at_once",
+        "began",
+        "connection",
+        "ended",
+        "endpoint",
+        "engine",
+        "error",
+        "head",
+        "heads",
+        "rest",
+        "sent",
+        "service",
+        "touched",
+    )
+
+    began: float
+    ended: Callable[[list[Any]], None]
+    endpoint: Endpoint
+    engine: Engine
+    heads: Heads
+    sent: bytes
+    service: StoreService
+    touched: float
+
+    def __init__(self, item: Any, otherwise: Otherwise) -> None:
+        """
+        Args:
+            item: what the caller knows the object by.
+            otherwise: makes the operation that does the same in the ordinary way, going on with what has begun.
+        """
+        self._item = item
+        self._otherwise = otherwise
+        self.connection: Connection | None = None
+        self.head = NO_BYTES
+        self.rest: Operation[None] | None = None
+        self.at_once = False
+        self.error: BaseException | None = None
+
+    def answered(self, keep_alive: bool, size: int) -> None:
+        """The answer has come whole: the connection is free.
+
+        Args:
+            keep_alive: whether the connection can be used again.
+            size: bytes of the body that were moved.
+        """
+        engine, connection, endpoint = self.engine, self.connection, self.endpoint
+        assert connection is not None
+        self.connection = None
+        if keep_alive:
+            engine.release_connection(connection)
+        else:
+            engine.drop_connection(connection)
+        traffic = endpoint.traffic
+        endpoint.in_flight -= 1
+        traffic.requests += 1
+        traffic.bytes += size
+
+    def hand_over(self, received: bytearray = NO_BYTES) -> None:
+        """Let the ordinary operation go on with what there is; `received` is what came first, if it was not taken."""
+        connection = self.connection
+        assert connection is not None
+        self._let_go()
+        self.at_once = True  # a connection in nobody's hands would be lost
+        self.end_otherwise(self.begun()._replace(connection=connection, **self._so_far(received)))
+
+    def _so_far(self, received: bytearray) -> dict[str, Any]:
+        """What has been done, as fields of `Begun`."""
+        return {"head": received}
+
+    def begun(self, failure: Exception | None = None) -> Begun:
+        """The request, not sent yet; or what is wrong with its answer."""
+        heads = self.heads
+        return Begun(
+            self.endpoint, heads.address, self.sent, heads.credential, self.began, self.touched, failure=failure
+        )
+
+    def end_otherwise(self, begun: Begun | None) -> None:
+        """Let the ordinary operation go on."""
+        self.rest = self._otherwise(self._item, begun)
+        self.ended([self])
+
+    def fail_otherwise(self, failure: Exception) -> None:
+        """The same, once the caller of this tells that it has ended: the operation then fails."""
+        self.rest = self._otherwise(self._item, self.begun(failure))
+
+    def _let_go(self) -> None:
+        """The request is no longer the one that uses its connection."""
+        self.connection = None
+        self.engine.exchanges.discard(self)
+        self.endpoint.in_flight -= 1
+
+    # What the engine asks of everything under way...
+
+    def check_deadlines(self, now: float) -> None:
+        """Let the ordinary operation fail, if a deadline has passed."""
+        limits = self.service.limits
+        if self.connection is not None and (now - self.began > limits.total or now - self.touched > limits.idle):
+            self.hand_over()
+
+    def stop(self) -> None:
+        """Drop everything; nothing is delivered, and nobody told."""
+        connection = self.connection
+        if connection is not None:
+            self._let_go()
+            self.engine.drop_connection(connection)
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error."""
+        self.stop()
+        self.error = error
+        self.ended([self])
+
+
+# Steps that both take...
+
+P = TypeVar("P", bound=Plain)
+
+
+def with_connection(engine: Engine, ready: list[P]) -> list[P]:
+    """Those of some requests for which there is an open connection to send them on; the others go the ordinary way."""
+    now = monotonic()  # an event loop may have been held up since the engine last looked
+    taken = []
+    for one in ready:
+        one.began = one.touched = now
+        one.connection = engine.take_connection(one.heads.address, one.service.limits.keep_alive)
+        if one.connection is None:
+            one.end_otherwise(one.begun())
+            continue
+        one.engine = engine
+        one.endpoint.in_flight += 1
+        taken.append(one)
+    engine.exchanges.update(taken)
+    return taken
+
+
+def receive_heads(engine: Engine, ready: Sequence[Plain]) -> list[int]:
+    """Receive the beginnings of answers, each into one of the engine's buffers.
+
+    Args:
+        engine: drives them.
+        ready: at most `TOGETHER` of them.
+
+    Returns:
+        The bytes of each; 0 if there is nothing to take in.
+    """
+    buffers, now = engine.head_buffers, engine.now
+    while len(buffers) < len(ready):
+        buffer = bytearray(HEAD_BYTES)
+        buffers.append((buffer, memoryview(buffer)))
+    counts = []
+    for one, (_, view) in zip(ready, buffers, strict=False):
+        connection, count = one.connection, WOULD_BLOCK
+        if connection is not None and not one.head:
+            try:
+                count = connection.sock.recv_into(view) if connection.tls is None else connection.tls.receive(view)
+            except BlockingIOError:
+                pass
+            except OSError:
+                count = 0
+            if count > 0:
+                one.touched = now
+            elif count != WOULD_BLOCK:
+                one.hand_over()
+        counts.append(max(count, 0))
+    return counts
+
+
+def tell(engine: Engine, ended: list[P]) -> None:
+    """Tell those who wait for them that requests have ended."""
+    engine.exchanges.difference_update(ended)
+    for call, those in groupby(ended, attrgetter("ended")):
+        call(list(those))

@@ -1,0 +1,174 @@
+"""One small object by one PUT, as one of many: the common case of writing, as a plain request (`http.plain`).
+
+Head and body are sent in one piece, the head with the checksum of the body, from the caller's memory; the answer says
+200 and has no body to speak of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
+from s3dlio.http.plain import TOGETHER, Otherwise, Plain, receive_heads, tell, with_connection
+from s3dlio.http.poller import READ
+
+if TYPE_CHECKING:
+    from s3dlio.http.address import Address
+    from s3dlio.http.client import Heads, WriteService
+    from s3dlio.http.engine import Engine
+    from s3dlio.uri import URI
+
+SMALL = 1 << 20
+"""The most bytes of an object that is written this way: one that is sent piece by piece needs no haste."""
+
+_STORED = b"HTTP/1.1 200 "
+
+
+class WriteStore(Protocol):
+    """What a write asks of the store."""
+
+    def service(self) -> WriteService:
+        """Where requests go."""
+
+    def path_of(self, uri: URI) -> str:
+        """The path of the object in its container, percent-encoded."""
+
+    def checksum_of(self, data: memoryview) -> str:
+        """The checksum of an object as it is sent."""
+
+    def check_stored(self, uri: URI, head: ResponseHead, address: Address, checksum: str, data: memoryview) -> None:
+        """Raise IntegrityError if the answer says that other bytes were stored."""
+
+
+class Write(Plain):
+    """A write."""
+
+    __slots__ = ("_checksum", "_data", "_store", "_unsent", "_uri")
+
+    _checksum: str
+
+    def __init__(self, store: WriteStore, uri: URI, data: memoryview, item: Any, otherwise: Otherwise) -> None:
+        """
+        Args:
+            store: where the object goes.
+            uri: names it.
+            data: the object; not copied, so it must not change meanwhile.
+            item, otherwise: see `Plain`.
+        """
+        super().__init__(item, otherwise)
+        self._store = store
+        self._uri = uri
+        self._data = data
+        self._unsent: list[memoryview] = []
+
+    def _so_far(self, received: bytearray) -> dict[str, Any]:
+        return {"head": received, "unsent": self._unsent}
+
+    def send(self, engine: Engine) -> None:
+        """Send the request. What does not fit is handed over: while it is sent, the answer has to be listened for."""
+        connection = self.connection
+        assert connection is not None
+        views = [memoryview(self.sent), self._data] if len(self._data) else [memoryview(self.sent)]
+        try:
+            count = connection.send(views)
+        except OSError:
+            count = 0
+        size = len(self.sent) + len(self._data)
+        if count == size:
+            engine.watch(connection.fd, READ, self)
+        elif count:
+            self._unsent = _behind(views, count)
+            self.hand_over()
+        else:
+            self.stop()
+            self.end_otherwise(self.begun())
+
+
+def _behind(views: list[memoryview], count: int) -> list[memoryview]:
+    """What is left of some buffers behind their first `count` bytes."""
+    left = []
+    for view in views:
+        if count < len(view):
+            left.append(view[count:])
+        count = max(0, count - len(view))
+    return left
+
+
+def begin(engine: Engine, writes: list[Write], ended: Callable[[list[Write]], None]) -> None:
+    """Sign the requests of some writes, then send them.
+
+    Args:
+        engine: drives them.
+        writes: new ones.
+        ended: called when objects have been stored, or when something else has to go on in the place of a write.
+    """
+    for write in with_connection(engine, _signed(writes, ended)):
+        if write.connection is not None:  # not stopped by what became of one before it
+            write.send(engine)
+
+
+def _signed(writes: list[Write], ended: Callable[[list[Write]], None]) -> list[Write]:
+    """Make the heads of the requests; the writes that have one now."""
+    signed = []
+    store: WriteStore | None = None
+    service: WriteService
+    heads: Heads
+    container, of = "", None  # of the object before this one, and its endpoint
+    for write in writes:
+        write.ended = ended
+        uri, data = write._uri, write._data
+        try:
+            if write._store is not store:
+                service, store, of = write._store.service(), write._store, None
+            endpoint = service.endpoints.choose()
+            if endpoint is not of or uri.container != container:
+                heads, container, of = service.writes(uri.container, endpoint), uri.container, endpoint
+            write._checksum = checksum = store.checksum_of(data)
+            write.sent = heads.head(store.path_of(uri), f"Content-Length: {len(data)}\r\n", checksum)
+        except Exception:  # no credentials, for one: the ordinary way meets the same, and tells
+            write.end_otherwise(None)
+            continue
+        write.service, write.endpoint, write.heads = service, endpoint, heads
+        signed.append(write)
+    return signed
+
+
+def go_on(engine: Engine, ready: list[Write]) -> None:
+    """Take writes whose sockets are ready to their ends."""
+    for start in range(0, len(ready), TOGETHER):
+        writes = ready[start : start + TOGETHER]
+        counts = receive_heads(engine, writes)
+        stored = [
+            write
+            for write, (buffer, _), count in zip(writes, engine.head_buffers, counts, strict=False)
+            if count and _take_answer(write, buffer, count)
+        ]
+        if stored:
+            tell(engine, stored)
+
+
+def _take_answer(write: Write, buffer: bytearray, count: int) -> bool:
+    """The first `count` bytes of the buffer are the answer; whether that is the end of it."""
+    if write.connection is None:  # stopped since it was received
+        return False
+    end = buffer.find(b"\r\n\r\n", 0, count) + 4
+    if end < 4 or not buffer.startswith(_STORED):
+        write.hand_over(buffer[:count])
+        return False
+    try:
+        head = parse_head(buffer[:end], "PUT")
+    except FramingError:
+        write.hand_over(buffer[:count])
+        return False
+    if head.body is not BodyKind.LENGTH or head.length != count - end:
+        write.hand_over(buffer[:count])
+        return False
+    write.answered(head.keep_alive, len(write._data))
+    try:
+        write._store.check_stored(write._uri, head, write.heads.address, write._checksum, write._data)
+    except Exception as failure:
+        write.fail_otherwise(failure)
+    else:
+        write.endpoint.worked()
+    return True

@@ -1,0 +1,86 @@
+"""A server that answers requests for an object named "case" by a script: bytes are sent, seconds waited, at most until
+the connection is closed; and those for others at once, with 200.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from s3dlio.http.connection import pool
+from tests.replay import answer
+
+CLOSE = "close the connection"
+EARLY = "begin before the request's body has come"
+Step = bytes | float | str
+# What is done to answer one request.
+Script = Sequence[Step]
+
+
+class Scripted:
+    """The server. Requests for the case are answered by the scripts given for it, one after the other."""
+
+    def __init__(self, scripts: Sequence[Script]) -> None:
+        self._scripts = list(scripts)
+        self.requests: list[str] = []
+        self.bodies: list[bytes] = []
+        self.connections = 0
+        self._ended = threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream, suppress(OSError):
+            while True:
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    line = stream.readline()
+                    if not line:
+                        return
+                    head += line
+                self.requests.append(head.decode())
+                script: Script = [answer(200, b"plain" if head.startswith(b"GET") else b"")]
+                if b"/case " in head:
+                    script = self._scripts.pop(0) if self._scripts else [answer(599, "asked too often")]
+                length = re.search(rb"\r\nContent-Length: (\d+)\r\n", head)
+                if EARLY not in script:
+                    self.bodies.append(stream.read(int(length[1]) if length else 0))
+                for step in script:
+                    if isinstance(step, bytes):
+                        connection.sendall(step)
+                    elif isinstance(step, float):
+                        self._ended.wait(step)
+                    elif step is CLOSE:
+                        connection.shutdown(socket.SHUT_RDWR)
+                        return
+
+
+@contextmanager
+def scripted(scripts: Sequence[Script]) -> Iterator[Scripted]:
+    """The server, as the S3 that the environment names."""
+    server = Scripted(scripts)
+    os.environ.update(AWS_ENDPOINT_URL=server.url, AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
+    threading.Thread(target=server.run, daemon=True).start()
+    try:
+        yield server
+    finally:
+        pool.clear()
+        server.close()

@@ -1,0 +1,186 @@
+"""Objects of a batch are written without ceremony; what is not plain goes on in the ordinary way, with the same result.
+
+The first object of each batch opens the connection, the second is the case, the third shows that nothing is left of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+
+import s3dlio
+from s3dlio.checksums import crc32c, crc32c_text
+from s3dlio.http import write as write_module
+from s3dlio.http.connection import Connection
+from s3dlio.http.engine import Engine
+from tests.behaviour.content import content
+from tests.http.scripted import CLOSE, EARLY, Script, scripted
+from tests.replay import answer
+
+FIRST, CASE, LAST = (f"s3://bucket/{name}" for name in ("first", "case", "last"))
+DATA = content(300_000)
+OTHER = content(300_000, 2)
+PAIRS = [(FIRST, b"first"), (CASE, DATA), (LAST, b"last")]
+CHECKSUM = "x-amz-checksum-crc32c"
+
+STORED = answer(200)
+
+
+def confirming(data: bytes) -> bytes:
+    """The answer of a server that has stored some bytes."""
+    return answer(200, b"", {CHECKSUM: crc32c_text(crc32c([memoryview(data)]))})
+
+
+def tagging(data: bytes) -> bytes:
+    """The same of one that knows no CRC32C, and says what it has stored by their MD5."""
+    return answer(200, b"", {"ETag": f'"{hashlib.md5(data).hexdigest()}"'})
+
+
+# What is answered to the requests for the second object, one script for each request.
+STORED_IN_THE_END: dict[str, list[Script]] = {
+    "at once": [[STORED]],
+    "confirmed": [[confirming(DATA)]],
+    "confirmed by the ETag": [[tagging(DATA)]],
+    "in two pieces": [[STORED[:20], 0.05, STORED[20:]]],
+    "an interim answer before": [[b"HTTP/1.1 100 Continue\r\n\r\n" + STORED]],
+    "with a body": [[answer(200, b"<Stored/>")]],
+    "with a body that comes later": [[answer(200, b"<Stored/>")[:-4], 0.05, b"ed/>"]],
+    "in chunks": [[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"]],
+    "without a length": [[b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", CLOSE]],
+    "the last of its connection": [[answer(200, b"", {"Connection": "close"}), CLOSE]],
+    "a connection that was closed meanwhile": [[CLOSE], [STORED]],
+    "an answer that breaks off": [[STORED[:20], CLOSE], [STORED]],
+    "not now": [[answer(503, "later")], [STORED]],
+    "not now, and closed": [[answer(503, "later", {"Connection": "close"}), CLOSE], [STORED]],
+}
+
+REFUSED = answer(403, "<Error><Code>AccessDenied</Code></Error>")
+FAILED: dict[str, tuple[list[Script], type[Exception], str]] = {
+    "refused": ([[REFUSED]], s3dlio.PermissionDeniedError, "bucket/case"),
+    "other bytes": ([[confirming(OTHER)]], s3dlio.IntegrityError, "bucket/case.*stored other bytes"),
+    "other bytes by the ETag": ([[tagging(OTHER)]], s3dlio.IntegrityError, "bucket/case.*stored other bytes"),
+    "not HTTP": ([[b"SSH-2.0-OpenSSH_9.2\r\n\r\n", CLOSE]], s3dlio.S3dlioError, "case.*status line"),
+    "two lengths": (
+        [[b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 2\r\n\r\n", CLOSE]],
+        s3dlio.S3dlioError,
+        "case.*Content-Length",
+    ),
+    "silence": ([[3.0]] * 2, s3dlio.StoreTimeoutError, "case.*no byte"),
+}
+
+
+@pytest.fixture(autouse=True)
+def plain_writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The URIs for which a plain write was begun."""
+    begun: list[str] = []
+    begin = write_module.begin
+
+    def noted(
+        engine: Engine, writes: list[write_module.Write], ended: Callable[[list[write_module.Write]], None]
+    ) -> None:
+        begun.extend(write._uri.text for write in writes)
+        begin(engine, writes, ended)
+
+    monkeypatch.setattr(write_module, "begin", noted)
+    return begun
+
+
+@pytest.mark.parametrize("scripts", STORED_IN_THE_END.values(), ids=STORED_IN_THE_END.keys())
+def test_the_object_is_written_whole(scripts: list[Script], plain_writes: list[str]) -> None:
+    with scripted(scripts) as server:
+        s3dlio.put_many(PAIRS, 1)
+    assert server.bodies == [b"first", *[DATA] * len(scripts), b"last"]
+    assert plain_writes == [FIRST, CASE, LAST]
+
+
+@pytest.mark.parametrize(("scripts", "kind", "message"), FAILED.values(), ids=FAILED.keys())
+def test_the_failure_is_told(scripts: list[Script], kind: type[Exception], message: str) -> None:
+    os.environ.update(S3DLIO_READ_TIMEOUT="0.4", S3DLIO_RETRIES="1")
+    with scripted(scripts) as server:
+        before = time.monotonic()
+        with pytest.raises(kind, match=message):
+            s3dlio.put_many(PAIRS, 1)
+        assert time.monotonic() - before < 3
+        s3dlio.put_many([(FIRST, b"again"), (LAST, b"again")], 1)
+    assert server.bodies == [b"first", *[DATA] * len(scripts), b"again", b"again"]
+
+
+# Where not everything can be sent at once...
+
+
+@pytest.fixture
+def piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large buffer no more than 1,000 bytes are taken at a time."""
+    send = Connection.send
+
+    def little(self: Connection, views: list[memoryview]) -> int:
+        return send(self, views if sum(map(len, views)) < 100_000 else [views[0][:1000]])
+
+    monkeypatch.setattr(Connection, "send", little)
+
+
+@pytest.mark.usefixtures("piece_by_piece")
+def test_what_does_not_fit_is_sent_piece_by_piece() -> None:
+    with scripted([[STORED]]) as server:
+        s3dlio.put_many(PAIRS, 1)
+    assert server.bodies == [b"first", DATA, b"last"]
+    assert server.connections == 1
+
+
+@pytest.mark.usefixtures("piece_by_piece")
+def test_an_answer_before_everything_is_sent_is_heard() -> None:
+    with scripted([[EARLY, REFUSED, 0.2, CLOSE]]) as server, pytest.raises(s3dlio.PermissionDeniedError, match="case"):
+        s3dlio.put_many(PAIRS, 1)
+    assert server.bodies == [b"first"]
+
+
+# Many of them...
+
+
+def test_a_failure_ends_the_others_of_the_batch() -> None:
+    with scripted([[0.1, REFUSED]]) as server:
+        s3dlio.put_many([(FIRST, b"1"), (LAST, b"2")], 2)  # two connections, for the plain writes that follow
+        with pytest.raises(s3dlio.PermissionDeniedError, match="bucket/case"):
+            s3dlio.put_many([(CASE, b""), *((f"{FIRST}/{number}", b"x") for number in range(100_000))], 2)
+    assert len(server.requests) < 100_000
+
+
+def test_an_empty_object_is_written() -> None:
+    with scripted([]) as server:
+        s3dlio.put_many([(FIRST, b""), (LAST, b"")], 1)
+    assert server.bodies == [b"", b""]
+    assert all("\r\nContent-Length: 0\r\n" in request for request in server.requests)
+
+
+def test_objects_keep_apart_and_connections_are_used_again() -> None:
+    pairs = [(f"{FIRST}/{number}", content(5_000 + number, number)) for number in range(200)]
+    with scripted([]) as server:
+        s3dlio.put_many(pairs, 8)
+        assert server.connections == 8
+    assert sorted(server.bodies) == sorted(data for _, data in pairs)
+
+
+def test_endpoints_are_asked_in_turn() -> None:
+    with scripted([]) as one, scripted([]) as other:
+        os.environ["S3_ENDPOINT_URIS"] = f"{one.url},{other.url}"
+        s3dlio.put_many([(FIRST, b"x")] * 40, 4)
+        assert len(one.requests) == len(other.requests) == 20
+
+
+@pytest.mark.parametrize(
+    ("environment", "size"),
+    [({"S3DLIO_PUT_VERIFY": "1"}, 10), ({"S3DLIO_SIGN_PAYLOAD": "1"}, 10), ({}, write_module.SMALL + 1)],
+    ids=["verified afterwards", "payloads signed", "large"],
+)
+def test_what_takes_more_goes_the_ordinary_way(environment: dict[str, str], size: int, plain_writes: list[str]) -> None:
+    data = content(size)
+    stored = {"ETag": '"1"', CHECKSUM: crc32c_text(crc32c([memoryview(data)]))}
+    with scripted([[answer(200, b"", stored)], [answer(200, b"", {**stored, "Content-Length": str(size)})]]) as server:
+        os.environ.update(environment)
+        s3dlio.put_many([(CASE, data)], 1)
+    assert server.bodies[0] == data
+    assert not plain_writes
