@@ -15,6 +15,7 @@ import trustme
 import s3dlio
 from s3dlio.errors import ConfigurationError, StoreUnavailableError
 from s3dlio.http.connection import pool
+from s3dlio.http.tls import Stream
 from s3dlio.operations import run
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
@@ -45,6 +46,22 @@ def test_objects_of_all_sizes_come_through_whole(secure: str) -> None:
         data = os.urandom(size)
         s3dlio.put_bytes(f"{secure}/object", data)
         assert s3dlio.get(f"{secure}/object").tobytes() == data
+
+
+def test_large_bodies_of_a_batch_stay_on_their_connections(secure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Stream] = []
+    init = Stream.__init__
+
+    def noted(self: Stream, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        made.append(self)
+        init(self, sock, context, host)
+
+    monkeypatch.setattr(Stream, "__init__", noted)
+    pool.clear()  # of connections of other tests
+    pairs = {f"{secure}/large/{number}": os.urandom(1 << 20) for number in range(20)}
+    s3dlio.put_many(pairs.items(), max_in_flight=2)
+    assert {uri: data.tobytes() for uri, data in s3dlio.get_many(pairs, max_in_flight=2)} == pairs
+    assert len(made) == 2
 
 
 def test_a_batch_shares_its_connections(secure: str) -> None:

@@ -112,13 +112,20 @@ def test_the_failure_is_told(scripts: list[Script], kind: type[Exception], messa
 # Where not everything can be sent at once...
 
 
-@pytest.fixture
-def piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a large buffer no more than 1,000 bytes are taken at a time."""
+@pytest.fixture(params=[1000, 0], ids=["a part at first", "nothing at first"])
+def piece_by_piece(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Of a large buffer a part is taken at first, or nothing; then no more than 1,000 bytes at a time."""
     send = Connection.send
+    took_none = False
 
     def little(self: Connection, views: list[memoryview]) -> int:
-        return send(self, views if sum(map(len, views)) < 100_000 else [views[0][:1000]])
+        nonlocal took_none
+        if sum(map(len, views)) < 100_000:
+            return send(self, views)
+        if not request.param and not took_none:
+            took_none = True
+            return 0
+        return send(self, [views[0][:1000]])
 
     monkeypatch.setattr(Connection, "send", little)
 

@@ -6,8 +6,8 @@ coroutine, no task, no parts; a connection that is open, and an answer that is t
 
 Requests whose sockets are ready at the same time take each step together: all heads are received, then all are parsed,
 and so on, and what begins in their place is signed first and then sent. The kernel and the interpreter displace each
-other from the processor's caches, so the fewer changes between them the better: an object of 64 KiB costs 48 µs of CPU
-time that way, and 66 where each takes all its steps by itself.
+other from the processor's caches, so the fewer changes between them the better: a read of 64 KiB cost 66 µs of CPU time
+where each took all its steps by itself, and 48 that way.
 
 Whatever is not usual (no connection yet, another status, a chunked body, a lost connection, a head in two pieces, a
 deadline) is not dealt with here. What there is (`Begun`: the connection, and what has come on it) is handed over to

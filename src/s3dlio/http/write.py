@@ -73,16 +73,14 @@ class Write(Plain):
         try:
             count = connection.send(views)
         except OSError:
-            count = 0
-        size = len(self.sent) + len(self._data)
-        if count == size:
-            engine.watch(connection.fd, READ, self)
-        elif count:
-            self._unsent = _behind(views, count)
-            self.hand_over()
-        else:
             self.stop()
             self.end_otherwise(self.begun())
+            return
+        if count == len(self.sent) + len(self._data):
+            engine.watch(connection.fd, READ, self)
+        else:
+            self._unsent = _behind(views, count)
+            self.hand_over()
 
 
 def _behind(views: list[memoryview], count: int) -> list[memoryview]:
