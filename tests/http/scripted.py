@@ -58,7 +58,7 @@ class Scripted:
                     head += line
                 self.requests.append(head.decode())
                 script: Script = [answer(200, b"plain" if head.startswith(b"GET") else b"")]
-                if b"/case " in head:
+                if re.search(rb"/case[ ?]", head):
                     script = self._scripts.pop(0) if self._scripts else [answer(599, "asked too often")]
                 length = re.search(rb"\r\nContent-Length: (\d+)\r\n", head)
                 if EARLY not in script:

@@ -17,6 +17,7 @@ from s3dlio.checksums import crc32c, crc32c_text
 from s3dlio.http import write as write_module
 from s3dlio.http.connection import Connection
 from s3dlio.http.engine import Engine
+from s3dlio.http.poller import Poller
 from tests.behaviour.content import content
 from tests.http.scripted import CLOSE, EARLY, Script, scripted
 from tests.replay import answer
@@ -156,6 +157,26 @@ def test_a_failure_ends_the_others_of_the_batch() -> None:
     assert len(server.requests) < 100_000
 
 
+@pytest.mark.parametrize(
+    "pairs", [[(FIRST, b"1"), (CASE, b"2")], [(CASE, b"2"), (FIRST, b"1")]], ids=["after", "before"]
+)
+def test_a_refusal_beside_an_object_that_is_stored_is_told(
+    pairs: list[tuple[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll = Poller.poll
+
+    def late(self: Poller, timeout: float | None = None) -> list[tuple[int, int]]:
+        """So late that both answers are there."""
+        time.sleep(0.05)
+        return poll(self, timeout)
+
+    with scripted([[REFUSED]]):
+        s3dlio.put_many([(FIRST, b"1"), (LAST, b"2")], 2)  # two connections, for the plain writes that follow
+        monkeypatch.setattr(Poller, "poll", late)
+        with pytest.raises(s3dlio.PermissionDeniedError, match="bucket/case"):
+            s3dlio.put_many(pairs, 2)
+
+
 def test_an_empty_object_is_written() -> None:
     with scripted([]) as server:
         s3dlio.put_many([(FIRST, b""), (LAST, b"")], 1)
@@ -190,4 +211,12 @@ def test_what_takes_more_goes_the_ordinary_way(environment: dict[str, str], size
         os.environ.update(environment)
         s3dlio.put_many([(CASE, data)], 1)
     assert server.bodies[0] == data
+    assert not plain_writes
+
+
+def test_what_is_to_go_in_parts_does(plain_writes: list[str]) -> None:
+    os.environ["S3DLIO_MULTIPART_THRESHOLD_MB"] = "0.001"
+    with scripted([[REFUSED]]) as server, pytest.raises(s3dlio.PermissionDeniedError, match="case"):
+        s3dlio.put_many([(CASE, content(5_000))], 1)
+    assert server.requests[0].startswith("POST /bucket/case?uploads=")
     assert not plain_writes

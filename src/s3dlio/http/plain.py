@@ -80,6 +80,8 @@ class Plain:
         rest: what goes on in the place of this one, once it has ended.
         at_once: whether that has to be begun before anything else.
         error: what it has ended with.
+        keep_alive: whether the connection can be used again after the answer.
+        size: bytes of the object.
         began, touched: when it was sent, and when a byte last came, in seconds of the monotonic clock.
     """
 
@@ -95,9 +97,11 @@ class Plain:
         "error",
         "head",
         "heads",
+        "keep_alive",
         "rest",
         "sent",
         "service",
+        "size",
         "touched",
     )
 
@@ -106,8 +110,10 @@ class Plain:
     endpoint: Endpoint
     engine: Engine
     heads: Heads
+    keep_alive: bool
     sent: bytes
     service: StoreService
+    size: int
     touched: float
 
     def __init__(self, item: Any, otherwise: Otherwise) -> None:
@@ -123,25 +129,6 @@ class Plain:
         self.rest: Operation[None] | None = None
         self.at_once = False
         self.error: BaseException | None = None
-
-    def answered(self, keep_alive: bool, size: int) -> None:
-        """The answer has come whole: the connection is free.
-
-        Args:
-            keep_alive: whether the connection can be used again.
-            size: bytes of the body that were moved.
-        """
-        engine, connection, endpoint = self.engine, self.connection, self.endpoint
-        assert connection is not None
-        self.connection = None
-        if keep_alive:
-            engine.release_connection(connection)
-        else:
-            engine.drop_connection(connection)
-        traffic = endpoint.traffic
-        endpoint.in_flight -= 1
-        traffic.requests += 1
-        traffic.bytes += size
 
     def hand_over(self, received: bytearray = NO_BYTES) -> None:
         """Let the ordinary operation go on with what there is; `received` is what came first, if it was not taken."""
@@ -251,6 +238,22 @@ def receive_heads(engine: Engine, ready: Sequence[Plain]) -> list[int]:
                 one.hand_over()
         counts.append(max(count, 0))
     return counts
+
+
+def free_connections(engine: Engine, answered: Sequence[Plain]) -> None:
+    """The answers to some requests have come whole: others may use their connections."""
+    for one in answered:
+        connection, endpoint = one.connection, one.endpoint
+        assert connection is not None
+        one.connection = None
+        if one.keep_alive:
+            engine.release_connection(connection)
+        else:
+            engine.drop_connection(connection)
+        traffic = endpoint.traffic
+        endpoint.in_flight -= 1
+        traffic.requests += 1
+        traffic.bytes += one.size
 
 
 def tell(engine: Engine, ended: list[P]) -> None:

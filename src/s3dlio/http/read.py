@@ -14,7 +14,16 @@ from s3dlio.checksums import Expected
 from s3dlio.http.connection import WOULD_BLOCK
 from s3dlio.http.exchange import OBSERVED_BYTES
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
-from s3dlio.http.plain import NOTHING, TOGETHER, Otherwise, Plain, receive_heads, tell, with_connection
+from s3dlio.http.plain import (
+    NOTHING,
+    TOGETHER,
+    Otherwise,
+    Plain,
+    free_connections,
+    receive_heads,
+    tell,
+    with_connection,
+)
 from s3dlio.http.poller import READ
 
 if TYPE_CHECKING:
@@ -48,10 +57,9 @@ class ReadStore(Protocol):
 class Read(Plain):
     """A read."""
 
-    __slots__ = ("_deliver", "_expected", "_got", "_keep_alive", "_store", "_summed", "_target", "_uri")
+    __slots__ = ("_deliver", "_expected", "_got", "_store", "_summed", "_target", "_uri")
 
     _expected: Expected | None
-    _keep_alive: bool
 
     def __init__(
         self,
@@ -165,8 +173,7 @@ def _take_head(read: Read, buffer: bytearray, view: memoryview, count: int) -> N
     except (FramingError, MemoryError, OverflowError):
         read.hand_over(buffer[:count])
         return
-    read.head = head_bytes
-    read._keep_alive = head.keep_alive
+    read.head, read.size, read.keep_alive = head_bytes, length, head.keep_alive
     if count > end:
         target[: count - end] = view[end:count]
         read._got = count - end
@@ -207,19 +214,16 @@ def _receive_bodies(reads: list[Read], now: float) -> None:
 
 def _deliver(engine: Engine, reads: list[Read]) -> None:
     """Deliver the objects that have come whole, and begin the next reads on their connections."""
-    delivered = []
-    for read in reads:
-        target = read._target
-        if read.connection is None or not read.head or read._got < len(target):
-            continue
-        delivered.append(read)
-        read.answered(read._keep_alive, len(target))
-        expected = read._expected
+    whole = [read for read in reads if read.connection is not None and read.head and read._got == read.size]
+    if not whole:
+        return
+    free_connections(engine, whole)
+    for read in whole:
+        expected, target = read._expected, read._target
         if expected is None or expected.is_met():
             read.endpoint.worked()
             read._target = NOTHING  # so that nobody but the caller holds the bytes
             read._deliver(read._item, target)
         else:
             read.fail_otherwise(read._store.mismatch(read._uri.text, expected))
-    if delivered:
-        tell(engine, delivered)
+    tell(engine, whole)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
-from s3dlio.http.plain import TOGETHER, Otherwise, Plain, receive_heads, tell, with_connection
+from s3dlio.http.plain import TOGETHER, Otherwise, Plain, free_connections, receive_heads, tell, with_connection
 from s3dlio.http.poller import READ
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Write(Plain):
         self._store = store
         self._uri = uri
         self._data = data
+        self.size = len(data)
         self._unsent: list[memoryview] = []
 
     def _so_far(self, received: bytearray) -> dict[str, Any]:
@@ -69,14 +70,14 @@ class Write(Plain):
         """Send the request. What does not fit is handed over: while it is sent, the answer has to be listened for."""
         connection = self.connection
         assert connection is not None
-        views = [memoryview(self.sent), self._data] if len(self._data) else [memoryview(self.sent)]
+        views = [memoryview(self.sent), self._data] if self.size else [memoryview(self.sent)]
         try:
             count = connection.send(views)
         except OSError:
             self.stop()
             self.end_otherwise(self.begun())
             return
-        if count == len(self.sent) + len(self._data):
+        if count == len(self.sent) + self.size:
             engine.watch(connection.fd, READ, self)
         else:
             self._unsent = _behind(views, count)
@@ -137,36 +138,42 @@ def go_on(engine: Engine, ready: list[Write]) -> None:
     for start in range(0, len(ready), TOGETHER):
         writes = ready[start : start + TOGETHER]
         counts = receive_heads(engine, writes)
-        stored = [
-            write
+        answered = [
+            (write, head)
             for write, (buffer, _), count in zip(writes, engine.head_buffers, counts, strict=False)
-            if count and _take_answer(write, buffer, count)
+            if count and (head := _answer(write, buffer, count)) is not None
         ]
-        if stored:
-            tell(engine, stored)
+        if answered:
+            _look(engine, answered)
 
 
-def _take_answer(write: Write, buffer: bytearray, count: int) -> bool:
-    """The first `count` bytes of the buffer are the answer; whether that is the end of it."""
+def _answer(write: Write, buffer: bytearray, count: int) -> ResponseHead | None:
+    """The head of the answer, which is in the first `count` bytes of the buffer, if that is all of it."""
     if write.connection is None:  # stopped since it was received
-        return False
+        return None
     end = buffer.find(b"\r\n\r\n", 0, count) + 4
-    if end < 4 or not buffer.startswith(_STORED):
-        write.hand_over(buffer[:count])
-        return False
     try:
-        head = parse_head(buffer[:end], "PUT")
+        head = parse_head(buffer[:end], "PUT") if end >= 4 and buffer.startswith(_STORED) else None
     except FramingError:
+        head = None
+    if head is None or head.body is not BodyKind.LENGTH or head.length != count - end:
         write.hand_over(buffer[:count])
-        return False
-    if head.body is not BodyKind.LENGTH or head.length != count - end:
-        write.hand_over(buffer[:count])
-        return False
-    write.answered(head.keep_alive, len(write._data))
-    try:
-        write._store.check_stored(write._uri, head, write.heads.address, write._checksum, write._data)
-    except Exception as failure:
-        write.fail_otherwise(failure)
-    else:
-        write.endpoint.worked()
-    return True
+        return None
+    write.keep_alive = head.keep_alive
+    return head
+
+
+def _look(engine: Engine, answered: list[tuple[Write, ResponseHead]]) -> None:
+    """See that what was stored is what was sent, and begin the next writes on the connections."""
+    # Without those that have been stopped by what became of another one.
+    answered = [(write, head) for write, head in answered if write.connection is not None]
+    writes = [write for write, _ in answered]
+    free_connections(engine, writes)
+    for write, head in answered:
+        try:
+            write._store.check_stored(write._uri, head, write.heads.address, write._checksum, write._data)
+        except Exception as failure:
+            write.fail_otherwise(failure)
+        else:
+            write.endpoint.worked()
+    tell(engine, writes)

@@ -119,9 +119,15 @@ class Store(abc.ABC):
     async def put(self, uri: URI, data: memoryview) -> None:
         """Write the object; readers see the old one or the new one, whole."""
 
-    async def put_begun(self, uri: URI, data: memoryview, begun: Begun) -> None:
-        """The same, going on with what a write made by `write_one_of_many` has done already."""
-        raise NotImplementedError
+    async def put_one_of_many(self, uri: URI, data: memoryview, begun: Begun | None = None) -> None:  # noqa: ARG002
+        """The same, in a batch.
+
+        Args:
+            uri: the object.
+            data: its bytes.
+            begun: what a write made by `write_one_of_many` has done already.
+        """
+        await self.put(uri, data)
 
     def write_one_of_many(
         self,
@@ -136,7 +142,7 @@ class Store(abc.ABC):
             uri: the object.
             data: its bytes.
             item: what the caller knows it by.
-            otherwise: makes the operation that writes it with `put`, or with `put_begun` where something has begun.
+            otherwise: makes the operation that writes it with `put_one_of_many`, going on with what has begun.
         """
         return otherwise(item, None)
 

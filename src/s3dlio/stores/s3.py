@@ -184,14 +184,19 @@ class S3Store(CloudStore[S3Service]):
         if self.service().settings.put_verify:
             await self._verify(uri, sum(map(len, data)), response.head.headers.get("etag", ""), checksum)
 
-    async def put_begun(self, uri: URI, data: memoryview, begun: Begun) -> None:
-        if begun.failure is not None:
+    async def put_one_of_many(self, uri: URI, data: memoryview, begun: Begun | None = None) -> None:
+        if begun is None:
+            await self.put(uri, data)
+        elif begun.failure is not None:
             raise begun.failure
-        await self.put_whole(uri, [data], begun)
+        else:
+            await self.put_whole(uri, [data], begun)
 
     def write_one_of_many(self, uri: URI, data: memoryview, item: Any, otherwise: Otherwise) -> Write | Operation[None]:
         settings = settings_module.current()
-        if len(data) > SMALL or settings.put_verify or settings.s3_sign_payload or not uri.key:
+        if len(data) > min(SMALL, settings.multipart_threshold_mb * settings_module.MIB) or not uri.key:
+            return otherwise(item, None)
+        if settings.put_verify or settings.s3_sign_payload:
             return otherwise(item, None)
         return Write(self, uri, data, item, otherwise)
 

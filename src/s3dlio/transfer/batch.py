@@ -127,8 +127,7 @@ def putting(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int) -> Work:
         return Work(iter(()), iter(()), max_in_flight)
 
     async def put(uri: URI, data: memoryview, begun: Begun | None = None) -> None:
-        store = store_for(uri.scheme)
-        await (store.put(uri, data) if begun is None else store.put_begun(uri, data, begun))
+        await store_for(uri.scheme).put_one_of_many(uri, data, begun)
 
     def otherwise(item: tuple[URI, memoryview], begun: Begun | None) -> Operation[None]:
         return put(*item, begun)
