@@ -9,6 +9,7 @@ The first object of each batch opens the connection, the second is the case, the
 from __future__ import annotations
 
 import os
+import random
 import re
 import time
 from collections.abc import Callable
@@ -19,10 +20,11 @@ import s3dlio
 from s3dlio.checksums import crc32c, crc32c_text
 from s3dlio.endpoints import Endpoint
 from s3dlio.http import read as read_module
+from s3dlio.http.connection import pool
 from s3dlio.http.engine import Engine
 from tests.behaviour.content import content
 from tests.http.scripted import CLOSE, Script, scripted
-from tests.replay import answer
+from tests.replay import Replay, answer
 
 FIRST, CASE, LAST = (f"s3://bucket/{name}" for name in ("first", "case", "last"))
 DATA = content(300_000)
@@ -103,25 +105,33 @@ def plain_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return begun
 
 
+# After three answers that are alike the next one is expected to be so, too.
+BEFORE = pytest.mark.parametrize("before", [[FIRST], [FIRST] * 3], ids=["", "after others alike"])
+
+
+@BEFORE
 @pytest.mark.parametrize("scripts", WHOLE_IN_THE_END.values(), ids=WHOLE_IN_THE_END.keys())
-def test_the_object_is_read_whole(scripts: list[Script], plain_reads: list[str]) -> None:
+def test_the_object_is_read_whole(scripts: list[Script], before: list[str], plain_reads: list[str]) -> None:
     with scripted(scripts) as server:
-        found = s3dlio.get_many([FIRST, CASE, LAST], 1)
-    assert found == [(FIRST, b"plain"), (CASE, DATA), (LAST, b"plain")]
-    assert not found[1][1].readonly
-    assert plain_reads == [FIRST, CASE, LAST]
-    assert len(server.requests) == 2 + len(scripts)
+        found = s3dlio.get_many([*before, CASE, LAST], 1)
+    assert found == [*((FIRST, b"plain") for _ in before), (CASE, DATA), (LAST, b"plain")]
+    assert not found[len(before)][1].readonly
+    assert plain_reads == [*before, CASE, LAST]
+    assert len(server.requests) == len(before) + len(scripts) + 1
 
 
+@BEFORE
 @pytest.mark.parametrize(("scripts", "kind", "message"), FAILED.values(), ids=FAILED.keys())
-def test_the_failure_is_told_and_ends_nothing_else(scripts: list[Script], kind: type[Exception], message: str) -> None:
+def test_the_failure_is_told_and_ends_nothing_else(
+    scripts: list[Script], kind: type[Exception], message: str, before: list[str]
+) -> None:
     os.environ.update(S3DLIO_READ_TIMEOUT="0.4", S3DLIO_RETRIES="1")
     with scripted(scripts):
-        before = time.monotonic()
-        found = s3dlio.get_many([FIRST, CASE, LAST], 1, return_errors=True)
-        assert time.monotonic() - before < 3
-    first, error, last = (result for _, result in found)
-    assert (first, last) == (b"plain", b"plain")
+        began = time.monotonic()
+        found = s3dlio.get_many([*before, CASE, LAST], 1, return_errors=True)
+        assert time.monotonic() - began < 3
+    *first, error, last = (result for _, result in found)
+    assert [*first, last] == [b"plain"] * (len(before) + 1)
     assert isinstance(error, kind)
     assert re.search(message, str(error))
 
@@ -161,3 +171,35 @@ def test_endpoints_are_asked_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
         s3dlio.get_many([FIRST] * 40, 4)
         assert len(one.requests) == len(other.requests) == 20
     assert all(endpoint.in_flight == 0 for endpoint in chosen)
+
+
+@pytest.mark.parametrize("checked", [False, True], ids=["", "checked"])
+@pytest.mark.parametrize("length", [100, 70_000])
+def test_objects_that_are_alike_and_others_do_not_mix(
+    length: int, checked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received_alike = 0
+    receive = read_module._receive_alike
+
+    def noted(engine: Engine, reads: list[read_module.Read], head_size: int, size: int) -> list[int]:
+        nonlocal received_alike
+        received_alike += len(reads)
+        return receive(engine, reads, head_size, size)
+
+    monkeypatch.setattr(read_module, "_receive_alike", noted)
+    draw = random.Random(7)
+    objects = {}
+    for number in range(400):
+        # Runs of one size, with another one here and there, larger or smaller, and heads of other lengths.
+        size = length if draw.random() < 0.9 else draw.choice([0, 1, length - 1, length + 1, 3 * length])
+        body = content(size, number)
+        headers = {"X-Filling": "x" * draw.choice([1, 50])} if draw.random() < 0.1 else {}
+        if checked:
+            headers["x-amz-checksum-crc32c"] = crc32c_text(crc32c([memoryview(body)]))
+        objects[f"s3://bucket/{number}"] = body, answer(200, body, headers)
+    with Replay(lambda request: objects[f"s3:/{request.path}"][1]) as server:
+        os.environ.update(AWS_ENDPOINT_URL=server.url, AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
+        found = s3dlio.get_many(objects, 4)
+        pool.clear()
+    assert [uri for uri, data in found if data != objects[uri][0]] == []
+    assert received_alike > 100

@@ -65,6 +65,8 @@ class Engine:
         self.head_buffer = bytearray(HEAD_BYTES)
         self.head_view = memoryview(self.head_buffer)
         self.head_buffers: list[tuple[bytearray, memoryview]] = []  # of plain requests that go on together
+        self.last_answer = (0, 0)  # bytes of head and body of the last object that was read plainly
+        self.usual_answer: tuple[int, int] | None = None  # the same, if the one before had as many
         self._handlers: dict[int, Handler | read.Read | write.Write] = {}
         self._events: dict[int, int] = {}
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()

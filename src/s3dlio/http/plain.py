@@ -208,6 +208,15 @@ def with_connection(engine: Engine, ready: list[P]) -> list[P]:
     return taken
 
 
+def head_buffers(engine: Engine, count: int) -> list[tuple[bytearray, memoryview]]:
+    """The engine's buffers for heads, at least so many."""
+    buffers = engine.head_buffers
+    while len(buffers) < count:
+        buffer = bytearray(HEAD_BYTES)
+        buffers.append((buffer, memoryview(buffer)))
+    return buffers
+
+
 def receive_heads(engine: Engine, ready: Sequence[Plain]) -> list[int]:
     """Receive the beginnings of answers, each into one of the engine's buffers.
 
@@ -218,12 +227,9 @@ def receive_heads(engine: Engine, ready: Sequence[Plain]) -> list[int]:
     Returns:
         The bytes of each; 0 if there is nothing to take in.
     """
-    buffers, now = engine.head_buffers, engine.now
-    while len(buffers) < len(ready):
-        buffer = bytearray(HEAD_BYTES)
-        buffers.append((buffer, memoryview(buffer)))
+    now = engine.now
     counts = []
-    for one, (_, view) in zip(ready, buffers, strict=False):
+    for one, (_, view) in zip(ready, head_buffers(engine, len(ready)), strict=False):
         connection, count = one.connection, WOULD_BLOCK
         if connection is not None and not one.head:
             try:
