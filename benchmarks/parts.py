@@ -76,9 +76,8 @@ def _small() -> list[tuple[str, int, Callable[[], object]]]:
     views: list[memoryview] = []
 
     def head() -> None:
-        service = store.service()
-        request = store.read_request(parse(f"s3://bucket/folder/object-{next(numbers):07d}"), None)
-        service.prepare(request, service.endpoints.choose())
+        service, uri = store.service(), parse(f"s3://bucket/folder/object-{next(numbers):07d}")
+        service.reads(uri.container, service.endpoints.choose()).head(store.path_of(uri))
 
     def memory() -> None:
         views.append(lease(64 * KIB))
