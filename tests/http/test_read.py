@@ -98,7 +98,7 @@ def plain_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     begin = read_module.begin
 
     def noted(engine: Engine, reads: list[read_module.Read], ended: Callable[[list[read_module.Read]], None]) -> None:
-        begun.extend(read._uri.text for read in reads)
+        begun.extend(read.uri.text for read in reads)
         begin(engine, reads, ended)
 
     monkeypatch.setattr(read_module, "begin", noted)

@@ -83,7 +83,7 @@ def plain_writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def noted(
         engine: Engine, writes: list[write_module.Write], ended: Callable[[list[write_module.Write]], None]
     ) -> None:
-        begun.extend(write._uri.text for write in writes)
+        begun.extend(write.uri.text for write in writes)
         begin(engine, writes, ended)
 
     monkeypatch.setattr(write_module, "begin", noted)

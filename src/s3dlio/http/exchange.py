@@ -267,14 +267,11 @@ class Exchange:
                 if not count:
                     return False
                 self.touched = self._engine.now
-                while count and count >= len(unsent[0]):
-                    count -= len(unsent.pop(0))
-                if count:
-                    unsent[0] = unsent[0][count:]
+                self._unsent = unsent = without_first(unsent, count)
         except OSError as error:
             # The server may have refused and closed: its answer, if there is one, is what counts.
             self._write_failed = error
-            unsent.clear()
+            self._unsent = []
         return True
 
     def _on_sending(self, events: int) -> None:
@@ -541,3 +538,13 @@ class Exchange:
         if self._connection is not None:
             engine.drop_connection(self._connection)
             self._connection = None
+
+
+def without_first(views: Sequence[memoryview], count: int) -> list[memoryview]:
+    """What is left of some views after their first bytes."""
+    left = []
+    for view in views:
+        if count < len(view):
+            left.append(view[count:])
+        count = max(0, count - len(view))
+    return left

@@ -102,22 +102,12 @@ def request_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -
         ValueError: A part that would break the framing (CR, LF, NUL, another control character, a character
             beyond Latin-1). It names the field and never quotes its value, which may be a secret.
     """
-    return request_head_of(method, target, field_lines(headers))
-
-
-def request_head_of(method: str, target: str, lines: str) -> bytes:
-    """The same of field lines that have been made already.
-
-    Args:
-        method, target: as for `request_head`.
-        lines: what `field_lines` has made, with whatever the caller knows to be fit for a field's value.
-    """
     if method not in _METHODS and _TOKEN.fullmatch(method) is None:
         raise ValueError(f"the request method {_quote(method)} is not a token")
     # isprintable() is false of CR and LF, and isascii() of all beyond 0x7e but DEL, which isprintable() leaves out.
     if not (target and target.isascii() and target.isprintable()) or " " in target:
         raise ValueError("the request target is empty or has a space, a control or a non-ASCII character")
-    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+    return f"{method} {target} HTTP/1.1\r\n{field_lines(headers)}\r\n".encode("latin-1")
 
 
 def field_lines(headers: Iterable[tuple[str, str]]) -> str:

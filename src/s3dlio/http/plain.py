@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from s3dlio.http.connection import WOULD_BLOCK, Connection
 from s3dlio.http.exchange import HEAD_BYTES
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from s3dlio.http.address import Address
     from s3dlio.http.client import Heads, StoreService
     from s3dlio.http.engine import Engine
+    from s3dlio.uri import URI
 
 TOGETHER = 32  # requests that take a step together: what they touch is to stay in the cache until the next
 NO_BYTES = bytearray()
@@ -70,10 +71,22 @@ class Begun(NamedTuple):
 Otherwise = Callable[[Any, Begun | None], Operation[None]]
 
 
+class PlainStore(Protocol):
+    """What a plain request asks of the store."""
+
+    def service(self) -> StoreService:
+        """Where requests go."""
+
+    def path_of(self, uri: URI) -> str:
+        """The path of the object in its container, percent-encoded."""
+
+
 class Plain:
     """A plain request, driven by the engine together with others.
 
     Attributes:
+        store: where the object is.
+        uri: names it.
         connection: on which the answer comes, as long as it is awaited.
         head: the head of the answer, once it has been taken in while its body has not.
         ended: called with requests that have ended, of which some may have a `rest`.
@@ -102,7 +115,9 @@ class Plain:
         "sent",
         "service",
         "size",
+        "store",
         "touched",
+        "uri",
     )
 
     began: float
@@ -114,14 +129,18 @@ class Plain:
     sent: bytes
     service: StoreService
     size: int
+    store: PlainStore
     touched: float
 
-    def __init__(self, item: Any, otherwise: Otherwise) -> None:
+    def __init__(self, store: PlainStore, uri: URI, item: Any, otherwise: Otherwise) -> None:
         """
         Args:
+            store, uri: see above.
             item: what the caller knows the object by.
             otherwise: makes the operation that does the same in the ordinary way, going on with what has begun.
         """
+        self.store = store
+        self.uri = uri
         self._item = item
         self._otherwise = otherwise
         self.connection: Connection | None = None
@@ -189,6 +208,42 @@ class Plain:
 # Steps that both take...
 
 P = TypeVar("P", bound=Plain)
+
+
+def signed(
+    requests: list[P],
+    ended: Callable[[list[P]], None],
+    common: Callable[[P, Endpoint], Heads],
+    make_head: Callable[[P, Heads], bytes],
+) -> list[P]:
+    """Make the heads of some requests; those that have one now. The others go the ordinary way.
+
+    Args:
+        requests: new ones.
+        ended: see `Plain`.
+        common: gives what the heads of requests like this one, to the same container at an endpoint, have in common.
+        make_head: makes the head of a request from that.
+    """
+    made = []
+    store: PlainStore | None = None
+    service: StoreService
+    heads: Heads
+    container, of = "", None  # of the object before this one, and its endpoint
+    for one in requests:
+        one.ended = ended
+        try:
+            if one.store is not store:
+                service, store, of = one.store.service(), one.store, None
+            endpoint = service.endpoints.choose()
+            if endpoint is not of or one.uri.container != container:
+                heads, container, of = common(one, endpoint), one.uri.container, endpoint
+            one.sent = make_head(one, heads)
+        except Exception:  # no credentials, for one: the ordinary way meets the same, and tells
+            one.end_otherwise(None)
+            continue
+        one.service, one.endpoint, one.heads = service, endpoint, heads
+        made.append(one)
+    return made
 
 
 def with_connection(engine: Engine, ready: list[P]) -> list[P]:

@@ -24,16 +24,19 @@ from s3dlio.http.plain import (
     TOGETHER,
     Otherwise,
     Plain,
+    PlainStore,
     free_connections,
     head_buffers,
     receive_heads,
+    signed,
     tell,
     with_connection,
 )
 from s3dlio.http.poller import READ
 
 if TYPE_CHECKING:
-    from s3dlio.http.client import Heads, StoreService
+    from s3dlio.endpoints import Endpoint
+    from s3dlio.http.client import Heads
     from s3dlio.http.engine import Engine
     from s3dlio.uri import URI
 
@@ -44,14 +47,8 @@ _SMALL = 1 << 20  # bytes of an object that takes its steps together with others
 _WHOLE = b"HTTP/1.1 200 "
 
 
-class ReadStore(Protocol):
+class ReadStore(PlainStore, Protocol):
     """What a read asks of the store."""
-
-    def service(self) -> StoreService:
-        """Where requests go."""
-
-    def path_of(self, uri: URI) -> str:
-        """The path of the object in its container, percent-encoded."""
 
     def whole_checksum(self, head: ResponseHead) -> Expected | None:
         """The checksum to compare the body with, if the answer carries one."""
@@ -63,9 +60,10 @@ class ReadStore(Protocol):
 class Read(Plain):
     """A read."""
 
-    __slots__ = ("_ahead", "_deliver", "_expected", "_got", "_split", "_store", "_summed", "_target", "_uri")
+    __slots__ = ("_ahead", "_deliver", "_expected", "_got", "_split", "_summed", "_target")
 
     _expected: Expected | None
+    store: ReadStore
 
     def __init__(
         self,
@@ -77,20 +75,24 @@ class Read(Plain):
     ) -> None:
         """
         Args:
-            store: where the object is.
-            uri: names it.
-            item, otherwise: see `Plain`.
+            store, uri, item, otherwise: see `Plain`.
             deliver: called with the item and the object's bytes.
         """
-        super().__init__(item, otherwise)
-        self._store = store
-        self._uri = uri
+        super().__init__(store, uri, item, otherwise)
         self._deliver = deliver
         self._target = NOTHING
         self._got = 0
         self._ahead = NOTHING  # lent for the body before its size was known
         self._split = 0  # where in the answer that begins
         self._summed = 0  # bytes of the body that are in the checksum
+
+    def common(self, endpoint: Endpoint) -> Heads:
+        """What the heads of reads have in common, of objects in the same container at an endpoint."""
+        return self.store.service().reads(self.uri.container, endpoint)
+
+    def make_head(self, heads: Heads) -> bytes:
+        """The head of the request, of what it has in common with others."""
+        return heads.head(self.store.path_of(self.uri))
 
     def _so_far(self, received: bytearray) -> dict[str, Any]:
         return {"head": self.head or received, "target": self._target, "got": self._got}
@@ -104,7 +106,7 @@ def begin(engine: Engine, reads: list[Read], ended: Callable[[list[Read]], None]
         reads: new ones.
         ended: called when objects have been delivered, or when something else has to go on in the place of a read.
     """
-    for read in with_connection(engine, _signed(reads, ended)):
+    for read in with_connection(engine, signed(reads, ended, Read.common, Read.make_head)):
         connection, sent = read.connection, read.sent
         assert connection is not None
         try:
@@ -116,31 +118,6 @@ def begin(engine: Engine, reads: list[Read], ended: Callable[[list[Read]], None]
         else:
             read.stop()
             read.end_otherwise(read.begun())
-
-
-def _signed(reads: list[Read], ended: Callable[[list[Read]], None]) -> list[Read]:
-    """Make the heads of the requests; the reads that have one now."""
-    signed = []
-    store: ReadStore | None = None
-    service: StoreService
-    heads: Heads
-    container, of = "", None  # of the object before this one, and its endpoint
-    for read in reads:
-        read.ended = ended
-        uri = read._uri
-        try:
-            if read._store is not store:
-                service, store, of = read._store.service(), read._store, None
-            endpoint = service.endpoints.choose()
-            if endpoint is not of or uri.container != container:
-                heads, container, of = service.reads(uri.container, endpoint), uri.container, endpoint
-            read.sent = heads.head(store.path_of(uri))
-        except Exception:  # no credentials, for one: the ordinary way meets the same, and tells
-            read.end_otherwise(None)
-            continue
-        read.service, read.endpoint, read.heads = service, endpoint, heads
-        signed.append(read)
-    return signed
 
 
 def go_on(engine: Engine, ready: list[Read]) -> None:
@@ -212,7 +189,7 @@ def _take_head(read: Read, buffer: bytearray, view: memoryview, count: int) -> N
         if head.body is not BodyKind.LENGTH or length is None or len(body) > length:
             read.hand_over(head_bytes + body)
             return
-        read._expected = read._store.whole_checksum(head) if read.service.settings.verify_get else None
+        read._expected = read.store.whole_checksum(head) if read.service.settings.verify_get else None
         alike = in_place and len(ahead) == length
         read._target = target = ahead if alike else lease(length)
     except (FramingError, MemoryError, OverflowError):
@@ -277,5 +254,5 @@ def _deliver(engine: Engine, reads: list[Read]) -> None:
             read._target = NOTHING  # so that nobody but the caller holds the bytes
             read._deliver(read._item, target)
         else:
-            read.fail_otherwise(read._store.mismatch(read._uri.text, expected))
+            read.fail_otherwise(read.store.mismatch(read.uri.text, expected))
     tell(engine, whole)

@@ -9,11 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from s3dlio.http.exchange import without_first
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
-from s3dlio.http.plain import TOGETHER, Otherwise, Plain, free_connections, receive_heads, tell, with_connection
+from s3dlio.http.plain import (
+    TOGETHER,
+    Otherwise,
+    Plain,
+    PlainStore,
+    free_connections,
+    receive_heads,
+    signed,
+    tell,
+    with_connection,
+)
 from s3dlio.http.poller import READ
 
 if TYPE_CHECKING:
+    from s3dlio.endpoints import Endpoint
     from s3dlio.http.address import Address
     from s3dlio.http.client import Heads, WriteService
     from s3dlio.http.engine import Engine
@@ -25,14 +37,11 @@ SMALL = 1 << 20
 _STORED = b"HTTP/1.1 200 "
 
 
-class WriteStore(Protocol):
+class WriteStore(PlainStore, Protocol):
     """What a write asks of the store."""
 
     def service(self) -> WriteService:
         """Where requests go."""
-
-    def path_of(self, uri: URI) -> str:
-        """The path of the object in its container, percent-encoded."""
 
     def checksum_of(self, data: memoryview) -> str:
         """The checksum of an object as it is sent."""
@@ -44,24 +53,30 @@ class WriteStore(Protocol):
 class Write(Plain):
     """A write."""
 
-    __slots__ = ("_checksum", "_data", "_store", "_unsent", "_uri")
+    __slots__ = ("_checksum", "_data", "_unsent")
 
     _checksum: str
+    store: WriteStore
 
     def __init__(self, store: WriteStore, uri: URI, data: memoryview, item: Any, otherwise: Otherwise) -> None:
         """
         Args:
-            store: where the object goes.
-            uri: names it.
             data: the object; not copied, so it must not change meanwhile.
-            item, otherwise: see `Plain`.
+            store, uri, item, otherwise: see `Plain`.
         """
-        super().__init__(item, otherwise)
-        self._store = store
-        self._uri = uri
+        super().__init__(store, uri, item, otherwise)
         self._data = data
         self.size = len(data)
         self._unsent: list[memoryview] = []
+
+    def common(self, endpoint: Endpoint) -> Heads:
+        """What the heads of writes have in common, of objects in the same container at an endpoint."""
+        return self.store.service().writes(self.uri.container, endpoint)
+
+    def make_head(self, heads: Heads) -> bytes:
+        """The head of the request, of what it has in common with others."""
+        self._checksum = self.store.checksum_of(self._data)
+        return heads.head(self.store.path_of(self.uri), f"Content-Length: {self.size}\r\n", self._checksum)
 
     def _so_far(self, received: bytearray) -> dict[str, Any]:
         return {"head": received, "unsent": self._unsent}
@@ -80,18 +95,8 @@ class Write(Plain):
         if count == len(self.sent) + self.size:
             engine.watch(connection.fd, READ, self)
         else:
-            self._unsent = _behind(views, count)
+            self._unsent = without_first(views, count)
             self.hand_over()
-
-
-def _behind(views: list[memoryview], count: int) -> list[memoryview]:
-    """What is left of some buffers behind their first `count` bytes."""
-    left = []
-    for view in views:
-        if count < len(view):
-            left.append(view[count:])
-        count = max(0, count - len(view))
-    return left
 
 
 def begin(engine: Engine, writes: list[Write], ended: Callable[[list[Write]], None]) -> None:
@@ -102,35 +107,9 @@ def begin(engine: Engine, writes: list[Write], ended: Callable[[list[Write]], No
         writes: new ones.
         ended: called when objects have been stored, or when something else has to go on in the place of a write.
     """
-    for write in with_connection(engine, _signed(writes, ended)):
+    for write in with_connection(engine, signed(writes, ended, Write.common, Write.make_head)):
         if write.connection is not None:  # not stopped by what became of one before it
             write.send(engine)
-
-
-def _signed(writes: list[Write], ended: Callable[[list[Write]], None]) -> list[Write]:
-    """Make the heads of the requests; the writes that have one now."""
-    signed = []
-    store: WriteStore | None = None
-    service: WriteService
-    heads: Heads
-    container, of = "", None  # of the object before this one, and its endpoint
-    for write in writes:
-        write.ended = ended
-        uri, data = write._uri, write._data
-        try:
-            if write._store is not store:
-                service, store, of = write._store.service(), write._store, None
-            endpoint = service.endpoints.choose()
-            if endpoint is not of or uri.container != container:
-                heads, container, of = service.writes(uri.container, endpoint), uri.container, endpoint
-            write._checksum = checksum = store.checksum_of(data)
-            write.sent = heads.head(store.path_of(uri), f"Content-Length: {len(data)}\r\n", checksum)
-        except Exception:  # no credentials, for one: the ordinary way meets the same, and tells
-            write.end_otherwise(None)
-            continue
-        write.service, write.endpoint, write.heads = service, endpoint, heads
-        signed.append(write)
-    return signed
 
 
 def go_on(engine: Engine, ready: list[Write]) -> None:
@@ -171,7 +150,7 @@ def _look(engine: Engine, answered: list[tuple[Write, ResponseHead]]) -> None:
     free_connections(engine, writes)
     for write, head in answered:
         try:
-            write._store.check_stored(write._uri, head, write.heads.address, write._checksum, write._data)
+            write.store.check_stored(write.uri, head, write.heads.address, write._checksum, write._data)
         except Exception as failure:
             write.fail_otherwise(failure)
         else:

@@ -359,10 +359,6 @@ class _RangeRead:
         request = self._store.read_request(self._uri, version)
         if start or stop is not None:
             request.add("Range", f"bytes={start}-{'' if stop is None else stop - 1}")
-        return self.adapted(request)
-
-    def adapted(self, request: Request) -> Request:
-        """The request with its answer directed here."""
         request.receive, request.resume = self._receive, self._resume
         if self._verify:
             request.observe = self._take_note

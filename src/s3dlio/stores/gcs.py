@@ -22,7 +22,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -31,7 +31,7 @@ from xml.etree import ElementTree as ET
 from s3dlio.checksums import Expected, ExpectedCrc32c, crc32c, crc32c_joined, crc32c_text
 from s3dlio.errors import ConfigurationError, IntegrityError, InvalidURIError, S3dlioError, StoreUnavailableError
 from s3dlio.http.client import Request, send
-from s3dlio.http.exchange import Response
+from s3dlio.http.exchange import Response, without_first
 from s3dlio.http.framing import ResponseHead
 from s3dlio.operations import Gather, Sleep
 from s3dlio.stores.base import Entry, ObjectInfo
@@ -391,7 +391,7 @@ class GcsStore(CloudStore[GcsService]):
                     endpoint=response.address.url,
                     status=status,
                 )
-            rest = _without_first(rest, kept - upload.sent)
+            rest = without_first(rest, kept - upload.sent)
             upload.sent = min(kept, end)
 
     # Listing (Objects: list)...
@@ -542,13 +542,3 @@ class GcsStore(CloudStore[GcsService]):
 
 def _view(text: str) -> memoryview:
     return memoryview(text.encode())
-
-
-def _without_first(views: Sequence[memoryview], count: int) -> list[memoryview]:
-    """What is left of some views after their first bytes."""
-    left = []
-    for view in views:
-        if count < len(view):
-            left.append(view[count:])
-        count = max(0, count - len(view))
-    return left
