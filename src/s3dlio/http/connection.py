@@ -256,20 +256,21 @@ class Pool:
             connection.close()
         return None
 
-    def give(self, connection: Connection) -> None:
-        """Keep a connection for the next call, unless as many idle ones are kept as the settings allow.
+    def give(self, connections: Sequence[Connection]) -> None:
+        """Keep connections for the next call, as many idle ones to an address as the settings allow.
 
         Those that have been idle for too long are closed on this occasion.
         """
         now = time.monotonic()
         limits = settings.current()
-        idle = self._idle.setdefault(connection.address, [])
-        if len(idle) >= limits.idle_connections:
-            connection.close()
-        else:
-            connection.since = now
-            connection.reused = True
-            idle.append(connection)
+        for connection in connections:
+            idle = self._idle.setdefault(connection.address, [])
+            if len(idle) >= limits.idle_connections:
+                connection.close()
+            else:
+                connection.since = now
+                connection.reused = True
+                idle.append(connection)
         for kept in list(self._idle.values()):
             while kept and now - kept[0].since > limits.keep_alive:
                 try:

@@ -277,11 +277,8 @@ class Engine:
         for task in [*sleeping, *(exchange.task for exchange in self.exchanges if isinstance(exchange, Exchange))]:
             self._stop(task)
         self.run_ready()
-        for hot in self._hot.values():
-            for connection in hot:
-                self.forget(connection.fd)
-                pool.give(connection)
-        self.poller.close()
+        self.poller.close()  # which forgets every descriptor at once
+        pool.give(list(itertools.chain.from_iterable(self._hot.values())))
 
 
 class _Group:
