@@ -33,7 +33,7 @@ def describe() -> dict[str, Any]:
 def versions(clients: set[str]) -> dict[str, str]:
     """Of Python, of TLS, of s3dlio with its commit, of the servers, and of the peers that take part."""
     return {
-        "s3dlio": _commit(),
+        "s3dlio": commit(),
         "Python": platform.python_version(),
         "TLS": ssl.OPENSSL_VERSION,
         "SeaweedFS": install.SEAWEEDFS,
@@ -42,10 +42,18 @@ def versions(clients: set[str]) -> dict[str, str]:
     }
 
 
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--tags", "--long"]
-    done = subprocess.run(command, cwd=peers.ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "not from a clone"
+def commit(root: Path = peers.ROOT) -> str:
+    """The commit of a checkout, with "-dirty" where anything but the results, which a run writes, has been changed."""
+    try:
+        name = _git(root, "describe", "--always", "--tags", "--long")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)benchmarks/results")
+    except (OSError, subprocess.CalledProcessError):
+        return "not from a clone"
+    return f"{name}-dirty" if changed else name
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _nginx() -> str:

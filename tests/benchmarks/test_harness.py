@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import objects, report, runner, scale, servers
+from benchmarks import machine, objects, report, runner, scale, servers
 from benchmarks.scenarios import FLOOR, MANY, Bar, Scenario, all_scenarios
 from benchmarks.state import State
+from tests.required import lacking
 from tests.servers.fixtures import require
 
 SMALL = Scenario("GET 4 KiB", (4096,), 20, 4, 20, (MANY, FLOOR), (Bar("cpu_us", FLOOR, 1000),), seconds=0.05)
@@ -74,6 +76,30 @@ def test_a_run_goes_on_where_it_was_unless_something_has_changed(tmp_path: Path)
     again.complete()
     assert State(path, {"commit": "a"}, fresh=False).resumed == 0
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_results_do_not_make_a_checkout_another_one_and_code_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the first figure of a run would be its own reason not to go on."""
+    if shutil.which("git") is None:
+        lacking("git is not installed")
+    assert machine.commit(tmp_path) == "not from a clone"
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "test@example.invalid")
+    code, results = tmp_path / "code.py", tmp_path / "benchmarks" / "results" / "figures.json"
+    results.parent.mkdir(parents=True)
+    for path in (code, results):
+        path.write_text("1")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    clean = machine.commit(tmp_path)
+    assert len(clean) >= 7
+    results.write_text("2")
+    assert machine.commit(tmp_path) == clean
+    code.write_text("2")
+    assert machine.commit(tmp_path) == f"{clean}-dirty"
 
 
 def test_a_bar_compares_medians_and_says_whether_it_is_met(tmp_path: Path) -> None:
