@@ -44,8 +44,8 @@ COSTS = {
 # What a count may be above the table: instructions repeat to 1 or 2 %, and an answer may come in two pieces.
 SLACK = 1.05
 MORE_CALLS = 0.3
-# What is above its bound is counted again, for threads that wake each other more often than usual take a tenth more. A
-# path that has become dearer is above it each time.
+# The path that is not the same from run to run has once taken a tenth more than usual. If nothing else is above its
+# bound, all is counted again, at most so many times: what has become dearer is above it each time.
 COUNTS = 3
 
 
@@ -66,7 +66,7 @@ def test_no_hot_path_takes_more_instructions_than_before() -> None:
     for _ in range(COUNTS):
         now = counted(counting.instructions)
         above = {name: (round(now[name]), bound) for name, bound in bounds.items() if now[name] > bound}
-        if not above:
+        if not above or any(COSTS[name].system_calls is not None for name in above):
             break
     assert above == {}
 
