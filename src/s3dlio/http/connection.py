@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from s3dlio import settings
@@ -256,7 +256,7 @@ class Pool:
             connection.close()
         return None
 
-    def give(self, connections: Sequence[Connection]) -> None:
+    def give(self, connections: Iterable[Connection]) -> None:
         """Keep connections for the next call, as many idle ones to an address as the settings allow.
 
         Those that have been idle for too long are closed on this occasion.
@@ -269,7 +269,6 @@ class Pool:
                 connection.close()
             else:
                 connection.since = now
-                connection.reused = True
                 idle.append(connection)
         for kept in list(self._idle.values()):
             while kept and now - kept[0].since > limits.keep_alive:

@@ -278,7 +278,7 @@ class Engine:
             self._stop(task)
         self.run_ready()
         self.poller.close()  # which forgets every descriptor at once
-        pool.give(list(itertools.chain.from_iterable(self._hot.values())))
+        pool.give(itertools.chain.from_iterable(self._hot.values()))
 
 
 class _Group:
