@@ -78,7 +78,8 @@ def instructions(where: Place) -> dict[str, float]:
     return _differences(totals)
 
 
-_POLLS = ("epoll_wait", "epoll_pwait", "poll", "ppoll")
+# With the pauses that the program makes before them.
+_POLLS = ("epoll_wait", "epoll_pwait", "poll", "ppoll", "clock_nanosleep")
 
 
 def system_calls(where: Place) -> dict[str, float]:

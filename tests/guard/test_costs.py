@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.guard import counting
+from tests.guard import counting, program
 from tests.required import lacking
 from tests.servers.install import ServerMissing
 
@@ -21,7 +21,7 @@ from tests.servers.install import ServerMissing
 class Cost(NamedTuple):
     """Of one object, or of one key that is listed; None where it is not the same from run to run.
 
-    The thread of `get_many_iter` and its caller wake each other more or less often.
+    The thread of `get_many_iter` and its caller find each other asleep more or less often.
     """
 
     instructions: float
@@ -31,11 +31,11 @@ class Cost(NamedTuple):
 # As counted, with CPython 3.11.
 COSTS = {
     "get": Cost(308_800, 2.00),
-    "get_many": Cost(122_000, 2.00),
-    "get_many_iter": Cost(155_000, None),
+    "get_many": Cost(124_600, 2.00),
+    "get_many_iter": Cost(156_500, None),
     "get_range": Cost(308_000, 2.00),
     "put_bytes": Cost(301_600, 2.00),
-    "put_many": Cost(118_300, 2.00),
+    "put_many": Cost(120_800, 2.00),
     "list": Cost(10_200, 0.03),
     "file get": Cost(33_600, 4.00),
     "file stat": Cost(29_100, 1.00),
@@ -44,8 +44,9 @@ COSTS = {
 # What a count may be above the table: instructions repeat to 1 or 2 %, and an answer may come in two pieces.
 SLACK = 1.05
 MORE_CALLS = 0.3
-# The path that is not the same from run to run has once taken a tenth more than usual. If nothing else is above its
-# bound, all is counted again, at most so many times: what has become dearer is above it each time.
+# With several objects in flight, a server that gets no turn in the pause that it is given lets them cost more. If
+# nothing else is above its bound, all is counted again, at most so many times: what has become dearer is above it each
+# time.
 COUNTS = 3
 
 
@@ -66,7 +67,7 @@ def test_no_hot_path_takes_more_instructions_than_before() -> None:
     for _ in range(COUNTS):
         now = counted(counting.instructions)
         above = {name: (round(now[name]), bound) for name, bound in bounds.items() if now[name] > bound}
-        if not above or any(COSTS[name].system_calls is not None for name in above):
+        if not above or above.keys() - program.SEVERAL:
             break
     assert above == {}
 
