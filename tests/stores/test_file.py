@@ -233,6 +233,21 @@ def test_listing_streams_in_constant_memory(tmp_path: Path) -> None:
     assert streamed < whole / 5
 
 
+@pytest.mark.parametrize("entries", [1, 2, 3, 7, 500])
+def test_a_listing_is_whole_wherever_its_pages_end(
+    base: str, tmp_path: Path, entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_store, "_PAGE", entries)
+    names = [f"{folder}{name}" for folder in ("", "a/", "a/b/", "c/", "c/d/e/") for name in "12345"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    assert s3dlio.list(base, recursive=True) == sorted(f"{base}/{name}" for name in names)
+    assert sorted(s3dlio.list_iter(base, recursive=True)) == sorted(f"{base}/{name}" for name in names)
+    assert s3dlio.list(base) == [f"{base}/{name}" for name in (*"12345", "a/", "c/", "empty/")]
+
+
 def test_a_listing_left_half_way_leaves_no_folder_open(base: str, tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     for number in range(3000):

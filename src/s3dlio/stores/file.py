@@ -11,6 +11,7 @@ leads back to one of its own ancestors is not entered.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat as modes
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -28,7 +29,7 @@ from s3dlio.uri import URI
 # Bytes per system call: an operation can be stopped between two of them.
 PIECE = 16 << 20
 
-_PAGE_OF_NAMES = 500
+_PAGE = 500  # entries
 _UNSIZED_PIECE = 64 << 10
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # NONBLOCK: opening a FIFO must not wait
@@ -151,22 +152,26 @@ class FileStore(Store):
             _fail(error, uri, "delete")
 
     async def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
-        for names, _ in _walk(uri, recursive):
+        for page in _walk(uri, recursive):
             await pause
-            yield names
+            if recursive:
+                yield [relative + entry.name for relative, found in page for entry in found]
+            else:
+                yield [entry.name + "/" if entry.is_dir() else entry.name for _, found in page for entry in found]
 
     async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
-        for names, found in _walk(uri, recursive=True):
-            page: list[Entry] = []
-            for relative, entry in zip(names, found, strict=True):
-                try:
-                    page.append(Entry(relative, entry.stat().st_size))
-                except FileNotFoundError:
-                    continue  # deleted since its folder was read
-                except OSError as error:
-                    _fail(error, uri.child(relative), "stat")
-            if page:
-                yield page
+        for page in _walk(uri, recursive=True):
+            entries: list[Entry] = []
+            for relative, found in page:
+                for entry in found:
+                    try:
+                        entries.append(Entry(relative + entry.name, entry.stat().st_size))
+                    except FileNotFoundError:
+                        continue  # deleted since its folder was read
+                    except OSError as error:
+                        _fail(error, uri.child(relative + entry.name), "stat")
+            if entries:
+                yield entries
 
     # Bytes...
 
@@ -302,15 +307,16 @@ def _not_an_object(uri: URI, mode: int, doing: str) -> S3dlioError:
 _Level = tuple["os._ScandirIterator[str]", str, str]  # names still to come, relative name, path
 
 
-def _walk(uri: URI, recursive: bool) -> Iterator[tuple[list[str], list[os.DirEntry[str]]]]:
-    """Every object below the folder, and, when not recursive, every child folder with a "/" behind its name.
+def _walk(uri: URI, recursive: bool) -> Iterator[list[tuple[str, list[os.DirEntry[str]]]]]:
+    """Every object below the folder, and, when not recursive, every child folder.
 
-    Names, and beside them the entries, come in pages: a step of a generator for each would cost as much as the name.
-    Open are only the folders on the way down to the current one, so memory does not grow with the number of names.
+    They come in pages, for a step of a generator for each would cost as much as the entry: a page has parts, each the
+    name of a folder below the first ("", or with a final "/"), and entries in it. Open are only the folders on the way
+    down to the current one, so memory does not grow with the number of entries.
     """
     root = uri.folder_key
-    names: list[str] = []
-    entries: list[os.DirEntry[str]] = []
+    page: list[tuple[str, list[os.DirEntry[str]]]] = []
+    room = _PAGE
     try:
         open_folders: list[_Level] = [(os.scandir(root), "", root)]
     except OSError as error:
@@ -320,35 +326,39 @@ def _walk(uri: URI, recursive: bool) -> Iterator[tuple[list[str], list[os.DirEnt
     try:
         while open_folders:
             folder, relative, _ = open_folders[-1]
+            found: list[os.DirEntry[str]] = []
             below = None
-            for entry in folder:
+            count = 0
+            for entry in itertools.islice(folder, room):
+                count += 1
                 name = entry.name
-                if name.startswith(RESERVED):
+                if name[0] == "." and name.startswith(RESERVED):
                     continue
                 try:
                     if entry.is_file():
-                        names.append(relative + name)
-                        entries.append(entry)
+                        found.append(entry)
                     elif entry.is_dir():
-                        if recursive:
-                            if below := _entered(entry, open_folders):
-                                break
-                        else:
-                            names.append(f"{name}/")
-                            entries.append(entry)
+                        if not recursive:
+                            found.append(entry)
+                        elif below := _entered(entry, open_folders):
+                            break
                 except OSError as error:
                     if error.errno != errno.ELOOP:  # a link to itself is no object
                         raise
-                if len(names) >= _PAGE_OF_NAMES:
-                    yield names, entries
-                    names, entries = [], []
-            if below is None:
+            if found:
+                page.append((relative, found))
+            if below is not None:
+                open_folders.append((below, f"{relative}{name}/", entry.path))
+            elif count < room:
                 folder.close()
                 open_folders.pop()
-            else:
-                open_folders.append((below, f"{relative}{name}/", entry.path))
-        if names:
-            yield names, entries
+            room -= count
+            if not room:
+                if page:
+                    yield page
+                page, room = [], _PAGE
+        if page:
+            yield page
     except OSError as error:
         _fail(error, uri, "list")
     finally:
