@@ -21,6 +21,7 @@ def many(job: Job) -> Runner:
                 keys, s3dlio.get_many([root + key for key in keys], job["in_flight"]), strict=True
             ):
                 take(key, body)
+            del body  # or the last object would be held until the first of the next call is taken
 
     def put(items: Iterator[Item], take: Take) -> None:
         while keys := list(islice(items, job["at_once"])):

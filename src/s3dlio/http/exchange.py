@@ -402,8 +402,9 @@ class Exchange:
         connection, target, got, observe = self._connection, self._target, self._got, self._observe
         assert connection is not None
         while True:
+            view = target[got:] if observe is None else target[got : got + OBSERVED_BYTES]
             try:
-                count = connection.receive(target[got:] if observe is None else target[got : got + OBSERVED_BYTES])
+                count = connection.receive(view)
             except OSError as error:
                 self._lost(error)
                 return
@@ -415,10 +416,11 @@ class Exchange:
             if observe is not None:
                 observe(target[got : got + count])
             self._got = got = got + count
+            connection.expect(len(target) - got)
             if got == len(target):
                 self._done(target)
                 return
-            if not self.address.tls:
+            if not self.address.tls or (count < len(view) and connection.low_water > 1):
                 return  # what else is there the poller will tell, for less than a receive that finds nothing
 
     def _on_chunked(self, _: int) -> None:
@@ -517,6 +519,8 @@ class Exchange:
                 self._fail("connect timeout", f"no connection within {limits.connect:g} s")
         elif now - self.touched > limits.idle:
             self._fail("timeout", f"no byte moved for {limits.idle:g} s")
+        elif self._connection is not None:
+            self._connection.look(now - self.touched)
 
     def detach(self) -> None:
         """Called by the engine when the operation is stopped: nothing more happens here."""

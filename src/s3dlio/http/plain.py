@@ -188,8 +188,12 @@ class Plain:
     def check_deadlines(self, now: float) -> None:
         """Let the ordinary operation fail, if a deadline has passed."""
         limits = self.service.limits
-        if self.connection is not None and (now - self.began > limits.total or now - self.touched > limits.idle):
+        if self.connection is None:
+            return
+        if now - self.began > limits.total or now - self.touched > limits.idle:
             self.hand_over()
+        else:
+            self.connection.look(now - self.touched)
 
     def stop(self) -> None:
         """Drop everything; nothing is delivered, and nobody told."""

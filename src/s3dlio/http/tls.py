@@ -24,7 +24,7 @@ from s3dlio.http.poller import READ, WRITE
 
 WOULD_BLOCK = -1
 
-_RECEIVED_BYTES = 128 * 1024  # at once; also what each stream's memory grows to
+RECEIVED_BYTES = 128 * 1024  # at once; also what each stream's memory grows to
 
 _making = threading.RLock()
 
@@ -54,7 +54,7 @@ class _Received(threading.local):
     """Where a thread receives what it then hands to OpenSSL."""
 
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(_RECEIVED_BYTES))
+        self.view = memoryview(bytearray(RECEIVED_BYTES))
 
 
 _received = _Received()

@@ -1,0 +1,148 @@
+"""While much of a body is to come, the kernel wakes the client for many bytes only; never for more than will come, and
+never so long that a slow server seems to be silent.
+"""
+
+# A memoryview equals the bytes that it shows.
+# mypy: no-strict-equality
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import s3dlio
+from s3dlio.checksums import crc32c, crc32c_text
+from s3dlio.errors import S3dlioError
+from s3dlio.http import connection
+from s3dlio.http.connection import LOW_WATER, Connection, pool
+from s3dlio.operations import run
+from s3dlio.stores.s3 import S3Store
+from s3dlio.uri import parse
+from tests.behaviour.content import content
+from tests.http.scripted import CLOSE, Step, scripted
+from tests.replay import answer
+from tests.servers.base import S3Server
+
+pytestmark = pytest.mark.skipif(LOW_WATER == 1, reason="Linux before 4.18, or another system: nothing is asked of it")
+
+FIRST, CASE, LAST = (f"s3://bucket/{name}" for name in ("first", "case", "last"))
+DATA = content(4 * LOW_WATER)
+HEADERS = {"ETag": '"1"', "Content-Range": f"bytes 0-{len(DATA) - 1}/{len(DATA)}"}
+CHECKED = {"x-amz-checksum-crc32c": crc32c_text(crc32c([memoryview(DATA)]))}
+
+
+def _one() -> memoryview:
+    return s3dlio.get(CASE)
+
+
+def _of_a_batch() -> memoryview:
+    # The first of them opens the connection: what is read on an open one is a plain request (`http.read`).
+    return s3dlio.get_many([FIRST, CASE, LAST], max_in_flight=1)[1][1]
+
+
+# How the object is read, and what its answer begins with.
+WAYS: dict[str, tuple[Callable[[], memoryview], bytes]] = {
+    "one": (_one, answer(206, DATA, HEADERS)),
+    "of a batch": (_of_a_batch, answer(200, DATA, {"ETag": '"1"'})),
+    "of a batch, checked": (_of_a_batch, answer(200, DATA, {"ETag": '"1"', **CHECKED})),
+}
+ways = pytest.mark.parametrize(("read", "whole"), WAYS.values(), ids=WAYS.keys())
+
+
+@pytest.fixture
+def marks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """What was asked of the kernel, in the order in which it was."""
+    asked: list[int] = []
+    ask = Connection._set_low_water
+
+    def noted(self: Connection, count: int) -> None:
+        asked.append(count)
+        ask(self, count)
+
+    monkeypatch.setattr(Connection, "_set_low_water", noted)
+    yield asked
+    pool.clear()
+
+
+@pytest.fixture
+def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing helps when the kernel has been asked to wake the client for more than will come."""
+    monkeypatch.setattr(connection, "_PATIENCE", float("inf"))
+
+
+def _low_waters() -> list[int]:
+    idle = [one for those in pool._idle.values() for one in those]
+    return [one.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) for one in idle]
+
+
+@ways
+def test_the_mark_is_up_while_much_is_to_come_and_down_for_the_next_request(
+    read: Callable[[], memoryview], whole: bytes, marks: list[int]
+) -> None:
+    body = len(whole) - len(DATA)
+    with scripted([[whole[: body + 1000], 0.05, whole[body + 1000 :]]]):
+        assert read() == DATA
+        assert marks == [LOW_WATER, 1]
+        assert _low_waters() == [1]
+        assert s3dlio.get(LAST) == b"plain"
+
+
+@ways
+def test_a_slow_server_is_not_taken_for_a_silent_one(read: Callable[[], memoryview], whole: bytes) -> None:
+    os.environ.update(S3DLIO_READ_TIMEOUT="0.6", S3DLIO_RETRIES="0")
+    position = len(whole) - len(DATA) + 1000
+    script: list[Step] = [whole[:position]]
+    for _ in range(30):  # 1.5 s, and fewer bytes than the kernel is to wake the client for
+        script += [0.05, whole[position : position + 1000]]
+        position += 1000
+    with scripted([[*script, whole[position:]]]):
+        assert read() == DATA
+
+
+@ways
+def test_a_server_that_falls_silent_is_given_up_in_time(read: Callable[[], memoryview], whole: bytes) -> None:
+    os.environ.update(S3DLIO_READ_TIMEOUT="0.6", S3DLIO_RETRIES="0")
+    with scripted([[whole[: len(whole) - len(DATA) + 1000], 5.0]]):
+        began = time.monotonic()
+        with pytest.raises(S3dlioError, match=r"no byte moved for 0\.6 s"):
+            read()
+        assert time.monotonic() - began < 3
+
+
+@ways
+@pytest.mark.usefixtures("no_second_look")
+@pytest.mark.parametrize("received", [1000, LOW_WATER + 1000, 3 * LOW_WATER])
+def test_the_end_of_a_body_that_is_cut_short_is_noticed_at_once(
+    read: Callable[[], memoryview], whole: bytes, received: int
+) -> None:
+    os.environ.update(S3DLIO_READ_TIMEOUT="20", S3DLIO_RETRIES="0")
+    with scripted([[whole[: len(whole) - len(DATA) + received], 0.05, CLOSE]]):
+        began = time.monotonic()
+        with pytest.raises(S3dlioError):
+            read()
+        assert time.monotonic() - began < 10
+
+
+@ways
+@pytest.mark.usefixtures("no_second_look")
+@pytest.mark.parametrize("left", [1, LOW_WATER - 1, LOW_WATER, 2 * LOW_WATER - 1, 2 * LOW_WATER, 2 * LOW_WATER + 1])
+def test_what_comes_last_is_not_waited_for_together(read: Callable[[], memoryview], whole: bytes, left: int) -> None:
+    os.environ.update(S3DLIO_READ_TIMEOUT="2", S3DLIO_RETRIES="0")
+    with scripted([[whole[:-left], 0.05, whole[-left:-1], 0.05, whole[-1:]]]):
+        assert read() == DATA
+
+
+@pytest.mark.usefixtures("no_second_look")
+def test_tls_leaves_no_mark_either(seaweedfs_tls: S3Server, marks: list[int]) -> None:
+    os.environ.update(seaweedfs_tls.environment(), S3DLIO_GET_PART_MB="2")
+    run(S3Store().make_bucket(parse("s3://low-water")))
+    pairs = {f"s3://low-water/{number}": os.urandom(3_000_000 + number) for number in range(6)}
+    s3dlio.put_many(pairs.items())
+    assert dict(s3dlio.get_many(pairs, max_in_flight=3)) == pairs
+    assert all(s3dlio.get(uri) == data for uri, data in pairs.items())
+    assert max(marks) > 1
+    assert set(_low_waters()) == {1}
