@@ -80,6 +80,7 @@ def _low_waters() -> list[int]:
 
 
 @ways
+@pytest.mark.usefixtures("no_second_look")
 def test_the_mark_is_up_while_much_is_to_come_and_down_for_the_next_request(
     read: Callable[[], memoryview], whole: bytes, marks: list[int]
 ) -> None:
