@@ -64,6 +64,7 @@ def marks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         ask(self, count)
 
     monkeypatch.setattr(Connection, "_set_low_water", noted)
+    pool.clear()  # of connections of other tests
     yield asked
     pool.clear()
 
