@@ -24,6 +24,7 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _TOKEN = re.compile(rb"<NextContinuationToken>([^<]*)<")
 _HEAD = 4096
 _HUGE = 2 << 20
+_LOW_WATER = 256 << 10  # bytes to be woken for, while twice as much is to come
 
 
 def sockets(job: Job) -> Runner:
@@ -43,6 +44,14 @@ class _Connection:
         self.buffers = _buffers(-(-job["at_once"] // job["in_flight"]), job["size"] + _HEAD)
         self.buffer = next(self.buffers)
         self.received = self.start = self.end = 0
+        self.low_water = 1
+
+    def expect(self, left: int) -> None:
+        """Be woken for many bytes only, while so many are to come."""
+        wanted = _LOW_WATER if left >= 2 * _LOW_WATER else 1
+        if wanted != self.low_water:
+            self.low_water = wanted
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
 
 
 def connect(job: Job) -> socket.socket:
@@ -116,6 +125,7 @@ def _get(job: Job) -> Runner:
                         if one.start < 4 or not length:
                             raise ConnectionError("the server's answer is none that the floor understands")
                         one.end = one.start + int(length[1])
+                    one.expect(one.end - one.received)
                     if one.received == one.end:
                         take(one.item, one.buffer[one.start : one.end])
                         busy -= not begin(one)
