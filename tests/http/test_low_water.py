@@ -53,6 +53,12 @@ WAYS: dict[str, tuple[Callable[[], memoryview], bytes]] = {
 ways = pytest.mark.parametrize(("read", "whole"), WAYS.values(), ids=WAYS.keys())
 
 
+@pytest.fixture(autouse=True)
+def near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loopback is near, however long the machine takes to answer."""
+    monkeypatch.setattr(connection, "_NEAR", 1_000_000)
+
+
 @pytest.fixture
 def marks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """What was asked of the kernel, in the order in which it was."""
@@ -91,6 +97,17 @@ def test_the_mark_is_up_while_much_is_to_come_and_down_for_the_next_request(
         assert marks == [LOW_WATER, 1]
         assert _low_waters() == [1]
         assert s3dlio.get(LAST) == b"plain"
+
+
+@ways
+def test_nothing_is_asked_of_the_kernel_over_a_long_way(
+    read: Callable[[], memoryview], whole: bytes, marks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_NEAR", 0)
+    body = len(whole) - len(DATA)
+    with scripted([[whole[: body + 1000], 0.05, whole[body + 1000 :]]]):
+        assert read() == DATA
+        assert marks == []
 
 
 @ways

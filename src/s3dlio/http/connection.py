@@ -7,7 +7,7 @@ blocks, and none raises for having to wait.
 
 A client that is faster than its server is woken for every few packets, and the more often the faster it is, so that it
 spends the time it has won on receiving less at a time. So while the rest of a body is long, the kernel is asked to wake
-it for many bytes only (`expect`).
+it for many bytes only (`expect`); but not over a long way, where it would let only as many be under way at first.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ def _kernel_makes_room() -> bool:
 # Bytes to be woken for. Fewer save less; with 1 MiB the sender waits for the receiver, and what waits leaves the cache.
 LOW_WATER = 256 * 1024 if _kernel_makes_room() else 1
 _PATIENCE = 0.1  # seconds to wait for them
+_NEAR = (
+    250  # microseconds of a round trip up to which they are waited for: with 500 a new connection takes twice as long
+)
+_MIN_RTT = 148  # where `tcpi_min_rtt` is in `struct tcp_info` (linux/tcp.h)
 _TLS_LOW_WATER = min(LOW_WATER, tls.RECEIVED_BYTES)
 
 
@@ -64,6 +68,7 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_addresses",
+        "_mark",
         "_phase",
         "_tunnel",
         "address",
@@ -95,6 +100,7 @@ class Connection:
         self.fd = -1
         self.low_water = 1  # bytes from which on the poller tells of this socket
         self._addresses = list(addresses)
+        self._mark = 0  # what `low_water` may be raised to, once that is known
         self._phase: Any = self._connected
         self._tunnel = bytearray()
         self.tls: tls.Stream | None = None
@@ -230,9 +236,18 @@ class Connection:
             left: bytes of the body that have not been received yet. With 0 all is as for a new connection.
         """
         # The other half: what TLS may hold already.
-        wanted = (LOW_WATER if self.tls is None else _TLS_LOW_WATER) if left >= 2 * LOW_WATER else 1
+        wanted = (self._mark or self._choose_mark()) if left >= 2 * LOW_WATER else 1
         if wanted != self.low_water:
             self._set_low_water(wanted)
+
+    def _choose_mark(self) -> int:
+        """What `low_water` may be raised to: by the shortest round trip that the kernel has seen."""
+        near = False
+        if LOW_WATER > 1:
+            facts = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT + 4)
+            near = len(facts) == _MIN_RTT + 4 and int.from_bytes(facts[_MIN_RTT:], sys.byteorder) <= _NEAR
+        self._mark = (LOW_WATER if self.tls is None else _TLS_LOW_WATER) if near else 1
+        return self._mark
 
     def look(self, silent: float) -> None:
         """Be told of whatever has come if nothing was told of for a while: the server may only be slow.
