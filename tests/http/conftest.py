@@ -1,4 +1,4 @@
-"""A bucket on SeaweedFS, reached directly or through a proxy of ours, and servers that say nothing."""
+"""A bucket on SeaweedFS, reached directly, by https or through a proxy of ours, and servers that say nothing."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def bucket(seaweedfs: S3Server) -> Iterator[str]:
     os.environ.update(seaweedfs.environment())
     run(S3Store().make_bucket(parse("s3://http-tests")))
     yield "s3://http-tests"
+    pool.clear()
+
+
+@pytest.fixture
+def secure(seaweedfs_tls: S3Server) -> Iterator[str]:
+    """A bucket reached by https."""
+    os.environ.update(seaweedfs_tls.environment())
+    run(S3Store().make_bucket(parse("s3://tls-tests")))
+    yield "s3://tls-tests"
     pool.clear()
 
 

@@ -19,15 +19,10 @@ from s3dlio.checksums import crc32c, crc32c_text
 from s3dlio.errors import S3dlioError
 from s3dlio.http import connection
 from s3dlio.http.connection import LOW_WATER, Connection, pool
-from s3dlio.operations import run
-from s3dlio.stores.s3 import S3Store
-from s3dlio.uri import parse
 from tests.behaviour.content import content
 from tests.http.scripted import CLOSE, Step, scripted
 from tests.replay import answer
-from tests.servers.base import S3Server
-
-pytestmark = pytest.mark.skipif(LOW_WATER == 1, reason="Linux before 4.18, or another system: nothing is asked of it")
+from tests.required import lacking
 
 FIRST, CASE, LAST = (f"s3://bucket/{name}" for name in ("first", "case", "last"))
 DATA = content(4 * LOW_WATER)
@@ -56,6 +51,8 @@ ways = pytest.mark.parametrize(("read", "whole"), WAYS.values(), ids=WAYS.keys()
 @pytest.fixture(autouse=True)
 def near(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loopback is near, however long the machine takes to answer."""
+    if LOW_WATER == 1:
+        lacking("the kernel cannot be asked to wait for many bytes: run the tests on Linux 4.18 or later")
     monkeypatch.setattr(connection, "_NEAR", 1_000_000)
 
 
@@ -156,10 +153,9 @@ def test_what_comes_last_is_not_waited_for_together(read: Callable[[], memoryvie
 
 
 @pytest.mark.usefixtures("no_second_look")
-def test_tls_leaves_no_mark_either(seaweedfs_tls: S3Server, marks: list[int]) -> None:
-    os.environ.update(seaweedfs_tls.environment(), S3DLIO_GET_PART_MB="2")
-    run(S3Store().make_bucket(parse("s3://low-water")))
-    pairs = {f"s3://low-water/{number}": os.urandom(3_000_000 + number) for number in range(6)}
+def test_tls_leaves_no_mark_either(secure: str, marks: list[int]) -> None:
+    os.environ["S3DLIO_GET_PART_MB"] = "2"
+    pairs = {f"{secure}/{number}": os.urandom(3_000_000 + number) for number in range(6)}
     s3dlio.put_many(pairs.items())
     assert dict(s3dlio.get_many(pairs, max_in_flight=3)) == pairs
     assert all(s3dlio.get(uri) == data for uri, data in pairs.items())

@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,8 @@ import s3dlio
 from s3dlio.errors import ConfigurationError, StoreUnavailableError
 from s3dlio.http.connection import pool
 from s3dlio.http.tls import Stream
-from s3dlio.operations import run
-from s3dlio.stores.s3 import S3Store
-from s3dlio.uri import parse
 from tests.servers import certificates
 from tests.servers.base import S3Server
-
-
-@pytest.fixture
-def secure(seaweedfs_tls: S3Server) -> Iterator[str]:
-    """A bucket reached by https."""
-    os.environ.update(seaweedfs_tls.environment())
-    run(S3Store().make_bucket(parse("s3://tls-tests")))
-    yield "s3://tls-tests"
-    pool.clear()
 
 
 @pytest.fixture
