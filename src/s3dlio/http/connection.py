@@ -42,9 +42,8 @@ def _kernel_makes_room() -> bool:
 # Bytes to be woken for. Fewer save less; with 1 MiB the sender waits for the receiver, and what waits leaves the cache.
 LOW_WATER = 256 * 1024 if _kernel_makes_room() else 1
 _PATIENCE = 0.1  # seconds to wait for them
-_NEAR = (
-    250  # microseconds of a round trip up to which they are waited for: with 500 a new connection takes twice as long
-)
+# Microseconds of a round trip up to which they are waited for: with 500 a new connection takes twice as long.
+_NEAR = 250
 _MIN_RTT = 148  # where `tcpi_min_rtt` is in `struct tcp_info` (linux/tcp.h)
 _TLS_LOW_WATER = min(LOW_WATER, tls.RECEIVED_BYTES)
 
@@ -98,8 +97,8 @@ class Connection:
         self.reused = False
         self.since = 0.0  # when it became idle
         self.fd = -1
-        self.low_water = 1  # bytes from which on the poller tells of this socket
         self._addresses = list(addresses)
+        self.low_water = 1  # bytes from which on the poller tells of this socket
         self._mark = 0  # what `low_water` may be raised to, once that is known
         self._phase: Any = self._connected
         self._tunnel = bytearray()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from s3dlio.buffers import lease
 from s3dlio.checksums import Expected
-from s3dlio.http.connection import LOW_WATER, WOULD_BLOCK
+from s3dlio.http.connection import WOULD_BLOCK
 from s3dlio.http.exchange import OBSERVED_BYTES
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.plain import (
@@ -233,8 +233,7 @@ def _receive_bodies(reads: list[Read], now: float) -> None:
             if expected is not None and got - read._summed >= _SUMMED:
                 expected.update(target[read._summed : got])
                 read._summed = got
-            if length >= 2 * LOW_WATER:
-                connection.expect(length - got)
+            connection.expect(length - got)
             if tls is not None:
                 if count < len(view) and connection.low_water > 1:
                     break  # inside TLS there is less than a record

@@ -118,7 +118,7 @@ class Stream:
     def receive(self, view: memoryview) -> int:
         """Receive into a buffer; returns the number of bytes, 0 at the end of the stream, WOULD_BLOCK to wait.
 
-        More may be at hand when the buffer is full, or when fewer bytes come than it has room for.
+        When the buffer is full, more may be at hand in here; otherwise only in the socket, where a poller sees it.
         """
         while True:
             if (self._incoming.pending or self._tls.pending()) and (count := self._decrypt(view)) != WOULD_BLOCK:

@@ -305,9 +305,10 @@ def _not_an_object(uri: URI, mode: int, doing: str) -> S3dlioError:
 # Listing...
 
 _Level = tuple["os._ScandirIterator[str]", str, str]  # names still to come, relative name, path
+_Part = tuple[str, list[os.DirEntry[str]]]  # of a page: the relative name of a folder, and entries in it
 
 
-def _walk(uri: URI, recursive: bool) -> Iterator[list[tuple[str, list[os.DirEntry[str]]]]]:
+def _walk(uri: URI, recursive: bool) -> Iterator[list[_Part]]:
     """Every object below the folder, and, when not recursive, every child folder.
 
     They come in pages, for a step of a generator for each would cost as much as the entry: a page has parts, each the
@@ -315,7 +316,7 @@ def _walk(uri: URI, recursive: bool) -> Iterator[list[tuple[str, list[os.DirEntr
     down to the current one, so memory does not grow with the number of entries.
     """
     root = uri.folder_key
-    page: list[tuple[str, list[os.DirEntry[str]]]] = []
+    page: list[_Part] = []
     room = _PAGE
     try:
         open_folders: list[_Level] = [(os.scandir(root), "", root)]
@@ -332,7 +333,7 @@ def _walk(uri: URI, recursive: bool) -> Iterator[list[tuple[str, list[os.DirEntr
             for entry in itertools.islice(folder, room):
                 count += 1
                 name = entry.name
-                if name[0] == "." and name.startswith(RESERVED):
+                if name[0] == "." and name.startswith(RESERVED):  # the first letter rules out nearly all, for less
                     continue
                 try:
                     if entry.is_file():
