@@ -83,7 +83,7 @@ class Settings:
     """The settings in force. Names that end in `_mb` are in MiB, times are in seconds."""
 
     buffer_idle_mb: float = _setting(
-        512,
+        1024,
         "S3DLIO_BUFFER_IDLE_MB",
         parse=_number(0, "MiB"),
         meaning="idle buffer memory kept for the next objects, in MiB",
