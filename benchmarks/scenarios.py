@@ -181,6 +181,8 @@ def _in_flight() -> list[Scenario]:
             found.append(
                 one._replace(
                     name=f"{one.name}, {number} in flight",
+                    # As many as a call holds, or its memory would be mapped in the timed part only.
+                    objects=max(one.objects, number),
                     in_flight=number,
                     at_once=max(one.at_once, number),
                     clients=clients,

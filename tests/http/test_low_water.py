@@ -7,8 +7,11 @@ never so long that a slow server seems to be silent.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 
@@ -17,8 +20,10 @@ import pytest
 import s3dlio
 from s3dlio.checksums import crc32c, crc32c_text
 from s3dlio.errors import S3dlioError
-from s3dlio.http import connection
+from s3dlio.http import connection, exchange
+from s3dlio.http import read as read_module
 from s3dlio.http.connection import LOW_WATER, Connection, pool
+from s3dlio.http.poller import Poller
 from tests.behaviour.content import content
 from tests.http.scripted import CLOSE, Step, scripted
 from tests.replay import answer
@@ -150,6 +155,50 @@ def test_what_comes_last_is_not_waited_for_together(read: Callable[[], memoryvie
     os.environ.update(S3DLIO_READ_TIMEOUT="2", S3DLIO_RETRIES="0")
     with scripted([[whole[:-left], 0.05, whole[-left:-1], 0.05, whole[-1:]]]):
         assert read() == DATA
+
+
+@ways
+@pytest.mark.parametrize(
+    ("at_once", "few", "stays"),
+    [
+        pytest.param(64 << 20, 16, True, id="on and on"),
+        pytest.param(1, 16, False, id="as far as is fair"),
+        pytest.param(64 << 20, 0, False, id="not where many wait"),
+    ],
+)
+def test_a_body_that_pours_is_stayed_with(
+    read: Callable[[], memoryview], whole: bytes, at_once: int, few: int, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polls = 0
+    received: list[int] = []  # what had been asked of the poller by then
+    poll, expect = Poller.poll, Connection.expect
+
+    def counted(self: Poller, timeout: float | None = None) -> list[tuple[int, int]]:
+        nonlocal polls
+        polls += 1
+        return poll(self, timeout)
+
+    def noted(self: Connection, left: int) -> None:
+        received.append(polls)
+        expect(self, left)
+        deadline = time.monotonic() + 20
+        while left and not _waiting(self) and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    for module in (exchange, read_module):
+        monkeypatch.setattr(module, "AT_ONCE", at_once)
+        monkeypatch.setattr(module, "FEW", few)
+    monkeypatch.setattr(Poller, "poll", counted)
+    monkeypatch.setattr(Connection, "expect", noted)
+    with scripted([[whole]]):
+        assert read() == DATA
+    assert len(received) > 1
+    assert len(set(received)) == (1 if stays else len(received))
+
+
+def _waiting(of: Connection) -> int:
+    """Bytes that the kernel has received and nobody has taken."""
+    return int.from_bytes(fcntl.ioctl(of.fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @pytest.mark.usefixtures("no_second_look")

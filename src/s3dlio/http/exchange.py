@@ -32,6 +32,8 @@ HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
 _MOST_INTERIM = 32  # 1xx answers before the real one
 
+AT_ONCE = 64 << 20  # bytes of a body that are received before others have their turn
+FEW = 16  # as many may have to wait meanwhile
 OBSERVED_BYTES = 2 << 20  # received at once where a body is looked at on the way: what the cache holds, and no less
 
 Receive = Callable[[ResponseHead], "memoryview | None"]
@@ -401,6 +403,8 @@ class Exchange:
     def _on_body(self, _: int) -> None:
         connection, target, got, observe = self._connection, self._target, self._got, self._observe
         assert connection is not None
+        few = len(self._engine.exchanges) <= FEW
+        until, pours = got + AT_ONCE, few and connection.low_water > 1
         while True:
             view = target[got:] if observe is None else target[got : got + OBSERVED_BYTES]
             try:
@@ -417,10 +421,14 @@ class Exchange:
                 observe(target[got : got + count])
             self._got = got = got + count
             connection.expect(len(target) - got)
+            pours = pours or (few and connection.low_water > 1)
             if got == len(target):
                 self._done(target)
                 return
-            if not self.address.tls or (count < len(view) and connection.low_water > 1):
+            if self.address.tls:
+                if count < len(view) and connection.low_water > 1:
+                    return  # inside TLS there is less than a record
+            elif got >= until or not pours:
                 return  # what else is there the poller will tell, for less than a receive that finds nothing
 
     def _on_chunked(self, _: int) -> None:

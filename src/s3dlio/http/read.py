@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from s3dlio.buffers import lease
 from s3dlio.checksums import Expected
 from s3dlio.http.connection import WOULD_BLOCK
-from s3dlio.http.exchange import OBSERVED_BYTES
+from s3dlio.http.exchange import AT_ONCE, FEW, OBSERVED_BYTES
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.plain import (
     NOTHING,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from s3dlio.http.engine import Engine
     from s3dlio.uri import URI
 
-_AT_ONCE = 4 << 20  # received before others have their turn
 _SUMMED = 256 << 10  # bytes after which the checksum is taken further: few enough to be in the cache still
 _SMALL = 1 << 20  # bytes of an object that takes its steps together with others
 
@@ -125,6 +124,7 @@ def go_on(engine: Engine, ready: list[Read]) -> None:
     for start in range(0, len(ready), TOGETHER):
         reads = ready[start : start + TOGETHER]
         small = []
+        few = len(ready) <= FEW
         usual = engine.usual_answer
         counts = receive_heads(engine, reads) if usual is None else _receive_alike(engine, reads, *usual)
         for read, (buffer, view), count in zip(reads, engine.head_buffers, counts, strict=False):
@@ -133,9 +133,9 @@ def go_on(engine: Engine, ready: list[Read]) -> None:
             if len(read._target) <= _SMALL:
                 small.append(read)
             else:  # takes so long that a server would wait for the next request
-                _receive_bodies([read], engine.now)
+                _receive_bodies([read], engine.now, few=few)
                 _deliver(engine, [read])
-        _receive_bodies(small, engine.now)
+        _receive_bodies(small, engine.now, few=few)
         _deliver(engine, small)
 
 
@@ -208,14 +208,18 @@ def _note_sizes(engine: Engine, sizes: tuple[int, int]) -> None:
     engine.last_answer, engine.usual_answer = sizes, sizes if alike else None
 
 
-def _receive_bodies(reads: list[Read], now: float) -> None:
-    """Receive what has come of bodies whose heads have; from large ones not more than is fair to others."""
+def _receive_bodies(reads: list[Read], now: float, *, few: bool) -> None:
+    """Receive what has come of bodies whose heads have.
+
+    A large one is stayed with while more comes, as far as is fair to others: its server goes on sending meanwhile, and
+    what it sends is received while it is in the cache still. Not where many are ready, whose bytes wait and leave it.
+    """
     for read in reads:
         connection, target, got = read.connection, read._target, read._got
         if connection is None or not read.head:
             continue
         tls, expected, length = connection.tls, read._expected, len(target)
-        until = got + _AT_ONCE
+        until, pours = got + AT_ONCE, few and connection.low_water > 1
         while got < length:
             view = target[got:] if expected is None else target[got : got + OBSERVED_BYTES]
             try:
@@ -234,11 +238,12 @@ def _receive_bodies(reads: list[Read], now: float) -> None:
                 expected.update(target[read._summed : got])
                 read._summed = got
             connection.expect(length - got)
+            pours = pours or (few and connection.low_water > 1)
             if tls is not None:
                 if count < len(view) and connection.low_water > 1:
                     break  # inside TLS there is less than a record
                 continue  # no poller sees the bytes that TLS has read ahead
-            if expected is None or count < OBSERVED_BYTES or got >= until:
+            if got >= until or not (pours or (expected is not None and count == OBSERVED_BYTES)):
                 break  # what else is there the poller will tell, for less than a receive that finds nothing
         if expected is not None and got == length:
             expected.update(target[read._summed :])  # at once: the bytes are in the cache still
