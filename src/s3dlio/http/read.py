@@ -121,10 +121,10 @@ def begin(engine: Engine, reads: list[Read], ended: Callable[[list[Read]], None]
 
 def go_on(engine: Engine, ready: list[Read]) -> None:
     """Take reads whose sockets are ready as far as they come."""
+    few = len(ready) <= FEW
     for start in range(0, len(ready), TOGETHER):
         reads = ready[start : start + TOGETHER]
         small = []
-        few = len(ready) <= FEW
         usual = engine.usual_answer
         counts = receive_heads(engine, reads) if usual is None else _receive_alike(engine, reads, *usual)
         for read, (buffer, view), count in zip(reads, engine.head_buffers, counts, strict=False):
@@ -243,7 +243,7 @@ def _receive_bodies(reads: list[Read], now: float, *, few: bool) -> None:
                 if count < len(view) and connection.low_water > 1:
                     break  # inside TLS there is less than a record
                 continue  # no poller sees the bytes that TLS has read ahead
-            if got >= until or not (pours or (expected is not None and count == OBSERVED_BYTES)):
+            if got >= until or not pours:
                 break  # what else is there the poller will tell, for less than a receive that finds nothing
         if expected is not None and got == length:
             expected.update(target[read._summed :])  # at once: the bytes are in the cache still
