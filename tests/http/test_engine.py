@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -118,6 +119,18 @@ def test_a_call_that_sleeps_is_stopped_from_another_thread() -> None:
     with pytest.raises(Stopped):
         run(_sleep(60), stopped)
     assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("stopped", [None, threading.Event()], ids=["never stopped", "may be stopped"])
+def test_ctrl_c_a_moment_before_the_wait_is_not_slept_over(stopped: threading.Event | None) -> None:
+    # Like a signal caught just before the system call: it is pending, and wakes nobody.
+    pending = threading.Timer(0.3, _thread.interrupt_main)
+    pending.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(_sleep(20), stopped)
+    assert time.monotonic() - began < 5
+    pending.join()
 
 
 def test_a_group_that_is_stopped_while_it_fails_ends_stopped() -> None:

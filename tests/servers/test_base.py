@@ -68,7 +68,9 @@ def test_a_server_ends_when_the_program_that_started_it_is_killed(ending: signal
         "    return processes.pids\n"
         "with running('sleeper', start) as pids:\n"
         "    print(*pids, flush=True)\n"
-        "    time.sleep(1000)\n"
+        # a signal that is caught just before a sleep does not end it, so none is long
+        "    while True:\n"
+        "        time.sleep(0.1)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], cwd=_CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

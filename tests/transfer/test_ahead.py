@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,13 @@ def test_forks_at_any_time_lose_nothing(uris: list[str]) -> None:
         objects.close()
 
 
-def test_ctrl_c_while_waiting_for_the_next_object_comes_through() -> None:
+def _send_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+# The second is like a signal caught just before the wait: it is pending, and wakes nobody.
+@pytest.mark.parametrize("interrupt", [_send_ctrl_c, _thread.interrupt_main], ids=["while waiting", "just before"])
+def test_ctrl_c_while_waiting_for_the_next_object_comes_through(interrupt: Callable[[], None]) -> None:
     go_on = threading.Event()
 
     def source() -> Iterator[str]:
@@ -73,10 +80,12 @@ def test_ctrl_c_while_waiting_for_the_next_object_comes_through() -> None:
         yield from ()
 
     objects = s3dlio.get_many_iter(source())
-    timer = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer = threading.Timer(0.05, interrupt)
     timer.start()
+    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         next(objects)
+    assert time.monotonic() - began < 5
     timer.join()
     go_on.set()
     objects.close()

@@ -57,7 +57,7 @@ class AsyncEngine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        wait = self._engine.time_to_wait(None)
+        wait = self._engine.time_to_wait()
         if wait is not None:
             self._timer = self._loop.call_later(wait, self._turn)
 

@@ -34,7 +34,9 @@ from s3dlio.operations import Gather, Operation, Signal, Sleep, Stopped
 
 T = TypeVar("T")
 
-_TICK = 0.1  # seconds between two looks at the deadlines, and at whether the call has been stopped
+# Seconds between two looks at the deadlines, at whether the call has been stopped, and at signals: one that is caught
+# just before a wait does not end it.
+_TICK = 0.1
 _FAREWELL = 0.2  # seconds that operations have to clean up after Ctrl-C
 _CLEANING = 2.0  # seconds that a cancelled operation has for the same
 
@@ -203,16 +205,15 @@ class Engine:
 
     # Turning...
 
-    def turn(self, timeout: float | None, before_waiting: Callable[[], None] | None = None) -> None:
+    def turn(self, timeout: float, before_waiting: Callable[[], None] | None = None) -> None:
         """Let every task that can go on do so, then wait for sockets and timers once, at most `timeout` seconds.
 
         Args:
-            timeout: None for as long as it takes.
             before_waiting: called if no socket is ready yet.
         """
         self.run_ready()
-        if timeout is None or timeout > 0:
-            timeout = self.time_to_wait(timeout)
+        if timeout > 0 and (longest := self.time_to_wait()) is not None:
+            timeout = min(timeout, longest)
         events = self.poller.poll(timeout if before_waiting is None else 0)
         if before_waiting is not None and not events:
             before_waiting()
@@ -252,11 +253,9 @@ class Engine:
             if not task.ended:
                 self._advance(task, value, error)
 
-    def time_to_wait(self, timeout: float | None) -> float | None:
-        """Seconds until something has to be looked at even if no socket is ready: at most `timeout`, None for ever."""
-        longest = timeout
-        if (self.exchanges or self._cancelled) and (longest is None or longest > _TICK):
-            longest = _TICK
+    def time_to_wait(self) -> float | None:
+        """Seconds until something has to be looked at even if no socket is ready, None for ever."""
+        longest = _TICK if self.exchanges or self._cancelled else None
         if self._timers:
             until = max(0.0, self._timers[0][0] - time.monotonic())
             longest = until if longest is None else min(longest, until)
@@ -410,7 +409,7 @@ def run_begun(
         try:
             engine.run_ready()  # what ends without waiting for anything must not be waited for
             while not task.ended:
-                engine.turn(None if stopped is None else _TICK, before_waiting)
+                engine.turn(_TICK, before_waiting)
                 if stopped is not None and stopped.is_set() and not told:
                     engine.cancel(task)
                     told = True

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _SIZES_REMEMBERED = 32
 _SMALL = 1 << 20  # bytes
+_TICK = 0.1  # seconds between two looks at signals: a Ctrl-C that is caught just before a wait does not end it
 
 Item = tuple[str, memoryview]
 
@@ -118,7 +119,7 @@ class _State:
             while (place := self._next_place()) is None:
                 if self._ended or self._stopped.is_set():
                     raise StopIteration
-                self._changed.wait()
+                self._changed.wait(_TICK)
             uri, result = self._waiting.pop(place)
             self._handed_out += 1
             if isinstance(result, memoryview):
