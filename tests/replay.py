@@ -89,7 +89,10 @@ class Replay:
                 while (field := stream.readline().decode("latin-1").rstrip("\r\n")) != "":
                     name, _, value = field.partition(":")
                     headers[name.lower()] = value.strip()
-                body = stream.read(int(headers.get("content-length", 0)))
+                length = int(headers.get("content-length", 0))
+                body = stream.read(length)
+                if len(body) < length:  # the client has stopped sending: nobody waits for an answer
+                    break
                 reply = self._reply(Received(method, target, headers, body))
                 connection.sendall(reply)
                 if re.search(rb"(?i)\r\nconnection: close\r\n", reply):
