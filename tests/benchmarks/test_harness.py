@@ -138,6 +138,10 @@ def test_every_bar_compares_with_something_that_is_measured() -> None:
             assert bar.measure in report.MEASURES
 
 
+def test_whatever_has_a_bar_is_measured_at_least_five_times() -> None:
+    assert [one.name for one in all_scenarios() if one.bars and one.rounds < 5] == []
+
+
 def test_the_list_of_scenarios_runs_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--list", "--quick"], cwd=ROOT, capture_output=True, text=True, check=True
