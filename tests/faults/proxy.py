@@ -24,6 +24,7 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*(\d+)")
 _CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding:[ \t]*chunked")
 _PAUSE = 0.02  # seconds between two pieces of a trickle
 _MOST_LOOKED_AT = 65536
+_TURNS_OF_ACCEPTING = 4  # of the loop, from a connection's being accepted to the first step of its task
 
 _IN_UPLOAD = {"reset in upload", "stall in upload", "refuse early"}
 _BEFORE = {
@@ -130,6 +131,12 @@ class FaultProxy:
 
     async def _kill(self) -> None:
         if self._server is not None:
+            for listening in self._server.sockets:
+                self._loop.remove_reader(listening)
+            # Closing leaves what has just been accepted without a transport that is ever closed; the loop's next
+            # turns make connections of it, which end with the others.
+            for _ in range(_TURNS_OF_ACCEPTING):
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
         tasks = list(self._tasks)
