@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Operation = Coroutine[Any, Any, T]
 
+# Seconds that a wait takes at most before it looks at deadlines, at whether the call has been stopped, and at signals:
+# one that is caught just before a wait does not end it.
+TICK = 0.1
+
 
 class Stopped(BaseException):
     """Thrown into an operation that is to end at once, because what waited for it no longer does."""

@@ -21,7 +21,7 @@ SETTINGS = {
 }
 
 # For faults that are noticed by nothing else; otherwise a busy machine would be taken for one of them.
-SHORT_DEADLINES = {"S3DLIO_READ_TIMEOUT": "2", "S3DLIO_REQUEST_TIMEOUT": "12"}
+SHORT_DEADLINES = {"S3DLIO_READ_TIMEOUT": "2", "S3DLIO_REQUEST_TIMEOUT": "10"}
 
 survived: Counter[str] = Counter()
 ended: Counter[str] = Counter()

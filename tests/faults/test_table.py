@@ -28,7 +28,7 @@ from tests.faults.conftest import SHORT_DEADLINES, Broken, ended, survived
 from tests.faults.protocols import PROTOCOLS, Protocol
 from tests.faults.proxy import KINDS, Asked, Fault
 
-_BOUND = 60  # seconds that no call may take, on a machine that runs all verbs at once; two requests may run out of time
+_BOUND = 30  # seconds that no call may take, on a machine that runs all verbs at once
 _SEED = 7
 _THREADS = 48
 

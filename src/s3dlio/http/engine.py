@@ -30,13 +30,10 @@ from s3dlio.http.connection import Connection, pool
 from s3dlio.http.exchange import HEAD_BYTES, Exchange
 from s3dlio.http.plain import Plain
 from s3dlio.http.poller import READ, Poller
-from s3dlio.operations import Gather, Operation, Signal, Sleep, Stopped
+from s3dlio.operations import TICK, Gather, Operation, Signal, Sleep, Stopped
 
 T = TypeVar("T")
 
-# Seconds between two looks at the deadlines, at whether the call has been stopped, and at signals: one that is caught
-# just before a wait does not end it.
-_TICK = 0.1
 _FAREWELL = 0.2  # seconds that operations have to clean up after Ctrl-C
 _CLEANING = 2.0  # seconds that a cancelled operation has for the same
 
@@ -238,7 +235,7 @@ class Engine:
         if self._timers:
             self._run_timers(now)
         if now >= self._next_tick:
-            self._next_tick = now + _TICK
+            self._next_tick = now + TICK
             for exchange in list(self.exchanges):
                 if exchange in self.exchanges:
                     exchange.check_deadlines(now)
@@ -255,7 +252,7 @@ class Engine:
 
     def time_to_wait(self) -> float | None:
         """Seconds until something has to be looked at even if no socket is ready, None for ever."""
-        longest = _TICK if self.exchanges or self._cancelled else None
+        longest = TICK if self.exchanges or self._cancelled else None
         if self._timers:
             until = max(0.0, self._timers[0][0] - time.monotonic())
             longest = until if longest is None else min(longest, until)
@@ -409,7 +406,7 @@ def run_begun(
         try:
             engine.run_ready()  # what ends without waiting for anything must not be waited for
             while not task.ended:
-                engine.turn(_TICK, before_waiting)
+                engine.turn(TICK, before_waiting)
                 if stopped is not None and stopped.is_set() and not told:
                     engine.cancel(task)
                     told = True

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from s3dlio import settings
 from s3dlio.errors import S3dlioError
-from s3dlio.operations import Gather, Operation, Signal, run
+from s3dlio.operations import TICK, Gather, Operation, Signal, run
 from s3dlio.stores import store_for
 from s3dlio.transfer.batch import THREADS
 from s3dlio.uri import parse
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 _SIZES_REMEMBERED = 32
 _SMALL = 1 << 20  # bytes
-_TICK = 0.1  # seconds between two looks at signals: a Ctrl-C that is caught just before a wait does not end it
 
 Item = tuple[str, memoryview]
 
@@ -119,7 +118,7 @@ class _State:
             while (place := self._next_place()) is None:
                 if self._ended or self._stopped.is_set():
                     raise StopIteration
-                self._changed.wait(_TICK)
+                self._changed.wait(TICK)
             uri, result = self._waiting.pop(place)
             self._handed_out += 1
             if isinstance(result, memoryview):
