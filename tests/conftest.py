@@ -72,8 +72,7 @@ def _is_loopback(host: object) -> bool:
 def pytest_configure() -> None:
     """Clears the environment before anything is imported or started, and closes the border."""
     _replace_environment(_without_cloud(dict(os.environ)))
-    # A shell starts what it puts into the background deaf to Ctrl-C, and so would be every program of a test.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _heed_signals()
     sys.addaudithook(_stop_at_the_border)
 
 
@@ -84,6 +83,19 @@ def _environment_without_cloud() -> Iterator[None]:
     _replace_environment(before)
     yield
     _replace_environment(before)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_usual() -> None:
+    """Undoes what a package that an earlier test imported has set: dftracer, with DLIO, makes Ctrl-C a SystemExit."""
+    _heed_signals()
+
+
+def _heed_signals() -> None:
+    # A shell starts what it puts into the background deaf to Ctrl-C, and so would be every program of a test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGABRT, signal.SIG_DFL)
 
 
 def _replace_environment(wanted: dict[str, str]) -> None:
