@@ -34,6 +34,7 @@ SERVERS: dict[str, tuple[str, Callable[[Any], dict[str, str]]]] = {
             "your_key": server.access_key,
             "your_secret": server.secret_key,
             "http://minio:9000": server.url,
+            "my-bucket": "bucket-of-the-page",  # the guide's tests fill the other one
             **{f"http://node{number}:9000": server.url for number in (1, 2, 3)},
         },
     ),
