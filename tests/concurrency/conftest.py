@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 
@@ -47,7 +48,8 @@ def _nothing_is_left(seaweedfs: S3Server) -> Iterator[None]:
         pool.clear()
         gc.collect()
         after = descriptors(), threads()
-        if after == before:
+        # Less may be left than there was: a proxy of an earlier test closes its side when it comes to it.
+        if after[0] <= before[0] and Counter(after[1]) <= Counter(before[1]):
             return
         assert time.monotonic() < deadline, (before, after)
         time.sleep(0.02)

@@ -25,6 +25,9 @@ from tests.servers.base import S3Server
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # What earlier tests exchanged in this process is to be in no line of this one's.
+    monkeypatch.setenv(counters.FOLDER_VARIABLE, str(tmp_path / "before"))
+    record("read", 0)
     folder = tmp_path / "metrics"
     monkeypatch.setenv(counters.FOLDER_VARIABLE, str(folder))
     return folder
