@@ -31,8 +31,8 @@ class Cost(NamedTuple):
 # As counted, with CPython 3.11.
 COSTS = {
     "get": Cost(308_800, 2.00),
-    "get_many": Cost(124_600, 2.00),
-    "get_many_iter": Cost(156_500, None),
+    "get_many": Cost(111_400, 2.00),
+    "get_many_iter": Cost(142_700, None),
     "get_range": Cost(308_000, 2.00),
     "put_bytes": Cost(301_600, 2.00),
     "put_many": Cost(120_800, 2.00),

@@ -229,6 +229,7 @@ class Exchange:
     def _start(self, connection: Connection) -> None:
         self._reset(connection)
         self._unsent = self._request.copy()
+        connection.will_send(sum(map(len, self._unsent)))
         if self._send():
             self._engine.watch(connection.fd, READ, self._on_head)
         else:

@@ -33,6 +33,7 @@ from s3dlio.http.plain import (
     with_connection,
 )
 from s3dlio.http.poller import READ
+from s3dlio.http.shapes import shape_of
 
 if TYPE_CHECKING:
     from s3dlio.endpoints import Endpoint
@@ -170,33 +171,44 @@ def _take_head(read: Read, buffer: bytearray, view: memoryview, count: int) -> N
     """The first `count` bytes of the buffer are the answer's beginning; or those of them that are not in the memory
     that was lent ahead.
     """
+    connection = read.connection
     ahead, split, read._ahead = read._ahead, read._split, NOTHING
-    if read.connection is None:  # stopped since it was received
+    if connection is None:  # stopped since it was received
         return
     in_place = len(ahead) > 0 and count > split
-    if in_place and buffer.find(b"\r\n\r\n", 0, split) + 4 != split:  # it is none
+    shape = connection.shape
+    found = None if shape is None else shape.match(buffer, 0, split if in_place else count)
+    end = 0 if found is None else found.end()
+    if end != split and in_place and buffer.find(b"\r\n\r\n", 0, split) + 4 != split:  # the head is another one
         buffer = buffer[:split] + ahead[: count - split]
         view, in_place = memoryview(buffer), False
-    end = split if in_place else buffer.find(b"\r\n\r\n", 0, count) + 4
-    body = ahead[: count - split] if in_place else view[end:count]
+    if found is None:
+        end = split if in_place else buffer.find(b"\r\n\r\n", 0, count) + 4
+    head_bytes, body = buffer[:end], ahead[: count - split] if in_place else view[end:count]
     if end < 4 or not buffer.startswith(_WHOLE):
-        read.hand_over(buffer[:end] + body if in_place else buffer[:count])
+        read.hand_over(head_bytes + body if in_place else buffer[:count])
         return
-    head_bytes = buffer[:end]
+    verify = read.service.settings.verify_get
+    head: ResponseHead | None
+    length: int | None
     try:
-        head = parse_head(head_bytes, "GET")
-        length = head.length
-        if head.body is not BodyKind.LENGTH or length is None or len(body) > length:
+        if shape is not None and found is not None:
+            length, read.keep_alive = int(found["length"]), shape.keep_alive
+            head = shape.brief_head(found) if verify else None
+        else:
+            head = parse_head(head_bytes, "GET")
+            connection.shape = shape_of(head_bytes, head)
+            length, read.keep_alive = head.length if head.body is BodyKind.LENGTH else None, head.keep_alive
+        if length is None or len(body) > length:
             read.hand_over(head_bytes + body)
             return
-        read._expected = read.store.whole_checksum(head) if read.service.settings.verify_get else None
+        read._expected = read.store.whole_checksum(head) if verify and head is not None else None
         alike = in_place and len(ahead) == length
         read._target = target = ahead if alike else lease(length)
     except (FramingError, MemoryError, OverflowError):
         read.hand_over(head_bytes + body)
         return
-    read.head, read.size, read.keep_alive = head_bytes, length, head.keep_alive
-    read._got = len(body)
+    read.head, read.size, read._got = head_bytes, length, len(body)
     if not alike:
         target[: len(body)] = body
         _note_sizes(read.engine, (end, length))

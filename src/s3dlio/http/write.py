@@ -23,6 +23,7 @@ from s3dlio.http.plain import (
     with_connection,
 )
 from s3dlio.http.poller import READ
+from s3dlio.http.shapes import shape_of
 
 if TYPE_CHECKING:
     from s3dlio.endpoints import Endpoint
@@ -128,13 +129,22 @@ def go_on(engine: Engine, ready: list[Write]) -> None:
 
 def _answer(write: Write, buffer: bytearray, count: int) -> ResponseHead | None:
     """The head of the answer, which is in the first `count` bytes of the buffer, if that is all of it."""
-    if write.connection is None:  # stopped since it was received
+    connection = write.connection
+    if connection is None:  # stopped since it was received
         return None
-    end = buffer.find(b"\r\n\r\n", 0, count) + 4
-    try:
-        head = parse_head(buffer[:end], "PUT") if end >= 4 and buffer.startswith(_STORED) else None
-    except FramingError:
-        head = None
+    shape = connection.shape
+    found = None if shape is None else shape.match(buffer, 0, count)
+    head: ResponseHead | None
+    if shape is not None and found is not None:
+        end, head = found.end(), shape.head(found)
+    else:
+        end = buffer.find(b"\r\n\r\n", 0, count) + 4
+        try:
+            head = parse_head(buffer[:end], "PUT") if end >= 4 and buffer.startswith(_STORED) else None
+        except FramingError:
+            head = None
+        if head is not None:
+            connection.shape = shape_of(buffer[:end], head)
     if head is None or head.body is not BodyKind.LENGTH or head.length != count - end:
         write.hand_over(buffer[:count])
         return None
