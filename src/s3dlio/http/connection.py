@@ -45,8 +45,8 @@ LOW_WATER = 256 * 1024 if _kernel_makes_room() else 1
 _PATIENCE = 0.1  # seconds to wait for them
 # Microseconds of a round trip up to which they are waited for: with 500 a new connection takes twice as long.
 _NEAR = 250
-# Bytes that the kernel is to hold of what is sent (it doubles them): what is in the cache still when the server receives
-# it. With the 4 MiB up to which it goes by itself PUT of 146 MiB costs a tenth more; with 200 KiB as much as with these.
+# Bytes that the kernel is to hold of what is sent (it doubles them): those are in the cache still when the server
+# receives them. With the 4 MiB that it takes by itself PUT of 146 MiB costs a tenth more, with 200 KiB no less.
 _SEND_BUFFER = 1 << 20
 _MIN_RTT = 148  # where `tcpi_min_rtt` is in `struct tcp_info` (linux/tcp.h)
 _TLS_LOW_WATER = min(LOW_WATER, tls.RECEIVED_BYTES)
