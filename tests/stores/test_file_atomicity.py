@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import dis
 import fcntl
+import itertools
 import mmap
 import os
 import re
@@ -15,12 +17,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
 
 import s3dlio
-from s3dlio.stores import temporary
+from s3dlio import workers
+from s3dlio.stores import direct, file, temporary
 from s3dlio.stores.temporary import RESERVED
 from tests.behaviour.content import content
 from tests.filesystems import tiny_file_system
@@ -227,6 +232,59 @@ def test_ctrl_c_while_the_folder_is_swept_leaves_no_temporary(tmp_path: Path, mo
     with pytest.raises(KeyboardInterrupt):
         s3dlio.put_bytes(f"file://{tmp_path}/object", b"x")
     assert os.listdir(tmp_path) == []
+
+
+# The interpreter looks for signals after calls, at the beginning of functions, and where loops go round.
+_LOOKS = {code for name, code in dis.opmap.items() if name.startswith(("CALL", "RESUME", "JUMP_BACKWARD"))}
+_INTERRUPTED = {module.__file__ for module in (direct, file, temporary, workers)}
+
+
+def _interrupted(call: Callable[[], None], moment: int) -> bool:
+    """Whether a call still runs when the interpreter looks for a signal for so many times; then that is Ctrl-C."""
+    looks = 0
+
+    def trace(frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
+        if frame.f_code.co_filename not in _INTERRUPTED:
+            return None
+        frame.f_trace_opcodes = True
+        last = -1
+
+        def trace_operations(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
+            nonlocal looks, last
+            if event == "opcode":
+                before, last = last, frame.f_code.co_code[frame.f_lasti]
+                looks += before in _LOOKS
+                if looks > moment:
+                    raise KeyboardInterrupt
+            return trace_operations
+
+        return trace_operations
+
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+@pytest.mark.parametrize("size", [1000, 5 << 20], ids=["small", "large"])
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # Ctrl-C came before it was
+def test_ctrl_c_at_any_moment_leaves_no_temporary_and_one_version_whole(tmp_path: Path, scheme: str, size: int) -> None:
+    uri = f"{scheme}://{tmp_path}/object"
+    old, new = content(size), content(size, 2)
+    s3dlio.put_bytes(uri, old)
+    moments = itertools.takewhile(
+        lambda moment: _interrupted(lambda: s3dlio.put_bytes(uri, new), moment), itertools.count()
+    )
+    for moment in moments:
+        assert os.listdir(tmp_path) == ["object"], moment
+        assert s3dlio.get(uri) in (old, new), moment
+        s3dlio.put_bytes(uri, old)
+    assert moment > 20
+    assert s3dlio.get(uri) == new
 
 
 # Sweeping...

@@ -112,20 +112,15 @@ class DirectWriter(FileWriter):
         self._waiting = 0  # bytes in the block
         self._written = 0  # bytes in the file
 
-    def _open(self) -> TemporaryFile:
-        file = super()._open()
+    def _create(self, file: TemporaryFile) -> None:
+        super()._create(file)
         try:
             # Not at creation: a file system that refuses O_DIRECT creates the file all the same.
             fcntl.fcntl(file.fd, fcntl.F_SETFL, fcntl.fcntl(file.fd, fcntl.F_GETFL) | os.O_DIRECT)
         except OSError as error:
-            try:
-                if error.errno != errno.EINVAL:
-                    raise
-                _accept_page_cache(file.fd, self._uri)
-            except BaseException:
-                file.discard()
+            if error.errno != errno.EINVAL:
                 raise
-        return file
+            _accept_page_cache(file.fd, self._uri)
 
     async def _append(self, file: TemporaryFile, data: memoryview) -> None:
         if self._waiting:

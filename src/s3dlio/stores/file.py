@@ -193,7 +193,7 @@ class FileStore(Store):
 
 
 class FileWriter(ObjectWriter):
-    """Writes a file through a temporary. What differs with O_DIRECT is in `_open`, `_append` and `_finish`."""
+    """Writes a file through a temporary. What differs with O_DIRECT is in `_create`, `_append` and `_finish`."""
 
     def __init__(self, uri: URI) -> None:
         self._uri = uri
@@ -216,8 +216,6 @@ class FileWriter(ObjectWriter):
         if self._file is not None:
             try:
                 self._file.discard()
-            except FileNotFoundError:
-                pass  # somebody removed it already
             except OSError as error:
                 _fail(error, self._uri, "remove the temporary file of")
 
@@ -229,11 +227,12 @@ class FileWriter(ObjectWriter):
                     f"{self._uri.text}: names that begin with {RESERVED!r} are kept for temporary files",
                     uri=self._uri.text,
                 )
-            self._file = self._open()
+            self._file = TemporaryFile(self._uri.key)
+            self._create(self._file)
         return self._file
 
-    def _open(self) -> TemporaryFile:
-        return TemporaryFile(self._uri.key)
+    def _create(self, file: TemporaryFile) -> None:
+        file.create()
 
     async def _append(self, file: TemporaryFile, data: memoryview) -> None:
         done = 0

@@ -33,11 +33,18 @@ _swept_lock = threading.Lock()
 
 
 class TemporaryFile:
-    """A file that will become `target`, or go away."""
+    """A file that will become `target`, or go away.
+
+    It is made, known to who has to remove it, and only then created: so Ctrl-C at any moment leaves no file behind.
+
+    Attributes:
+        target: absolute path of the file to be.
+        path: of the temporary; "" unless there may be one.
+        fd: its descriptor; -1 unless it is open.
+    """
 
     def __init__(self, target: str) -> None:
-        """Create the temporary, and the folders above it where they are missing.
-
+        """
         Args:
             target: absolute path of the file to be; a symbolic link there is followed.
 
@@ -50,19 +57,34 @@ class TemporaryFile:
         if not name or os.path.isdir(target):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         self.target = target
+        self.path = ""
+        self.fd = -1
         self._changed_folders = [folder]
+
+    def create(self) -> None:
+        """Create the temporary, and the folders above it where they are missing.
+
+        Raises:
+            OSError: what the file system says; there may be a temporary all the same.
+        """
+        folder = self._changed_folders[0]
         try:
-            self.path, self.fd = _create(folder)
+            self._create(folder)
         except FileNotFoundError:
             while not os.path.isdir(self._changed_folders[-1]):
                 self._changed_folders.append(os.path.dirname(self._changed_folders[-1]))
             os.makedirs(folder, exist_ok=True)
-            self.path, self.fd = _create(folder)
-        try:
-            _sweep_once(folder)
-        except BaseException:  # Ctrl-C: nobody else knows of the file yet
-            self.discard()
-            raise
+            self._create(folder)
+        _sweep_once(folder)
+
+    def _create(self, folder: str) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        while True:
+            self.path = f"{folder}/{RESERVED}{_HOST}-{os.urandom(8).hex()}"
+            self.fd = os.open(self.path, flags, 0o666)
+            if _locked(self.fd) is not False and os.fstat(self.fd).st_nlink:
+                return
+            self._close()  # a sweeper has it
 
     def publish(self, sync: bool) -> None:
         """Give the file its name.
@@ -76,6 +98,7 @@ class TemporaryFile:
         # through a second descriptor, for closing the first would give up the lock.
         os.close(os.dup(self.fd))
         os.rename(self.path, self.target)
+        self.path = ""
         self._close()
         if sync:
             for folder in self._changed_folders:
@@ -83,15 +106,19 @@ class TemporaryFile:
 
     def discard(self) -> None:
         """Remove the file unless it has been published or discarded already."""
-        if self.fd >= 0:
-            try:
+        try:
+            if self.path:
                 os.unlink(self.path)
-            finally:
-                self._close()
+        except FileNotFoundError:
+            pass  # it has been published, or was not even created, or somebody removed it
+        finally:
+            self.path = ""
+            self._close()
 
     def _close(self) -> None:
         fd, self.fd = self.fd, -1
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
 
 
 def sync_folder(folder: str) -> None:
@@ -109,20 +136,6 @@ def sweep(folder: str) -> None:
         for entry in names:
             if entry.name.startswith(RESERVED):
                 _remove_if_stale(entry.path, entry.name)
-
-
-def _create(folder: str) -> tuple[str, int]:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    while True:
-        path = f"{folder}/{RESERVED}{_HOST}-{os.urandom(8).hex()}"
-        try:
-            fd = os.open(path, flags, 0o666)
-            if _locked(fd) is not False and os.fstat(fd).st_nlink:
-                return path, fd
-        except BaseException:  # Ctrl-C included, which may come between the creation and the next line
-            _unlink_if_possible(path)
-            raise
-        os.close(fd)
 
 
 def _locked(fd: int) -> bool | None:
@@ -163,13 +176,6 @@ def _remove_if_stale(path: str, name: str) -> None:
         pass  # another sweeper was faster, or the file is another user's
     finally:
         os.close(fd)
-
-
-def _unlink_if_possible(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass  # most likely it was not even created
 
 
 def _forget() -> None:
