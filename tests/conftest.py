@@ -95,7 +95,6 @@ def _heed_signals() -> None:
     # A shell starts what it puts into the background deaf to Ctrl-C, and so would be every program of a test.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGABRT, signal.SIG_DFL)
 
 
 def _replace_environment(wanted: dict[str, str]) -> None:

@@ -161,6 +161,14 @@ def test_two_kinds_of_heads_are_kept_apart() -> None:
     assert learnt(closing[0]) is second
 
 
+def test_connection_is_the_same_in_all_heads_of_a_shape() -> None:
+    data = head_of(USUAL)
+    heads = [data, data.replace(b"Connection: ", b"Connection:"), data.replace(b"Connection: ", b"Connection:  ")]
+    for shape in (learnt(*heads * SOME), *map(learnt, heads)):
+        assert shape is not None
+        assert taken(shape, head_of({**USUAL, "Connection": "close"})) is None
+
+
 @pytest.mark.parametrize(
     ("data", "method"),
     [
