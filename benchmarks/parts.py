@@ -25,6 +25,7 @@ from s3dlio import settings
 from s3dlio.buffers import lease
 from s3dlio.checksums import ExpectedCrc32c
 from s3dlio.http.framing import parse_head
+from s3dlio.http.shapes import Shape, shape_of
 from s3dlio.http.tls import context
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
@@ -79,6 +80,20 @@ def _small() -> list[tuple[str, int, Callable[[], object]]]:
         service, uri = store.service(), parse(f"s3://bucket/folder/object-{next(numbers):07d}")
         service.reads(uri.container, service.endpoints.choose()).head(store.path_of(uri))
 
+    def learn() -> Shape:
+        while True:
+            one = next(heads)
+            if (shape := shape_of(one, parse_head(one, "GET"))) is not None:
+                return shape
+
+    shape = learn()
+
+    def recognise() -> None:
+        one = next(heads)
+        found = shape.match(one, 0, len(one))
+        assert found is not None
+        shape.brief_head(found)
+
     def memory() -> None:
         views.append(lease(64 * KIB))
         if len(views) == 256:
@@ -88,6 +103,7 @@ def _small() -> list[tuple[str, int, Callable[[], object]]]:
     return [
         ("the head of a GET, made and signed", 1000, head),
         ("the head of an answer, parsed", 1000, lambda: parse_head(next(heads), "GET")),
+        ("the head of an answer, recognised by its shape", 1000, recognise),
         ("64 KiB of pooled memory, lent and given back", 1024, memory),
         ("CRC32C of 64 KiB, in the cache", 1000, partial(ExpectedCrc32c("").update, body)),
     ]
