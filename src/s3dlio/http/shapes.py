@@ -8,7 +8,7 @@ Content-Length. How a body is framed depends on nothing but what has to be the s
 shape of heads that were read before means what they meant, and whatever has not is read by the rules.
 
 That takes 0.5 µs, and up to 1.8 with the fields that may have a checksum, where reading takes 2.4 to 4. To compile a
-shape takes as long as to read a hundred heads, so that is done after as many, and again after others that differ from it.
+shape takes as long as to read a hundred heads, so it is done after as many, and again after as many that differ.
 """
 
 from __future__ import annotations
