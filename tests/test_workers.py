@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from collections.abc import Iterator
@@ -154,3 +155,24 @@ def test_a_system_without_threads_to_give_is_worked_through_by_the_caller(monkey
     for_each(range(50), work, 8, at_once=True)
     assert sorted(done) == list(range(50))
     assert len(started) == 1
+
+
+def test_ctrl_c_a_moment_before_the_threads_are_waited_for_is_not_slept_over() -> None:
+    stopped, taken = threading.Event(), threading.Event()
+
+    def work(_: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            assert taken.wait(20)
+        else:
+            taken.set()
+            stopped.wait(20)
+
+    # Like a signal caught just before the system call: it is pending, and wakes nobody.
+    pending = threading.Timer(0.3, _thread.interrupt_main)
+    pending.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        for_each(range(2), work, 2, at_once=True, stopped=stopped)
+    assert time.monotonic() - began < 5
+    assert stopped.is_set()
+    pending.join()

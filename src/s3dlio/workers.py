@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter, thread_time
 from typing import TypeVar
 
-from s3dlio.operations import Stopped
+from s3dlio.operations import TICK, Stopped
 
 T = TypeVar("T")
 
@@ -101,8 +101,8 @@ def for_each(
     while True:
         try:
             for thread in threads:  # a thread may still add another behind itself
-                if thread.is_alive():
-                    thread.join()
+                while thread.is_alive():
+                    thread.join(TICK)  # Ctrl-C a moment before a wait does not end it
             break
         except BaseException as error:  # Ctrl-C while the last items end
             interrupted(error)

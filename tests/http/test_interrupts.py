@@ -180,7 +180,10 @@ def _interrupt(case: Case, server: str, environment: dict[str, str], scratch: Pa
                 time.sleep(0.01)
             time.sleep(0.3)  # now it waits
             program.send_signal(signal.SIGINT)
-            told: dict[str, Any] = json.loads(program.stdout.readline())
+            line = program.stdout.readline()
+            if not line:
+                raise RuntimeError(program.communicate()[1])
+            told: dict[str, Any] = json.loads(line)
         told["begun"] = [
             request.target for request in asked if request.method == "POST" and "uploads" in request.target
         ]

@@ -134,8 +134,8 @@ class _State:
             self._stopped.set()
             self._waiting.clear()
             self._room_made()
-        if wait and self._thread is not None:
-            self._thread.join()
+        while wait and self._thread is not None and self._thread.is_alive():
+            self._thread.join(TICK)
 
     def remaining(self) -> Iterator[str]:
         """What has not been handed out, in order; for a forked child, where nothing else uses this object."""
