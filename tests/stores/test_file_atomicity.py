@@ -171,6 +171,13 @@ def test_a_recursive_delete_takes_abandoned_temporaries_too(tmp_path: Path, sche
 # Failures that the process survives...
 
 
+def test_a_temporary_that_cannot_be_created_is_told_of_as_a_failed_write(tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file/object", "n" * 300 + "/object"):
+        with pytest.raises(s3dlio.S3dlioError, match=f"cannot write {scheme}://{tmp_path}/{name}"):
+            s3dlio.put_bytes(f"{scheme}://{tmp_path}/{name}", b"new")
+
+
 def test_a_full_disk_leaves_the_old_object_and_no_temporary(tmp_path: Path, scheme: str) -> None:
     with tiny_file_system(tmp_path / "tiny", 8) as folder:
         uri = f"{scheme}://{folder}/object"

@@ -110,7 +110,10 @@ class TemporaryFile:
             if self.path:
                 os.unlink(self.path)
         except FileNotFoundError:
-            pass  # it has been published, or was not even created, or somebody removed it
+            pass  # it has been published, or somebody removed it
+        except OSError:
+            if self.fd >= 0:  # otherwise it was most likely not even created, of which its writer tells
+                raise
         finally:
             self.path = ""
             self._close()
