@@ -101,8 +101,7 @@ def for_each(
     while True:
         try:
             for thread in threads:  # a thread may still add another behind itself
-                while thread.is_alive():
-                    thread.join(TICK)  # Ctrl-C a moment before a wait does not end it
+                join(thread)
             break
         except BaseException as error:  # Ctrl-C while the last items end
             interrupted(error)
@@ -111,6 +110,12 @@ def for_each(
     work = _nothing
     if failures:
         raise failures[0]
+
+
+def join(thread: threading.Thread) -> None:
+    """Wait until a thread has ended, looking at signals all the while."""
+    while thread.is_alive():
+        thread.join(TICK)
 
 
 def _nothing(_: object) -> None:

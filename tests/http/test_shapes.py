@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -58,9 +56,8 @@ def taken(shape: Shape, data: bytearray) -> ResponseHead | None:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shapes, "_seen", {})
-    return iter([None])
 
 
 def test_a_shape_is_learnt_from_many() -> None:
@@ -113,7 +110,6 @@ def test_what_differs_elsewhere_is_left_to_the_rules(data: bytearray) -> None:
     assert taken(usual(), data) is None
 
 
-LINES = st.sampled_from([f"{name}: {value}".encode() for name, value in USUAL.items()])
 ODD = st.one_of(st.binary(max_size=8), st.sampled_from([b"\r\n", b": ", b"\r\n\r\n", b"1", b"Content-Length: 7\r\n"]))
 
 

@@ -106,7 +106,7 @@ class Connection:
         self.fd = -1
         self._addresses = list(addresses)
         self.low_water = 1  # bytes from which on the poller tells of this socket
-        self._bounded = False  # whether `will_send` has been called
+        self._bounded = False  # whether it is settled how much the kernel holds of what is sent
         self._mark = 0  # what `low_water` may be raised to, once that is known
         self._phase: Any = self._connected
         self._tunnel = bytearray()
@@ -231,7 +231,7 @@ class Connection:
         """So many bytes are to be sent: over a short way, let the kernel hold only as many as it needs for that."""
         if count > 2 * _SEND_BUFFER and not self._bounded:
             self._bounded = True
-            if sys.platform == "linux" and self._is_near():
+            if self._is_near():
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
 
     def receive(self, view: memoryview) -> int:
@@ -261,7 +261,9 @@ class Connection:
         return self._mark
 
     def _is_near(self) -> bool:
-        """Whether the shortest round trip that the kernel has seen is a short one."""
+        """Whether the shortest round trip that the kernel has seen is a short one. Only Linux tells."""
+        if sys.platform != "linux":
+            return False
         facts = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT + 4)
         return len(facts) == _MIN_RTT + 4 and int.from_bytes(facts[_MIN_RTT:], sys.byteorder) <= _NEAR
 

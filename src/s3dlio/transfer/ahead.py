@@ -30,7 +30,7 @@ from s3dlio.operations import TICK, Gather, Operation, Signal, run
 from s3dlio.stores import store_for
 from s3dlio.transfer.batch import THREADS
 from s3dlio.uri import parse
-from s3dlio.workers import for_each
+from s3dlio.workers import for_each, join
 
 if TYPE_CHECKING:
     from s3dlio.http.plain import Begun
@@ -134,8 +134,8 @@ class _State:
             self._stopped.set()
             self._waiting.clear()
             self._room_made()
-        while wait and self._thread is not None and self._thread.is_alive():
-            self._thread.join(TICK)
+        if wait and self._thread is not None:
+            join(self._thread)
 
     def remaining(self) -> Iterator[str]:
         """What has not been handed out, in order; for a forked child, where nothing else uses this object."""
