@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from s3dlio.stores.file import PIECE
 from s3dlio.stores.temporary import RESERVED
 from tests.behaviour.content import content
 from tests.processes import in_forked_child
+from tests.threads import side_by_side
 
 
 def test_a_call_that_waited_for_its_turn_when_it_was_cancelled_does_nothing(
@@ -172,8 +174,6 @@ def test_a_second_cancellation_does_not_cut_the_tidying_short(tmp_path: Path, mo
 
 
 def test_loops_in_several_threads_do_not_disturb_each_other(tmp_path: Path) -> None:
-    failures: list[BaseException] = []
-
     async def work(number: int) -> None:
         uris = [f"file://{tmp_path}/{number}-{part}" for part in range(20)]
         await asyncio.gather(*(s3dlio.put_bytes_async(uri, content(50_000, part)) for part, uri in enumerate(uris)))
@@ -181,18 +181,10 @@ def test_loops_in_several_threads_do_not_disturb_each_other(tmp_path: Path) -> N
         assert [data == content(50_000, part) for part, (_, data) in enumerate(found)] == [True] * 20
 
     def run(number: int) -> None:
-        try:
-            for _ in range(3):
-                asyncio.run(work(number))
-        except BaseException as error:
-            failures.append(error)
+        for _ in range(3):
+            asyncio.run(work(number))
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    side_by_side([partial(run, number) for number in range(4)])
 
 
 def test_after_a_fork_the_child_has_a_loop_of_its_own(tmp_path: Path) -> None:

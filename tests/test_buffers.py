@@ -13,6 +13,8 @@ import os
 import random
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from s3dlio.buffers import PAGE, SMALL, BufferPool, block_size, lease, pool
 from tests.behaviour.content import content
 from tests.processes import in_forked_child, output
 from tests.required import lacking
+from tests.threads import side_by_side
 
 MIB = 1 << 20
 
@@ -276,7 +279,6 @@ def test_more_memory_than_there_is_is_a_memory_error() -> None:
 
 
 def test_leases_of_many_threads_never_overlap() -> None:
-    failures: list[str] = []
     shared = BufferPool(lambda: 24 * MIB)
 
     def work(seed: int) -> None:
@@ -286,20 +288,14 @@ def test_leases_of_many_threads_never_overlap() -> None:
             if held and (len(held) > 6 or chooser.random() < 0.4):
                 view, mark = held.pop(chooser.randrange(len(held)))
                 # The ends and the middle: a block given out twice is overwritten from its start.
-                if not view[0] == view[len(view) // 2] == view[-1] == mark:
-                    failures.append(f"thread {seed}, turn {turn}")
+                assert view[0] == view[len(view) // 2] == view[-1] == mark, f"thread {seed}, turn {turn}"
             else:
                 size = chooser.choice([SMALL, 100_000, MIB, 3 * MIB])
                 view, mark = shared.lease(size), chooser.randrange(256)
                 view[0] = view[len(view) // 2] = view[-1] = mark
                 held.append((view, mark))
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    side_by_side([partial(work, seed) for seed in range(8)])
     assert shared.idle_bytes() <= 24 * MIB
 
 
@@ -312,9 +308,7 @@ def test_a_view_may_die_in_another_thread() -> None:
         assert _address(view) == address
         held.append(view)
         del view
-        thread = threading.Thread(target=held.clear)
-        thread.start()
-        thread.join()
+        side_by_side([held.clear])
 
 
 # Huge pages...
@@ -435,23 +429,20 @@ def test_a_child_of_a_child_works_too(objects: dict[str, bytes]) -> None:
 
 def test_a_fork_while_other_threads_read_leaves_both_sides_working(objects: dict[str, bytes]) -> None:
     stop = threading.Event()
-    failures: list[str] = []
 
     def read() -> None:
         while not stop.is_set():
-            failures.extend(uri for uri, data in objects.items() if s3dlio.get(uri) != data)
+            assert [uri for uri, data in objects.items() if s3dlio.get(uri) != data] == []
 
-    threads = [threading.Thread(target=read) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in range(15):
-            in_forked_child(lambda: [s3dlio.get(uri) for uri in objects])
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(3) as threads:
+        reading = [threads.submit(read) for _ in range(3)]
+        try:
+            for _ in range(15):
+                in_forked_child(lambda: [s3dlio.get(uri) for uri in objects])
+        finally:
+            stop.set()
+    for each in reading:
+        each.result()
 
 
 def _is_right(pair: tuple[str, bytes]) -> bool:

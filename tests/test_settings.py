@@ -11,6 +11,7 @@ import pytest
 import s3dlio
 from s3dlio import settings
 from tests.processes import in_forked_child, output
+from tests.threads import meanwhile
 
 
 @pytest.fixture(autouse=True)
@@ -93,11 +94,9 @@ def test_a_fork_while_another_thread_changes_settings_does_not_hang_the_child() 
             s3dlio.configure(window_mb=64)
             s3dlio.configure(window_mb=None)
 
-    thread = threading.Thread(target=change)
-    thread.start()
-    try:
-        for _ in range(60):
-            in_forked_child(lambda: s3dlio.configure(direct_in_flight=3))
-    finally:
-        stop.set()
-        thread.join()
+    with meanwhile(change):
+        try:
+            for _ in range(60):
+                in_forked_child(lambda: s3dlio.configure(direct_in_flight=3))
+        finally:
+            stop.set()

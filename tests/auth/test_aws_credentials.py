@@ -23,6 +23,7 @@ import pytest
 from s3dlio.auth.aws_credentials import CredentialSource
 from s3dlio.auth.sigv4 import AwsCredentials
 from s3dlio.errors import ConfigurationError
+from tests.threads import meanwhile
 
 
 class Service:
@@ -528,17 +529,17 @@ def test_a_forked_child_looks_again_and_its_parent_does_not(container: Service) 
 def test_a_child_forked_while_another_thread_looks_does_not_hang(container: Service) -> None:
     source = CredentialSource()
     container.open.clear()
-    looking = threading.Thread(target=source.current)
-    looking.start()
-    wait_until(lambda: len(container.requests) == 1)
 
     def child() -> str:
         os.environ.pop("AWS_CONTAINER_CREDENTIALS_FULL_URI")
         return CredentialSource("AKIA", "s").current().access_key + str(type(_error_of(source)).__name__)
 
-    assert in_child(child) == "AKIAConfigurationError"
-    container.open.set()
-    looking.join()
+    with meanwhile(source.current):
+        try:
+            wait_until(lambda: len(container.requests) == 1)
+            assert in_child(child) == "AKIAConfigurationError"
+        finally:
+            container.open.set()
     assert source.current().access_key == "KEY1"
 
 

@@ -29,6 +29,7 @@ from s3dlio.errors import (
 from s3dlio.http.fetch import fetch
 from tests.auth.google_files import EMAIL, authorized_user, external_account, private_key, service_account, written
 from tests.replay import Received, Replay, answer
+from tests.threads import meanwhile, side_by_side
 
 NOWHERE = "127.0.0.1:9"
 JSON = {"Content-Type": "application/json"}
@@ -223,12 +224,7 @@ def test_threads_share_one_token(tmp_path: Path) -> None:
 
     with Replay(slow) as server:
         tokens = source(written(tmp_path / "key.json", service_account(server.url)))
-        found: list[Token] = []
-        threads = [threading.Thread(target=lambda: found.append(tokens.current())) for _ in range(16)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        found = side_by_side([tokens.current] * 16)
         assert len(server.requests) == 1
     assert len({id(each) for each in found}) == 1
 
@@ -247,12 +243,12 @@ def test_others_go_on_with_the_token_while_one_gets_the_next(tmp_path: Path) -> 
     with Replay(wait) as server:
         tokens = source(written(tmp_path / "key.json", service_account(server.url)))
         tokens._token = tokens.current()._replace(refresh_at=0.0)
-        renewing = threading.Thread(target=tokens.current)
-        renewing.start()
-        asked.wait(10)
-        assert sent(tokens.current())["Authorization"] == "Bearer first"
-        go_on.set()
-        renewing.join()
+        with meanwhile(tokens.current):
+            try:
+                assert asked.wait(10)
+                assert sent(tokens.current())["Authorization"] == "Bearer first"
+            finally:
+                go_on.set()
         assert sent(tokens.current())["Authorization"] == "Bearer second"
 
 

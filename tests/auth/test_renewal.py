@@ -15,6 +15,7 @@ import pytest
 from s3dlio.auth.renewal import Renewed
 from s3dlio.errors import ConfigurationError
 from tests.processes import in_forked_child
+from tests.threads import meanwhile
 
 
 class Source:
@@ -148,9 +149,6 @@ def test_a_forked_child_fetches_its_own_even_if_the_parent_was_fetching() -> Non
     source = Source()
     renewed = Renewed("it", source.fetch, 300)
     source.open.clear()
-    thread = threading.Thread(target=renewed.current)
-    thread.start()
-    until(lambda: source.asked == 1)
     parent = os.getpid()
 
     def child() -> None:
@@ -159,8 +157,11 @@ def test_a_forked_child_fetches_its_own_even_if_the_parent_was_fetching() -> Non
         assert renewed.current() == 1  # by a count of its own
         assert source.asked == 2
 
-    in_forked_child(child)
-    source.open.set()
-    thread.join()
+    with meanwhile(renewed.current):
+        try:
+            until(lambda: source.asked == 1)
+            in_forked_child(child)
+        finally:
+            source.open.set()
     assert renewed.current() == 1
     assert source.asked == 1

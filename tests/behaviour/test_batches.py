@@ -10,11 +10,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 import s3dlio
 from tests.behaviour.content import content
+from tests.threads import side_by_side
 
 
 def _names(root: str, count: int) -> list[str]:
@@ -310,20 +312,10 @@ def test_an_error_of_the_pairs_is_raised(root: str) -> None:
 
 
 def test_calls_from_many_threads_do_not_mix(uris: list[str]) -> None:
-    failures: list[BaseException] = []
-
     def work(seed: int) -> None:
-        try:
-            for turn in range(10):
-                uri = uris[(seed * 7 + turn) % len(uris)]
-                assert s3dlio.get(uri) == _data(uri)
-                assert [data == _data(uri) for uri, data in s3dlio.get_many(uris[seed : seed + 5])] == [True] * 5
-        except BaseException as error:
-            failures.append(error)
+        for turn in range(10):
+            uri = uris[(seed * 7 + turn) % len(uris)]
+            assert s3dlio.get(uri) == _data(uri)
+            assert [data == _data(uri) for uri, data in s3dlio.get_many(uris[seed : seed + 5])] == [True] * 5
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    side_by_side([partial(work, seed) for seed in range(6)])

@@ -20,6 +20,7 @@ from s3dlio.http import resolve
 from s3dlio.http.connection import pool
 from tests.concurrency.conftest import content, fill
 from tests.faults.proxy import Asked, Fault, FaultProxy
+from tests.threads import side_by_side
 
 pytestmark = pytest.mark.timeout(100)
 
@@ -54,11 +55,7 @@ def test_loops_in_several_threads_keep_apart() -> None:
         got = await asyncio.gather(*map(s3dlio.get_async, uris))
         assert [data.tobytes() for data in got] == list(map(content, uris))
 
-    threads = [threading.Thread(target=lambda: asyncio.run(main())) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side([lambda: asyncio.run(main())] * 6)
 
 
 def test_cancelling_half_of_the_tasks_leaves_the_others_right(proxy: FaultProxy) -> None:

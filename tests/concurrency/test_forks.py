@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,31 +76,25 @@ def test_a_child_has_none_of_its_parents_connections() -> None:
 def test_a_child_forked_while_threads_transfer_works_and_so_do_they() -> None:
     uris = fill("busy", 60)
     ended = threading.Event()
-    failures: list[BaseException] = []
 
     def transfer(number: int) -> None:
-        try:
-            while not ended.is_set():
-                read_all(uris[number::2])
-                s3dlio.put_bytes(f"s3://concurrency/busy-writes/{number}", content(uris[number]))
-        except BaseException as error:
-            failures.append(error)
+        while not ended.is_set():
+            read_all(uris[number::2])
+            s3dlio.put_bytes(f"s3://concurrency/busy-writes/{number}", content(uris[number]))
 
     def work(number: int) -> None:
         read_all(uris)
         _use_everything(f"busy-{number}")
 
-    threads = [threading.Thread(target=transfer, args=[number]) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    try:
-        for number in range(8):
-            Child(partial(work, number)).check()
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(8) as threads:
+        transfers = [threads.submit(transfer, number) for number in range(8)]
+        try:
+            for number in range(8):
+                Child(partial(work, number)).check()
+        finally:
+            ended.set()
+    for each in transfers:
+        each.result()
 
 
 def test_a_child_forked_in_the_middle_of_a_call_may_unwind_without_harm_to_it() -> None:

@@ -15,6 +15,7 @@ import s3dlio
 from s3dlio.errors import ObjectNotFoundError
 from tests.concurrency.conftest import content, descriptors, fill, read_all, threads
 from tests.faults.proxy import Fault, FaultProxy
+from tests.threads import meanwhile
 
 pytestmark = pytest.mark.timeout(100)
 
@@ -105,16 +106,15 @@ def test_a_reading_ahead_that_waits_to_try_again_can_be_given_up_at_once(proxy: 
     uris = fill("waiting", 20)
     proxy.choose = lambda _: Fault("status", 503, "SlowDown", "Retry-After: 50\r\n")
     reading = s3dlio.get_many_iter(uris, max_in_flight=8)
-    taking = threading.Thread(target=lambda: list(reading))
-    taking.start()
-    deadline = time.monotonic() + 5
-    while not proxy.injected and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.1)
-    began = time.monotonic()
-    reading.close()
-    assert time.monotonic() - began < 2
-    taking.join()
+    with meanwhile(lambda: list(reading)) as taken:
+        deadline = time.monotonic() + 5
+        while not proxy.injected and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        began = time.monotonic()
+        reading.close()
+        assert time.monotonic() - began < 2
+    assert taken.result() == []
 
 
 def test_the_first_failure_of_a_batch_ends_the_rest_and_leaves_the_connections_usable(proxy: FaultProxy) -> None:

@@ -124,7 +124,6 @@ def test_a_slow_resolver_counts_for_the_connect_timeout(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("bucket", "endpoint_by_name")
-@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("host", ["storage.invalid", "a" * 70 + ".invalid"])
 def test_a_name_without_addresses_is_an_error_that_names_it(host: str) -> None:
     os.environ.update(AWS_ENDPOINT_URL=f"http://{host}:9000", S3DLIO_CONNECT_RETRY_SECONDS="0.5")

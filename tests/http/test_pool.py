@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 
 import pytest
@@ -14,6 +13,7 @@ from s3dlio.http.connection import pool
 from tests.faults.proxy import Fault, FaultProxy
 from tests.http.conftest import Answering
 from tests.servers.base import S3Server
+from tests.threads import side_by_side
 
 
 def _wait_for(proxy: FaultProxy, connections: int) -> None:
@@ -160,9 +160,5 @@ def test_threads_share_the_idle_connections(proxy: FaultProxy, bucket: str) -> N
             assert len(s3dlio.get(f"{bucket}/object")) == 5_000
 
     for _ in range(3):
-        threads = [threading.Thread(target=read) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        side_by_side([read] * 6)
     assert proxy.connections <= 7

@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from s3dlio.uri import parse
 from tests.behaviour.content import ODD_NAMES, content
 from tests.processes import in_forked_child
 from tests.servers.base import AzureServer
+from tests.threads import meanwhile, side_by_side
 
 MIB = 1 << 20
 NAMES = [name for name in ODD_NAMES if "\\" not in name]  # Azure takes a backslash for a slash
@@ -306,12 +308,11 @@ def test_of_many_writers_of_one_blob_the_last_wins_whole(container: str) -> None
             if s3dlio.exists(uri):
                 seen.add(bytes(s3dlio.get(uri)))
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda data: s3dlio.put_bytes(uri, data), contents))
-    done.set()
-    reader.join()
+    with meanwhile(read):
+        try:
+            side_by_side([partial(s3dlio.put_bytes, uri, data) for data in contents])
+        finally:
+            done.set()
     assert {*seen, bytes(s3dlio.get(uri))} <= set(contents)
 
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from s3dlio.uri import parse
 from tests.behaviour.content import content
 from tests.processes import in_forked_child
 from tests.servers.base import GcsServer
+from tests.threads import meanwhile, side_by_side
 
 MIB = 1 << 20
 _numbers = itertools.count()
@@ -165,13 +167,11 @@ def test_an_object_replaced_while_it_is_read_is_returned_whole_in_one_version(bu
             s3dlio.put_bytes(uri, data)
             time.sleep(0.02)
 
-    writer = threading.Thread(target=replace)
-    writer.start()
-    try:
-        seen = {versions.index(bytes(s3dlio.get(uri))) for _ in range(60)}
-    finally:
-        stopped.set()
-        writer.join()
+    with meanwhile(replace):
+        try:
+            seen = {versions.index(bytes(s3dlio.get(uri))) for _ in range(60)}
+        finally:
+            stopped.set()
     assert len(seen) > 1
 
 
@@ -265,22 +265,15 @@ def test_one_batch_takes_every_scheme(bucket: str, tmp_path: Path) -> None:
 
 
 def test_threads_do_not_mix(bucket: str) -> None:
-    wrong: list[str] = []
-
     def work(number: int) -> None:
         data = content(200_000 + number, seed=number)
         for turn in range(5):
             uri = f"{bucket}/thread {number}/{turn}"
             s3dlio.put_bytes(uri, data)
-            if s3dlio.get(uri) != data or s3dlio.list(f"{bucket}/thread {number}")[-1] != uri:
-                wrong.append(uri)
+            assert s3dlio.get(uri) == data
+            assert s3dlio.list(f"{bucket}/thread {number}")[-1] == uri
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    side_by_side([partial(work, number) for number in range(16)])
 
 
 def test_tasks_do_not_mix(bucket: str) -> None:

@@ -10,8 +10,8 @@ import http.client
 import itertools
 import os
 import signal
-import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +32,7 @@ from tests.behaviour.content import content
 from tests.replay import Replay
 from tests.servers.base import S3Server
 from tests.stores.s3_replay import damaging
+from tests.threads import side_by_side
 
 _numbers = itertools.count()
 _SMALL_PARTS = {"S3DLIO_GET_PART_MB": "1", "S3DLIO_PUT_PART_MB": "5", "S3DLIO_MULTIPART_THRESHOLD_MB": "5"}
@@ -548,22 +549,12 @@ def test_wrong_credentials_are_refused_everywhere(bucket: str, changes: dict[str
 
 
 def test_threads_share_what_is_known_of_the_service(bucket: str) -> None:
-    failures: list[BaseException] = []
-
     def work(number: int) -> None:
-        try:
-            for size in (10, 6 << 20):
-                s3dlio.put_bytes(f"{bucket}/{number}", content(size, seed=number))
-                assert s3dlio.get(f"{bucket}/{number}") == content(size, seed=number)
-        except BaseException as error:
-            failures.append(error)
+        for size in (10, 6 << 20):
+            s3dlio.put_bytes(f"{bucket}/{number}", content(size, seed=number))
+            assert s3dlio.get(f"{bucket}/{number}") == content(size, seed=number)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    side_by_side([partial(work, number) for number in range(8)])
 
 
 @pytest.fixture

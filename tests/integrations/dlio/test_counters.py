@@ -8,8 +8,8 @@ import multiprocessing
 import os
 import pickle
 import signal
-import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from s3dlio.operations import run
 from s3dlio.stores.s3 import S3Store
 from s3dlio.uri import parse
 from tests.servers.base import S3Server
+from tests.threads import side_by_side
 
 
 @pytest.fixture
@@ -133,11 +134,7 @@ def test_threads_do_not_mix_their_lines(folder: Path) -> None:
         for _ in range(200):
             record("read", 1)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side([work] * 4)
     assert counters.summarise(folder)["read"].operations == 800
 
 
@@ -181,11 +178,7 @@ def test_lines_tell_what_went_to_each_endpoint(folder: Path, bucket: str, seawee
     uris = [f"{bucket}/{number}" for number in range(40)]
     with counters.Operation("put", uris[0]):
         s3dlio.put_many((uri, b"x" * 100) for uri in uris)
-    threads = [threading.Thread(target=lambda uri=uri: _get(uri)) for uri in uris]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side([partial(_get, uri) for uri in uris])
     record("list", 0)
     assert _endpoints(folder) == {seaweedfs.url: (80, 8000)}
 
