@@ -549,29 +549,72 @@ def _etag() -> str:
     return f'"{hashlib.md5(b"".join(digests)).hexdigest()}-2"'
 
 
-@pytest.mark.parametrize(
-    ("stored", "is_right"),
-    [
-        (_stored(_etag()), True),
-        (_stored('"0-2"', more=_KMS), True),
-        (_stored(_etag(), size=5), False),
-        (_stored('"another"'), False),
-        (answer(404), False),
-    ],
-    ids=["it is there", "encrypted", "another size", "another object", "nothing"],
-)
-def test_a_repeated_complete_that_finds_no_upload_may_have_succeeded_before(stored: bytes, is_right: bool) -> None:
+def _composite() -> str:
+    values = [crc32c([memoryview(part)]) for part in (_PARTS[: 5 << 20], _PARTS[5 << 20 :])]
+    joined = b"".join(value.to_bytes(4, "big") for value in values)
+    return crc32c_text(crc32c([memoryview(joined)]))
+
+
+def _checked(checksum: str, kind: str = "", etag: str = '"0-2"') -> bytes:
+    more = {"x-amz-checksum-crc32c": checksum, **_KMS, **({"x-amz-checksum-type": kind} if kind else {})}
+    return _stored(etag, more=more)
+
+
+_WHOLE_CRC = crc32c_text(crc32c([memoryview(_PARTS)]))
+_NOT_KNOWN = "outcome is not known"
+_NO_UPLOAD = "NoSuchUpload"
+
+# What is stored when the upload is gone, and what the call raises: None for success, as that proves the upload.
+GONE: dict[str, tuple[bytes, str | None]] = {
+    "the ETag of the parts": (_stored(_etag()), None),
+    "the ETag of the parts, encrypted": (_stored(_etag(), more=_KMS), None),
+    "the composite checksum": (_checked(f"{_composite()}-2"), None),
+    "the composite checksum, said so": (_checked(_composite(), "COMPOSITE"), None),
+    "the checksum of the whole": (_checked(_WHOLE_CRC, "FULL_OBJECT"), None),
+    "encrypted": (_stored('"0-2"', more=_KMS), _NOT_KNOWN),
+    "encrypted with a customer's key": (
+        _stored('"0-2"', more={"x-amz-server-side-encryption-customer-algorithm": "AES256"}),
+        _NOT_KNOWN,
+    ),
+    "no ETag": (answer(200, headers={"Content-Length": str(len(_PARTS))}), _NOT_KNOWN),
+    "another composite checksum": (_checked("AAAAAA==-2"), _NO_UPLOAD),
+    "the composite checksum of more parts": (_checked(f"{_composite()}-3"), _NO_UPLOAD),
+    "another checksum, the right ETag": (_checked("AAAAAA==", etag=_etag()), _NO_UPLOAD),
+    "another size": (_stored(_etag(), size=5), _NO_UPLOAD),
+    "another object": (_stored('"another"'), _NO_UPLOAD),
+    "nothing": (answer(404), _NO_UPLOAD),
+}
+
+
+@pytest.mark.parametrize(("stored", "says"), GONE.values(), ids=GONE.keys())
+def test_a_repeated_complete_that_finds_no_upload_succeeds_only_with_proof(stored: bytes, says: str | None) -> None:
     """API/API_CompleteMultipartUpload.html: NoSuchUpload, if the upload "might have been aborted or completed"."""
     lost = b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\nConnection: close\r\n\r\n<?xml"
-    completions = [lost, error(404, "NoSuchUpload"), stored, *([] if is_right else [_ABORTED])]
+    completions = [lost, error(404, "NoSuchUpload"), stored, *([_ABORTED] if says else [])]
     with Replay(_multipart(completions)) as server:
         use(server)
-        if is_right:
+        if says is None:
             _in_parts()
         else:
-            with pytest.raises(s3dlio.ObjectNotFoundError, match="NoSuchUpload"):
+            kind = s3dlio.ObjectNotFoundError if says is _NO_UPLOAD else s3dlio.S3dlioError
+            with pytest.raises(kind, match=says) as caught:
                 _in_parts()
+            assert type(caught.value) is kind
     assert not completions
+
+
+def test_parts_without_an_md5_prove_nothing_by_their_etags() -> None:
+    """API/API_Object.html: an ETag "may or may not be an MD5 digest"."""
+    completions = [error(404, "NoSuchUpload"), _stored('"0-2"'), _ABORTED]
+    plain = _multipart(completions)
+
+    def choose(request: Received) -> bytes:
+        return answer(200, headers={"ETag": '"opaque"'}) if request.method == "PUT" else plain(request)
+
+    with Replay(choose) as server:
+        use(server)
+        with pytest.raises(s3dlio.S3dlioError, match=_NOT_KNOWN):
+            _in_parts()
 
 
 def test_a_part_is_sent_again_alone() -> None:
@@ -714,6 +757,106 @@ def test_deleting_what_a_service_calls_missing_is_fine() -> None:
     with Replay([error(404, "NoSuchKey")]) as server:
         use(server)
         s3dlio.delete(URI)
+
+
+# Answers of 200 to a write that prove nothing...
+
+UNPROVEN = {
+    "empty": "",
+    "blanks": " \n ",
+    "cut": '<?xml version="1.0"?><CopyObjectRes',
+    "a page": "<!DOCTYPE html><html><body>Log in</body></html>",
+    "JSON": '{"error": {"code": 500}}',
+    "another result": xml("ListAllMyBucketsResult", "<ETag>1</ETag><UploadId>1</UploadId>"),
+    "an error without a code": "<Error/>",
+    "bytes": "\x00\x01",
+    "an unknown encoding": '<?xml version="1.0" encoding="utf-7"?><A/>',
+}
+
+
+def _verbs(body: str) -> dict[str, tuple[list[bytes] | Callable[[Received], bytes], Callable[[], None]]]:
+    """Each verb that answers with a document, with what is answered to it and to what follows."""
+    foreign = answer(200, body)
+    found = _stored('"1"', size=6 << 30)
+    etag_missing = answer(200, xml("CopyPartResult", ""))
+
+    def copying(request: Received) -> bytes:
+        if request.method == "HEAD":
+            return found
+        if request.method == "PUT":
+            return foreign if body else etag_missing
+        return _ABORTED if request.method == "DELETE" else _CREATED
+
+    def copy() -> None:
+        s3dlio.copy(URI, "s3://other/key")
+
+    def delete() -> None:
+        s3dlio.delete("s3://bucket/a", recursive=True)
+
+    return {
+        "CreateMultipartUpload": ([foreign], _in_parts),
+        "CompleteMultipartUpload": (_multipart([foreign] * 3 + [_ABORTED]), _in_parts),
+        "CopyObject": ([_HEAD] + [foreign] * 3, copy),
+        "UploadPartCopy": (copying, copy),
+        "DeleteObjects": ([_page("a/1")] + [foreign] * 3, delete),
+    }
+
+
+@pytest.mark.parametrize("body", UNPROVEN.values(), ids=UNPROVEN.keys())
+@pytest.mark.parametrize("verb", _verbs(""))
+def test_an_answer_without_the_result_of_its_verb_is_no_success(verb: str, body: str) -> None:
+    answers, call = _verbs(body)[verb]
+    with Replay(answers) as server:
+        use(server)
+        with pytest.raises(s3dlio.S3dlioError, match=r"s3://\w+/\w+ at .*not known whether the request"):
+            call()
+
+
+@pytest.mark.parametrize("answers", [["", _COMPLETED], ["<html></html>", "cut", _COMPLETED]], ids=["once", "twice"])
+def test_an_answer_without_a_result_is_asked_for_again(answers: list[str]) -> None:
+    with Replay(_multipart([answer(200, text) for text in answers])) as server:
+        use(server)
+        _in_parts()
+
+
+def test_a_foreign_answer_to_a_completion_that_happened_is_made_good_by_proof() -> None:
+    with Replay(_multipart([answer(200, "<html></html>"), error(404, "NoSuchUpload"), _stored(_etag())])) as server:
+        use(server)
+        _in_parts()
+
+
+@pytest.mark.parametrize("put", ["put_bytes", "put_many"])
+@pytest.mark.parametrize("body", ["<html>Log in</html>", "{}", error_body("AccessDenied"), xml("ListBucketResult", "")])
+def test_a_document_is_no_answer_to_a_put(put: str, body: str) -> None:
+    def write() -> None:
+        if put == "put_bytes":
+            _put()
+        else:
+            s3dlio.put_many([(f"{URI}{number}", b"content") for number in range(3)], 1)
+
+    with Replay(lambda _: answer(200, body)) as server:
+        use(server)
+        with pytest.raises(s3dlio.S3dlioError, match=r"AccessDenied|has no ETag"):
+            write()
+
+
+def test_an_error_inside_a_200_to_a_put_that_may_pass_is_asked_again() -> None:
+    with Replay([answer(200, error_body("SlowDown")), OK]) as server:
+        use(server)
+        _put()
+
+
+def test_a_part_without_an_etag_was_not_stored() -> None:
+    """API/API_UploadPart.html: the ETag, which CompleteMultipartUpload needs."""
+
+    def choose(request: Received) -> bytes:
+        return OK if request.method == "PUT" else _ABORTED if request.method == "DELETE" else _multipart([])(request)
+
+    with Replay(choose) as server:
+        use(server)
+        with pytest.raises(s3dlio.S3dlioError, match="has no ETag"):
+            _in_parts()
+    assert server.requests[-1].method == "DELETE"
 
 
 # Listing...

@@ -145,7 +145,7 @@ def _answer(write: Write, buffer: bytearray, count: int) -> ResponseHead | None:
             head = None
         if head is not None:
             connection.shape = shape_of(buffer[:end], head)
-    if head is None or head.body is not BodyKind.LENGTH or head.length != count - end:
+    if head is None or head.body is not BodyKind.LENGTH or head.length or count != end:  # a body may be an error
         write.hand_over(buffer[:count])
         return None
     write.keep_alive = head.keep_alive

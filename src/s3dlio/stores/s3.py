@@ -14,6 +14,7 @@ import logging
 import random
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -45,9 +46,13 @@ from s3dlio.stores.s3_answers import (
     child_text,
     children,
     error_of,
+    lacks,
+    lacks_etag,
+    lacks_proof,
     parsed,
     refusal,
     region_of,
+    unproven,
 )
 from s3dlio.stores.s3_listing import Page, read_page
 from s3dlio.stores.s3_service import CHECKED_READ, CHECKSUM, STORED_AS, S3Service
@@ -56,6 +61,7 @@ from s3dlio.uri import URI
 _log = logging.getLogger("s3dlio")
 
 _DELETE_AT_ONCE = 1000
+_TRIES_WITHOUT_PROOF = 3  # of a request that is answered by something else than a result
 _COPY_AT_ONCE = 5 << 30  # bytes; more has to be copied in parts
 _COPY_PART = 512 << 20
 # Not by xml.sax.saxutils, which imports urllib.request: 13 ms of every program's first call.
@@ -89,13 +95,13 @@ class Uploaded(NamedTuple):
     Attributes:
         etag: as the server gave it.
         confirmed: the checksum that the server has confirmed, "" if it did not.
-        crc32c: of the part; 0 where the server copied it.
+        crc32c: of the part; None where the server copied it.
         size: bytes.
     """
 
     etag: str
     confirmed: str
-    crc32c: int
+    crc32c: int | None
     size: int
 
 
@@ -179,7 +185,7 @@ class S3Store(CloudStore[S3Service]):
         checksum = crc32c_text(crc32c(data))
         headers = (STORED_AS, (CHECKSUM, checksum))
         request = Request(uri.text, "PUT", uri.container, uri_encode(uri.key), headers=headers, body=data)
-        response = await self._expect(request, 200, begun)
+        response = await self._expect_proof(request, lacks_proof, begun=begun)
         self._compare_stored(uri, response.head, response.address, checksum, data)
         if self.service().settings.put_verify:
             await self._verify(uri, sum(map(len, data)), response.head.headers.get("etag", ""), checksum)
@@ -214,10 +220,11 @@ class S3Store(CloudStore[S3Service]):
         return await self._begin(uri, [STORED_AS, *wanted])
 
     async def _begin(self, uri: URI, headers: list[tuple[str, str]]) -> Upload:
-        response = await self._expect(self._request("POST", uri, [("uploads", "")], headers=headers), 200)
+        request = self._request("POST", uri, [("uploads", "")], headers=headers)
+        # Not asked again without need: there may be an upload already, which nobody could abort.
+        result = partial(lacks, name="InitiateMultipartUploadResult", fields=("UploadId",))
+        response = await self._expect_proof(request, result, tries=1)
         upload = child_text(parsed(response, uri.text), "UploadId")
-        if not upload:
-            raise S3dlioError(f"{uri.text} at {response.address.url}: the answer names no upload", uri=uri.text)
         return Upload(upload, response.head.headers.get("x-amz-checksum-type") == "FULL_OBJECT")
 
     async def put_part(self, uri: URI, upload: Upload, number: int, data: list[memoryview]) -> Uploaded:
@@ -227,7 +234,7 @@ class S3Store(CloudStore[S3Service]):
         request = self._request("PUT", uri, [("partNumber", str(number)), ("uploadId", upload.id)])
         request.add(CHECKSUM, checksum)
         request.body = data
-        response = await self._expect(request, 200)
+        response = await self._expect_proof(request, lacks_etag)
         self._compare_stored(uri, response.head, response.address, checksum, data)
         headers = response.head.headers
         return Uploaded(headers.get("etag", ""), headers.get(CHECKSUM, ""), value, sum(map(len, data)))
@@ -242,7 +249,8 @@ class S3Store(CloudStore[S3Service]):
     async def _complete(self, uri: URI, upload: Upload, parts: list[Uploaded], size: int, checksum: str | None) -> str:
         """Complete an upload and return the object's ETag.
 
-        The answer may be 200 and an error all the same, or 404 because an earlier try has succeeded.
+        The answer may be 200 and an error all the same, or 404 because an earlier try has succeeded. Then what is
+        stored has to prove that it is this upload.
         """
         lines = []
         for number, part in enumerate(parts, 1):
@@ -253,7 +261,7 @@ class S3Store(CloudStore[S3Service]):
         if checksum is not None:
             headers += [(CHECKSUM, checksum), ("x-amz-checksum-type", "FULL_OBJECT")]
         request = self._request("POST", uri, [("uploadId", upload.id)], headers=headers, body=[memoryview(body)])
-        response = await self._send_until_no_error_inside(request)
+        response = await self._send_for_proof(request, partial(lacks, name="CompleteMultipartUploadResult"))
         if response.head.status == 200:
             result = parsed(response, uri.text)
             stored_checksum = child_text(result, "ChecksumCRC32C")
@@ -261,11 +269,20 @@ class S3Store(CloudStore[S3Service]):
                 raise self._stored_wrong(uri, response.address)
             return child_text(result, "ETag")
         if response.head.status == 404 and error_of(response).code == "NoSuchUpload":
-            # An earlier try of this request may have succeeded and its answer been lost.
             stored = await self._head(uri)
-            etag = "" if _is_encrypted(stored.head) else _etag_of_parts(parts)
-            if stored.head.status == 200 and stored.head.length == size and _same_etag(stored.head, etag):
-                return etag
+            is_ours = _is_of_parts(stored.head, parts, size) if stored.head.status == 200 else False
+            if is_ours:
+                return stored.head.headers.get("etag", "")
+            if is_ours is None:
+                raise S3dlioError(
+                    f"{uri.text} at {response.address.url}: 404 NoSuchUpload when the upload was completed:"
+                    " the answer to an earlier try may have been lost. An object of the same size is stored, but"
+                    " neither a checksum nor its ETag tells whether it is this upload, so the outcome is not known;"
+                    " compare the object's content, or write it again",
+                    uri=uri.text,
+                    endpoint=response.address.url,
+                    status=404,
+                )
         raise self.refusal(response, uri.text)
 
     async def drop_parts(self, uri: URI, upload: Upload) -> None:
@@ -318,18 +335,60 @@ class S3Store(CloudStore[S3Service]):
                 endpoint=stored.address.url,
             )
 
-    async def _send_until_no_error_inside(self, request: Request) -> Response:
-        """Send a request whose answer may be 200 with an error in its body, again while that error may pass."""
-        tries = 0
+    async def _send_for_proof(
+        self,
+        request: Request,
+        missing: Callable[[Response], str],
+        *,
+        tries: int = _TRIES_WITHOUT_PROOF,
+        begun: Begun | None = None,
+    ) -> Response:
+        """Send a request that changes something, again while an answer of 200 proves nothing.
+
+        Args:
+            missing: says what an answer of 200 lacks to prove that the request was carried out; "" for nothing.
+            tries: how often at most it is sent while the answers prove nothing.
+            request, begun: see `send`.
+
+        Returns:
+            An answer that proves it, or one of another status.
+
+        Raises:
+            S3dlioError: answers of status 200 with an error inside that does not pass, or without a proof.
+        """
+        unproven_tries = error_tries = 0
         while True:
-            response = await send(self.service(), request)
-            error = error_of(response)
-            if response.head.status != 200 or not error.code:
+            response = await send(self.service(), request, begun)
+            begun = None
+            if response.head.status != 200:
                 return response
-            tries += 1
-            if error.code not in TRANSIENT_CODES or tries > self.service().settings.retries:
-                raise self.refusal(response, request.uri)
-            await Sleep(_wait(tries))
+            error = error_of(response)
+            if error.code:
+                error_tries += 1
+                if error.code not in TRANSIENT_CODES or error_tries > self.service().settings.retries:
+                    raise self.refusal(response, request.uri)
+            else:
+                what = missing(response)
+                if not what:
+                    return response
+                unproven_tries += 1
+                if unproven_tries >= min(tries, self.service().settings.retries + 1):
+                    raise unproven(response, request.uri, what)
+            await Sleep(_wait(unproven_tries + error_tries))
+
+    async def _expect_proof(
+        self,
+        request: Request,
+        missing: Callable[[Response], str],
+        *,
+        tries: int = _TRIES_WITHOUT_PROOF,
+        begun: Begun | None = None,
+    ) -> Response:
+        """The same; an answer of another status than 200 is an error."""
+        response = await self._send_for_proof(request, missing, tries=tries, begun=begun)
+        if response.head.status != 200:
+            raise self.refusal(response, request.uri)
+        return response
 
     # Listing (ListObjectsV2)...
 
@@ -381,7 +440,8 @@ class S3Store(CloudStore[S3Service]):
     async def delete(self, uri: URI) -> None:
         self.require_key(uri)
         response = await send(self.service(), Request(uri.text, "DELETE", uri.container, uri_encode(uri.key)))
-        if response.head.status not in (200, 204) and error_of(response).code != "NoSuchKey":
+        code = error_of(response).code
+        if (response.head.status not in (200, 204) or code) and code != "NoSuchKey":
             raise self.refusal(response, uri.text)
 
     async def delete_prefix(self, uri: URI) -> None:
@@ -397,7 +457,7 @@ class S3Store(CloudStore[S3Service]):
         """DeleteObjects, which answers 200 and reports errors key by key; again for those that may pass."""
         tries = 0
         while keys:
-            response = await self._expect(self._delete_request(uri, keys), 200)
+            response = await self._expect_proof(self._delete_request(uri, keys), partial(lacks, name="DeleteResult"))
             failed = {}
             for error in children(parsed(response, uri.text), "Error"):
                 code = child_text(error, "Code")
@@ -438,7 +498,7 @@ class S3Store(CloudStore[S3Service]):
         if size > _COPY_AT_ONCE:
             return await self._copy_in_parts(source, target)
         request = self._request("PUT", target, [], headers=[_copied_from(source)])
-        response = await self._send_until_no_error_inside(request)
+        response = await self._send_for_proof(request, partial(lacks, name="CopyObjectResult", fields=("ETag",)))
         if response.head.status == 501:
             return False
         if response.head.status != 200:
@@ -454,7 +514,7 @@ class S3Store(CloudStore[S3Service]):
         kept = [(f"x-amz-meta-{name}", value) for name, value in found["metadata"].items()]
         upload = await self._begin(target, [("Content-Type", found["content_type"] or STORED_AS[1]), *kept])
         try:
-            parts = [Uploaded("", "", 0, 0)] * -(-size // part)
+            parts = [Uploaded("", "", None, 0)] * -(-size // part)
 
             async def copy(index: int) -> None:
                 start, stop = index * part, min(size, (index + 1) * part)
@@ -480,12 +540,12 @@ class S3Store(CloudStore[S3Service]):
             ("x-amz-copy-source-if-match", f'"{etag}"'),
         ]
         request = self._request("PUT", target, [("partNumber", str(number)), ("uploadId", upload.id)], headers=headers)
-        response = await self._send_until_no_error_inside(request)
+        response = await self._send_for_proof(request, partial(lacks, name="CopyPartResult", fields=("ETag",)))
         if response.head.status == 412:
             raise IntegrityError(f"{source.text} was replaced while it was copied; copy it again", uri=source.text)
         if response.head.status != 200:
             raise self._copy_refusal(response, source, target)
-        return Uploaded(child_text(parsed(response, target.text), "ETag"), "", 0, stop - start)
+        return Uploaded(child_text(parsed(response, target.text), "ETag"), "", None, stop - start)
 
     def _copy_refusal(self, response: Response, source: URI, target: URI) -> S3dlioError:
         about_source = error_of(response).code in ("NoSuchKey", "InvalidObjectState")
@@ -501,13 +561,14 @@ class S3Store(CloudStore[S3Service]):
             place = f"<LocationConstraint>{_escaped(service.settings.aws_region or '')}</LocationConstraint>"
             body = f'<CreateBucketConfiguration xmlns="{NAMESPACE}">{place}</CreateBucketConfiguration>'.encode()
         response = await send(service, Request(uri.text, "PUT", uri.container, body=[memoryview(body)]))
-        if response.head.status != 200 and error_of(response).code != "BucketAlreadyOwnedByYou":
+        code = error_of(response).code
+        if (response.head.status != 200 or code) and code != "BucketAlreadyOwnedByYou":
             raise self.refusal(response, uri.text)
 
     async def remove_bucket(self, uri: URI) -> None:
         """DeleteBucket. S3 refuses if there is something in it; SeaweedFS deletes that as well."""
         response = await send(self.service(), Request(uri.text, "DELETE", uri.container))
-        if response.head.status not in (200, 204):
+        if response.head.status not in (200, 204) or error_of(response).code:
             raise self.refusal(response, uri.text)
 
     async def buckets(self) -> list[str]:
@@ -605,9 +666,42 @@ def _etag_of_parts(parts: list[Uploaded]) -> str:
     return f"{hashlib.md5(bytes.fromhex(''.join(etags)), usedforsecurity=False).hexdigest()}-{len(etags)}"
 
 
+def _is_of_parts(head: ResponseHead, parts: list[Uploaded], size: int) -> bool | None:
+    """Whether a stored object is the one that parts make; None if its facts do not tell.
+
+    A CRC32C tells, be it that of the whole or that of the parts' (composite), and an ETag made of the parts' ETags.
+    Another ETag tells that it is another object, unless the server encrypts, which makes ETags opaque.
+
+    Args:
+        head: of the answer to a HEAD that asked for the checksums.
+        parts: what was uploaded.
+        size: bytes of all parts.
+    """
+    if head.length != size:
+        return False
+    kept, number = head.headers.get(CHECKSUM, "").partition("-")[::2]
+    if kept and all(part.crc32c is not None for part in parts):
+        if number or head.headers.get("x-amz-checksum-type") == "COMPOSITE":
+            return kept == _crc32c_of_checksums(parts) and number in ("", str(len(parts)))
+        return kept == _crc32c_of_parts(parts)
+    stored, ours = head.headers.get("etag", "").strip('"'), _etag_of_parts(parts)
+    if not stored or not ours:
+        return None
+    if stored == ours:
+        return True
+    return None if _is_encrypted(head) else False
+
+
 def _crc32c_of_parts(parts: list[Uploaded]) -> str:
     """The CRC32C of the object that parts make."""
     value = 0
     for part in parts:
+        assert part.crc32c is not None
         value = crc32c_joined(value, part.crc32c, part.size)
     return crc32c_text(value)
+
+
+def _crc32c_of_checksums(parts: list[Uploaded]) -> str:
+    """The CRC32C of the parts' CRC32Cs one after the other, which S3 calls composite."""
+    checksums = b"".join((part.crc32c or 0).to_bytes(4, "big") for part in parts)
+    return crc32c_text(crc32c([memoryview(checksums)]))

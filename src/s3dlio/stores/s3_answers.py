@@ -3,12 +3,26 @@
 An error is known by its code, not by its status: S3 sends errors with status 200 (CompleteMultipartUpload, CopyObject
 after they have begun to answer) and expired credentials with 400. A HEAD has no body, so there only the status is left.
 
+A write is reported only if the answer proves it. Status 200 alone proves nothing, for a gateway, a login page or a cut
+answer have it too:
+
+- CreateMultipartUpload, UploadPartCopy, CopyObject, CompleteMultipartUpload and DeleteObjects answer with a document:
+  its root element must be that verb's, and the fields that the next step needs must be there.
+- UploadPart answers with the part's ETag, which completing the upload needs.
+- PutObject answers with an ETag or a checksum. Some servers send neither; from them a document (XML, HTML or JSON) is
+  refused, since it comes from something that is not S3, or says that the request failed.
+
+Anything else is an error, after the request was repeated where repeating is harmless. An upload that is gone when it is
+completed may have been completed by an earlier try; what is stored then counts only if a checksum or the ETag of the
+parts shows that it is that upload (`s3.S3Store`). The size proves nothing.
+
 Source: Amazon S3 API Reference, "Error responses", https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -44,6 +58,7 @@ TRANSIENT_CODES = frozenset(
 """Errors that may have gone when the same is asked again, whatever their status."""
 
 _MOST_ERROR_BYTES = 65536
+_DOCUMENT = re.compile(rb"\s*(?:\xef\xbb\xbf)?(?:<[!?]|<html|<error|<list|[{\[])", re.IGNORECASE)
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _AWS_HOST = re.compile(r"(?:.*\.)?s3(?:[.-]dualstack)?(?:[.-]([a-z0-9-]+))?\.amazonaws\.com(?:\.cn)?")
 
@@ -118,6 +133,51 @@ def children(element: ET.Element, name: str) -> list[ET.Element]:
 def child_text(element: ET.Element, name: str) -> str:
     """The text of the first child of that name; "" if there is none."""
     return element.findtext(f"{{*}}{name}") or ""
+
+
+# Results...
+
+
+def lacks(response: Response, name: str, fields: Sequence[str] = ()) -> str:
+    """What an answer lacks to be a result; "" if it is one.
+
+    Args:
+        response: the answer, of status 200.
+        name: the root element that a result has, in whatever namespace.
+        fields: children of the root that must have a text.
+    """
+    try:
+        root = ET.fromstring(bytes(response.body).lstrip())
+    except (ET.ParseError, ValueError, LookupError):
+        return f"<{name}>"
+    if root.tag.rpartition("}")[2] != name:
+        return f"<{name}>"
+    return next((f"<{field}>" for field in fields if not child_text(root, field).strip()), "")
+
+
+def lacks_etag(response: Response) -> str:
+    """What the answer to UploadPart lacks; "" if nothing."""
+    return "" if response.head.headers.get("etag") else "ETag"
+
+
+def lacks_proof(response: Response) -> str:
+    """What the answer to PutObject lacks; "" if nothing."""
+    if not response.body or _DOCUMENT.match(response.body) is None:
+        return ""
+    headers = response.head.headers
+    return "" if "etag" in headers or any(name.startswith("x-amz-checksum-") for name in headers) else "ETag"
+
+
+def unproven(response: Response, uri: str, missing: str) -> S3dlioError:
+    """The error for an answer of status 200 that does not prove that the request was carried out."""
+    where = response.address.url
+    return S3dlioError(
+        f"{uri} at {where}: the answer is {response.head.status}, but has no {missing}, so that it is not known whether"
+        " the request was carried out; check that the endpoint is an S3 service, then try again",
+        uri=uri,
+        endpoint=where,
+        status=response.head.status,
+    )
 
 
 # Refusals...
