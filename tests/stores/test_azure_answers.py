@@ -430,6 +430,35 @@ def test_an_emulator_without_crc64_is_sent_md5_from_then_on() -> None:
     assert sent == [(True, None), (False, md5(b"content")), (False, md5(b"content"))]
 
 
+@pytest.mark.parametrize("body", ["", "<html>Log in</html>", "{}"])
+def test_a_write_whose_answer_has_no_etag_is_no_success(body: str) -> None:
+    """put-blob: the answer carries the ETag."""
+    with Replay([answer(201, body)] * 3) as server:
+        use(server)
+        with pytest.raises(s3dlio.S3dlioError, match=r"az://container/key at .* has no ETag, so that it is not known"):
+            _put()
+    with Replay([answer(201, body), CREATED]) as server:
+        use(server)
+        _put()
+    assert [request.body for request in server.requests] == [b"content"] * 2
+
+
+def test_a_list_of_blocks_whose_answer_has_no_etag_is_no_success() -> None:
+    """put-block-list: the answer carries the ETag; put-block: it has none."""
+    os.environ.update(S3DLIO_MULTIPART_THRESHOLD_MB="1", S3DLIO_PUT_PART_MB="5", S3DLIO_PARTS_IN_FLIGHT="1")
+    with Replay([answer(201)] * 5) as server:
+        use(server)
+        with pytest.raises(s3dlio.S3dlioError, match="has no ETag"):
+            s3dlio.put_bytes(URI, content(6 * MIB))
+
+
+def test_a_copy_that_does_not_say_that_it_is_done_is_not_left_to_the_service() -> None:
+    """copy-blob-from-url: x-ms-copy-status."""
+    with Replay([answer(202), answer(202, headers={"x-ms-copy-status": "failed"}), answer(200), CREATED]) as server:
+        use(server)
+        assert [run(AzureStore().copy(parse(URI), parse(f"{URI}2"), 7)) for _ in range(4)] == [False] * 4
+
+
 def test_a_list_of_blocks_may_be_sent_again() -> None:
     """put-block-list: "Latest" finds blocks that a lost answer had committed. 500 OperationTimedOut may have worked."""
     os.environ.update(S3DLIO_MULTIPART_THRESHOLD_MB="1", S3DLIO_PUT_PART_MB="5", S3DLIO_PARTS_IN_FLIGHT="1")

@@ -396,6 +396,31 @@ def test_a_write_can_be_verified_by_asking_again() -> None:
         s3dlio.put_bytes(URI, b"hello")
 
 
+UNPROVEN = {
+    "nothing": "",
+    "no resource": "{}",
+    "no checksum": json.dumps({"size": "5", "generation": "7"}),
+    "no size": json.dumps({"crc32c": crc32c_of(b"hello")}),
+    "a size that is no number": json.dumps({"size": "many", "crc32c": crc32c_of(b"hello")}),
+    "another object": json.dumps({"name": "other", "size": "5", "crc32c": crc32c_of(b"hello")}),
+    "another bucket": json.dumps({"bucket": "other", "size": "5", "crc32c": crc32c_of(b"hello")}),
+    "a list": "[]",
+    "an error": json.dumps({"error": {"code": 503, "message": "Backend Error"}}),
+    "a page": "<!doctype html><html></html>",
+    "cut": '{"size": "5", "crc3',
+}
+
+
+@pytest.mark.parametrize("body", UNPROVEN.values(), ids=UNPROVEN.keys())
+def test_an_answer_that_does_not_say_what_is_stored_is_no_success(body: str) -> None:
+    foreign = answer(200, body, JSON)
+    with serving([foreign] * 3), pytest.raises(s3dlio.S3dlioError, match=f"{URI} at .*not known whether") as caught:
+        s3dlio.put_bytes(URI, b"hello")
+    assert type(caught.value) is s3dlio.S3dlioError
+    with serving([foreign, foreign, stored(b"hello")]):
+        s3dlio.put_bytes(URI, b"hello")
+
+
 # XML multipart uploads (xml-api/post-object-multipart, put-object-multipart, post-object-complete)...
 
 BEGUN = answer(
@@ -495,6 +520,25 @@ def test_an_upload_that_is_gone_may_have_been_completed() -> None:
     with serving(service):
         s3dlio.put_bytes(URI, LARGE)
     assert not service.dropped
+
+
+@pytest.mark.parametrize("body", ["", "<html></html>", "{}", COMPLETED.partition(b"\r\n\r\n")[2][:90].decode()])
+def test_a_completion_without_a_result_is_no_success(body: str) -> None:
+    foreign = answer(200, body)
+    service = Multipart(foreign, foreign, foreign)
+    with serving(service), pytest.raises(s3dlio.S3dlioError, match="has no <CompleteMultipartUploadResult>"):
+        s3dlio.put_bytes(URI, LARGE)
+    assert service.dropped
+    service = Multipart(foreign, xml_refusal(404, "NoSuchUpload"), stored(LARGE))
+    with serving(service):
+        s3dlio.put_bytes(URI, LARGE)
+
+
+def test_an_object_of_the_same_size_proves_nothing() -> None:
+    same_size = answer(200, json.dumps({"size": str(len(LARGE)), "generation": "7"}), JSON)
+    service = Multipart(xml_refusal(404, "NoSuchUpload"), same_size)
+    with serving(service), pytest.raises(s3dlio.ObjectNotFoundError, match="the upload has been dropped"):
+        s3dlio.put_bytes(URI, LARGE)
 
 
 @pytest.mark.parametrize("there", [stored(b"another"), refusal(404, "notFound", "No such object: bucket/x")])
@@ -662,6 +706,18 @@ def test_an_upload_whose_last_answer_was_lost_is_looked_for(status: int) -> None
         _write(LARGE[:-3])
 
 
+def test_an_end_of_an_upload_that_does_not_say_what_is_stored_is_no_success() -> None:
+    service = Resumable(5 * MIB, 5 * MIB, *[answer(200, "{}", JSON)] * 3)
+    with serving(service), pytest.raises(s3dlio.S3dlioError, match="has no size"):
+        _write(LARGE[:-3])
+
+
+def test_an_upload_that_ends_before_its_end_is_no_success() -> None:
+    service = Resumable(stored(LARGE))
+    with serving(service), pytest.raises(s3dlio.S3dlioError, match="has no end of this upload"):
+        _write(LARGE)
+
+
 def test_put_bytes_sends_all_at_once_where_there_are_no_multipart_uploads() -> None:
     with Replay([stored(LARGE)]) as server:
         os.environ["STORAGE_EMULATOR_HOST"] = server.url
@@ -817,6 +873,12 @@ def test_a_large_copy_takes_several_steps() -> None:
     assert server.requests[0].path == f"{OBJECT}/rewriteTo/b/other/o/to%231"
     tokens = [parse_qs(urlsplit(request.target).query).get("rewriteToken") for request in server.requests]
     assert tokens == [None, ["t+1"], ["t2"]]
+
+
+@pytest.mark.parametrize("step", ["{}", "", '{"done": false}', '{"done": "true"}', "[]", '{"kind": "storage#object"}'])
+def test_a_copy_that_is_neither_done_nor_continues_is_an_error(step: str) -> None:
+    with serving([answer(200, step, JSON)] * 3), pytest.raises(s3dlio.S3dlioError, match=f"{URI} at .*not known"):
+        run(GcsStore().copy(parse(URI), parse("gs://other/key"), 1))
 
 
 def test_a_bucket_that_is_ours_is_fine_and_one_of_others_is_refused() -> None:

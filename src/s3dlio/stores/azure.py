@@ -27,8 +27,8 @@ from s3dlio.errors import ConfigurationError, IntegrityError, ObjectNotFoundErro
 from s3dlio.http.client import Request, send
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import ResponseHead
-from s3dlio.operations import Gather
-from s3dlio.stores.azure_answers import error_of, is_overtaken, parsed, refusal, says_not_there
+from s3dlio.operations import Gather, Sleep
+from s3dlio.stores.azure_answers import error_of, is_overtaken, parsed, refusal, says_not_there, unproven
 from s3dlio.stores.azure_service import VERSION, AzureService, encoded_key
 from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore, facts_of
@@ -39,6 +39,7 @@ NAMES_PER_PAGE = 5000  # the most that the service gives
 _BLOB_TYPE = "application/octet-stream"
 _COPY_AT_ONCE = 256 << 20  # bytes; the service copies more than that only in the background
 _DELETES_AT_A_TIME = 32
+_TRIES_WITHOUT_PROOF = 3  # of a write that is answered by something else than the service
 _TIMES_OVERTAKEN = 10  # a blob that others commit more often while its blocks are sent is an error
 _PERMISSIONS = {"GET": "r", "HEAD": "r", "PUT": "cw", "DELETE": "d"}
 
@@ -158,11 +159,19 @@ class AzureStore(CloudStore[AzureService]):
         service = self.service()
         checksum = service.checksum(data)
         request = self._request("PUT", uri, query, headers=[*headers, *checksum], body=data)
-        response = await send(service, request)
-        if service.lacks(checksum, response):
-            return await self._put_checked(uri, query, headers, data)
-        if response.head.status != 201:
-            raise self.refusal(response, uri.text)
+        tries = 0
+        while True:
+            response = await send(service, request)
+            if service.lacks(checksum, response):
+                return await self._put_checked(uri, query, headers, data)
+            if response.head.status != 201:
+                raise self.refusal(response, uri.text)
+            if ("comp", "block") in query or self.version_of(response.head):
+                break
+            tries += 1
+            if tries >= min(_TRIES_WITHOUT_PROOF, service.settings.retries + 1):
+                raise unproven(response, uri.text, "ETag")
+            await Sleep(0.1 * 2**tries)
         for name, value in checksum:
             if response.head.headers.get(name.lower(), value) != value:
                 raise IntegrityError(
@@ -263,7 +272,7 @@ class AzureStore(CloudStore[AzureService]):
         if status == 404 or status >= 500:
             raise self.refusal(response, source.text)
         # Whatever else it has against it, reading and writing the blob ourselves may be allowed.
-        return status == 202 and response.head.headers.get("x-ms-copy-status", "success") == "success"
+        return status == 202 and response.head.headers.get("x-ms-copy-status") == "success"
 
     def _readable(self, uri: URI) -> tuple[str, list[tuple[str, str]]]:
         """The URL by which the service itself may read a blob of this account, and the fields it needs for that."""

@@ -3,6 +3,12 @@
 An error is known by its code, which is in a field of the answer and so is there after a HEAD, too. What the service
 says about failed authentication quotes signatures: of that only what is known to be harmless is repeated.
 
+A write is reported only if the answer proves it. Put Blob and Put Block List answer 201 with the new ETag; Copy Blob
+From URL answers 202 and `x-ms-copy-status: success`. An answer that lacks these is none of the service's: an error,
+after the request was repeated, which is harmless, since the names of the blocks belong to one upload; of a copy the
+bytes are then read and written here. The checksum in an answer must be the one that was sent. Put Block needs no proof:
+the list of blocks is refused if one is missing.
+
 Sources: Blob Storage REST API, "Blob Storage error codes", "Common REST API error codes", "Status and error codes".
 """
 
@@ -221,6 +227,18 @@ def is_overtaken(error: S3dlioError) -> bool:
 def says_not_there(response: Response) -> bool:
     """Whether the answer to a request for a blob says that there is none."""
     return response.head.status == 404 and error_of(response).code != "ResourceNotFound"
+
+
+def unproven(response: Response, uri: str, missing: str) -> S3dlioError:
+    """The error for an answer of a status that means success, but does not prove it."""
+    where = response.address.url
+    return S3dlioError(
+        f"{uri} at {where}: the answer is {response.head.status}, but has no {missing}, so that it is not known whether"
+        " the request was carried out; check that the endpoint is Azure Blob Storage, then try again",
+        uri=uri,
+        endpoint=where,
+        status=response.head.status,
+    )
 
 
 def _skew(head: ResponseHead) -> float:

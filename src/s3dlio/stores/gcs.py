@@ -22,7 +22,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -42,9 +42,13 @@ from s3dlio.stores.gcs_answers import (
     error_of,
     hashes,
     is_about_bucket,
+    lacks_resource,
+    lacks_result,
+    lacks_step,
     parsed,
     refusal,
     time_of,
+    unproven,
 )
 from s3dlio.stores.gcs_service import (
     READ_FIELDS,
@@ -63,6 +67,7 @@ _CONTENT_TYPE = "application/octet-stream"
 _STORED = "size,crc32c,generation"  # what is asked of the answer to a write
 _FACTS = "size,timeCreated,updated,etag,contentType,metadata,crc32c,md5Hash,storageClass,generation"
 _DELETES_AT_ONCE = 32
+_TRIES_WITHOUT_PROOF = 3  # of a request that is answered by something else than a result
 _KEPT_RANGE = re.compile(r"bytes=0-(\d+)")
 _NO_MULTIPART = frozenset({400, 404, 405, 501})  # without an error of the XML API: nobody there who knows it
 
@@ -176,7 +181,9 @@ class GcsStore(CloudStore[GcsService]):
         request = self._upload_request("POST", uri, uploadType="multipart", fields=_STORED)
         request.add("Content-Type", f"multipart/related; boundary={boundary}")
         request.body = [_view(before), *data, _view(f"\r\n--{boundary}--\r\n")]
-        response = await self._expect(request, of_bucket=True)
+        response = await self._send_for_proof(request, lambda answer: lacks_resource(answer, uri))
+        if response.head.status != 200:
+            raise self.refusal(response, uri.text, of_bucket=True)
         await self._check_stored(uri, response, sum(map(len, data)), checksum)
 
     async def begin_parts(self, uri: URI) -> Multipart | Resumable:
@@ -261,10 +268,7 @@ class GcsStore(CloudStore[GcsService]):
         return response.head.status == 200 and self._is_stored(parsed(response, uri), size, checksum)
 
     def _is_stored(self, stored: dict[str, Any], size: int, checksum: int) -> bool:
-        return (
-            int(stored.get("size", size)) == size
-            and stored.get("crc32c", crc32c_text(checksum)) == crc32c_text(checksum)
-        )  # fmt: skip
+        return str(stored.get("size")) == str(size) and stored.get("crc32c") == crc32c_text(checksum)
 
     # Writing in parts by the XML API (Initiate, Upload part, Complete, Abort a multipart upload)...
 
@@ -275,9 +279,9 @@ class GcsStore(CloudStore[GcsService]):
         response = await send(self.service(), request)
         if response.head.status == 200:
             upload = child_text(response, "UploadId")
-            if upload:
+            if upload and not lacks_result(response, "InitiateMultipartUploadResult"):
                 return Multipart(upload)
-            raise S3dlioError(f"{uri.text} at {response.address.url}: the answer names no upload", uri=uri.text)
+            raise unproven(response, uri.text, "UploadId")
         if response.head.status in _NO_MULTIPART and not child_text(response, "Code"):
             return None
         raise self.refusal(response, uri.text)
@@ -287,7 +291,9 @@ class GcsStore(CloudStore[GcsService]):
         request = self._xml_request("PUT", uri, partNumber=str(number), uploadId=upload.id)
         request.add("x-goog-hash", f"crc32c={crc32c_text(checksum)}")
         request.body = data
-        response = await self._expect(request)
+        response = await self._send_for_proof(request, lambda answer: "" if answer.head.headers.get("etag") else "ETag")
+        if response.head.status != 200:
+            raise self.refusal(response, uri.text)
         if hashes(response.head).get("crc32c", crc32c_text(checksum)) != crc32c_text(checksum):
             raise IntegrityError(
                 f"{uri.text} at {response.address.url}: the service received other bytes than were sent; write it"
@@ -309,7 +315,9 @@ class GcsStore(CloudStore[GcsService]):
         request = self._xml_request("POST", uri, uploadId=upload.id)
         request.add("Content-Type", "application/xml")
         request.body = [memoryview(ET.tostring(root))]
-        response = await self._send_until_no_error_inside(request)
+        response = await self._send_for_proof(
+            request, lambda answer: lacks_result(answer, "CompleteMultipartUploadResult")
+        )
         if response.head.status == 404 and child_text(response, "Code") == "NoSuchUpload":
             if not await self._is_there(uri, size, checksum):
                 raise self.refusal(response, uri.text)
@@ -320,18 +328,37 @@ class GcsStore(CloudStore[GcsService]):
         if self.service().settings.put_verify or (sent is not None and sent != crc32c_text(checksum)):
             await self._verify(uri, size, checksum)
 
-    async def _send_until_no_error_inside(self, request: Request) -> Response:
-        """Send a request whose answer may be 200 with an error in its body, again while that error may pass."""
-        tries = 0
+    async def _send_for_proof(self, request: Request, missing: Callable[[Response], str]) -> Response:
+        """Send a request that changes something, again while an answer of 200 proves nothing.
+
+        Args:
+            request: see `send`.
+            missing: says what an answer of 200 lacks to prove that the request was carried out; "" for nothing.
+
+        Returns:
+            An answer that proves it, or one of another status.
+
+        Raises:
+            S3dlioError: answers of status 200 with an error inside that does not pass, or without a proof.
+        """
+        unproven_tries = error_tries = 0
         while True:
             response = await send(self.service(), request)
-            code = child_text(response, "Code")
-            if response.head.status != 200 or not code:
+            if response.head.status not in (200, 201):
                 return response
-            tries += 1
-            if code not in TRANSIENT_CODES or tries > self.service().settings.retries:
-                raise self.refusal(response, request.uri)
-            await Sleep(min(5.0, 0.2 * 2**tries))
+            code = child_text(response, "Code")
+            if code:
+                error_tries += 1
+                if code not in TRANSIENT_CODES or error_tries > self.service().settings.retries:
+                    raise self.refusal(response, request.uri)
+            else:
+                what = missing(response)
+                if not what:
+                    return response
+                unproven_tries += 1
+                if unproven_tries >= min(_TRIES_WITHOUT_PROOF, self.service().settings.retries + 1):
+                    raise unproven(response, request.uri, what)
+            await Sleep(min(5.0, 0.1 * 2 ** (unproven_tries + error_tries)))
 
     # Writing in parts by a resumable upload ("Resumable uploads", "Perform resumable uploads")...
 
@@ -370,8 +397,14 @@ class GcsStore(CloudStore[GcsService]):
             request.add("Content-Range", f"bytes {place}/{'*' if total is None else total}")
             if total is not None:
                 request.add("x-goog-hash", f"crc32c={crc32c_text(upload.checksum)}")
-            response = await send(self.service(), request)
+            if total is None:
+                response = await send(self.service(), request)
+            else:
+                response = await self._send_for_proof(request, lambda answer: lacks_resource(answer, uri))
             status = response.head.status
+            if status in (200, 201) and total is None:
+                # The object is said to be whole before it is.
+                raise unproven(response, uri.text, "end of this upload")
             if status in (200, 201) or (status in (404, 410) and total is not None):
                 upload.sent = end
                 return response
@@ -470,7 +503,10 @@ class GcsStore(CloudStore[GcsService]):
         query = {"fields": "done,rewriteToken"}
         while True:
             request = Request(source.text, "POST", source.container, path, query=query_of(**query))
-            answer = parsed(await self._expect(request), source)
+            response = await self._send_for_proof(request, lambda answer: lacks_step(answer, source))
+            if response.head.status != 200:
+                raise self.refusal(response, source.text)
+            answer = parsed(response, source)
             if answer.get("done"):
                 return True
             query["rewriteToken"] = answer["rewriteToken"]

@@ -3,6 +3,18 @@
 Errors come in three forms: JSON from the JSON API, XML from the XML API, and plain text where object data was asked
 for. Status and reason tell what to do; whether an object or its bucket is missing is in the message alone.
 
+A write is reported only if the answer proves it: status 200 alone does not, for a gateway or a login page have it too.
+
+- An upload by the JSON API, in one request or resumable, answers with the object's resource: size and CRC32C must be
+  there and be those of what was sent, and a name or bucket, if there is one, must be the object's.
+- A rewrite answers with `done: true`, or else with the token for its next step.
+- The XML API's multipart upload: the result's root element and the upload's id, each part's ETag, and the root element
+  of the completion.
+
+Anything else is an error, after the request was repeated where repeating is harmless. An upload that is gone when it is
+completed may have been completed by an earlier try; the object that is stored counts only with the CRC32C of what was
+sent. The size proves nothing.
+
 Sources: Cloud Storage, "HTTP status and error codes for JSON", "HTTP status and error codes for XML".
 """
 
@@ -57,6 +69,54 @@ def parsed(response: Response, uri: URI | None) -> dict[str, Any]:
             endpoint=response.address.url,
         )
     return content
+
+
+def lacks_resource(response: Response, uri: URI) -> str:
+    """What the answer to an upload lacks to say what is stored as `uri`; "" if it says so."""
+    try:
+        stored = json.loads(bytes(response.body))
+    except (ValueError, RecursionError):
+        return "resource"
+    if not isinstance(stored, dict):
+        return "resource"
+    if not str(stored.get("size", "")).isdecimal():
+        return "size"
+    if not isinstance(stored.get("crc32c"), str):
+        return "crc32c"
+    right = stored.get("name", uri.key) == uri.key and stored.get("bucket", uri.container) == uri.container
+    return "" if right else "resource of this object"
+
+
+def lacks_step(response: Response, _: URI) -> str:
+    """What the answer to a rewrite lacks; "" if nothing."""
+    try:
+        step = json.loads(bytes(response.body))
+    except (ValueError, RecursionError):
+        return "resource"
+    if isinstance(step, dict) and (step.get("done") is True or (step.get("rewriteToken") and not step.get("done"))):
+        return ""
+    return '"done" and no rewriteToken'
+
+
+def lacks_result(response: Response, name: str) -> str:
+    """What an answer of the XML API lacks to be a result with this root element; "" if it is one."""
+    try:
+        root = ET.fromstring(bytes(response.body).lstrip())
+    except (ET.ParseError, ValueError, LookupError):
+        return f"<{name}>"
+    return "" if root.tag.rpartition("}")[2] == name else f"<{name}>"
+
+
+def unproven(response: Response, uri: str, missing: str) -> S3dlioError:
+    """The error for an answer of status 200 that does not prove that the request was carried out."""
+    where = response.address.url
+    return S3dlioError(
+        f"{uri} at {where}: the answer is {response.head.status}, but has no {missing}, so that it is not known whether"
+        " the request was carried out; check that it is an endpoint of Cloud Storage, then try again",
+        uri=uri,
+        endpoint=where,
+        status=response.head.status,
+    )
 
 
 def child_text(response: Response, name: str) -> str | None:
