@@ -3,13 +3,16 @@
 One root, `S3dlioError`, and below it a class for each thing a caller may want to treat differently. Each class is
 also the builtin a Python programmer would catch for the same trouble on a local file, so `except FileNotFoundError`
 works for an object in a bucket. A message names the URI, the endpoint and the status where there are any, and says
-what to check; it never carries a secret. Every exception pickles, since they travel out of DataLoader workers.
+what to check; it is one line and never carries a secret, whatever a server or a malformed setting put into it
+(`redaction`). Every exception pickles, since they travel out of DataLoader workers.
 """
 
 from __future__ import annotations
 
 import errno
 from typing import ClassVar
+
+from s3dlio import redaction
 
 
 class S3dlioError(RuntimeError):
@@ -30,8 +33,8 @@ class S3dlioError(RuntimeError):
     def __init__(
         self, message: str, *, uri: str | None = None, endpoint: str | None = None, status: int | None = None
     ) -> None:
-        super().__init__(message)
-        self.uri = uri
+        super().__init__(redaction.message(message))
+        self.uri = uri if uri is None else redaction.without_secrets(uri)
         self.endpoint = endpoint
         self.status = status
 

@@ -1,8 +1,14 @@
-"""Logging: everything goes to the logger "s3dlio"; `init_logging` makes it visible."""
+"""Logging: everything goes to the logger "s3dlio"; `init_logging` makes it visible.
+
+Modules log with `logger`, whose filter keeps secrets out of each record and the record on one line, whatever a server
+sent as a name or a message.
+"""
 
 from __future__ import annotations
 
 import logging
+
+from s3dlio import redaction
 
 TRACE = 5
 
@@ -14,6 +20,18 @@ _LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+
+
+logger = logging.getLogger("s3dlio")
+"""The logger of the whole package."""
+
+
+def _one_line_without_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = redaction.message(record.getMessage()), None
+    return True
+
+
+logger.addFilter(_one_line_without_secrets)
 
 
 def init_logging(level: str) -> None:
@@ -29,7 +47,6 @@ def init_logging(level: str) -> None:
     if number is None:
         raise ValueError(f"there is no log level {level!r}: use trace, debug, info, warn or error")
     logging.addLevelName(TRACE, "TRACE")
-    logger = logging.getLogger("s3dlio")
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from s3dlio import redaction
 from s3dlio.errors import ConfigurationError
 
 MIB = 1 << 20
@@ -66,6 +67,35 @@ def _choice(*known: str) -> Callable[[str], str]:
     return parse
 
 
+def _line(text: str) -> str | None:
+    """Text without the blanks and line ends around it, which copying and `echo` add; None if nothing is left."""
+    text = text.strip()
+    if text != redaction.printable(text):
+        raise ValueError("it holds a control character, such as the end of a line")
+    return text or None
+
+
+def _word(text: str) -> str | None:
+    """The same for what never holds a blank: keys, tokens and names."""
+    word = _line(text)
+    if word is not None and (" " in word or not word.isascii()):
+        raise ValueError("it holds a blank or a character that is not ASCII: copy it whole, and nothing else with it")
+    return word
+
+
+def _secret(text: str) -> str | None:
+    """The same for a secret, which from now on appears in no message."""
+    word = _word(text)
+    redaction.remember(word)
+    return word
+
+
+def _secret_line(text: str) -> str | None:
+    line = _line(text)
+    redaction.remember(line)
+    return line
+
+
 def _boolean_or_auto(text: str) -> str:
     return "auto" if text == "auto" else str(int(_boolean(text)))
 
@@ -78,9 +108,14 @@ def _setting(
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Settings:
     """The settings in force. Names that end in `_mb` are in MiB, times are in seconds."""
+
+    def __repr__(self) -> str:
+        """Every setting but secrets, URLs without user info."""
+        shown = [f"{name}={_shown(getattr(self, name))!r}" for name, field in _FIELDS.items() if field.repr]
+        return f"Settings({', '.join(shown)})"
 
     buffer_idle_mb: float = _setting(
         1024,
@@ -113,6 +148,12 @@ class Settings:
         meaning="reads or writes that one direct:// call keeps in flight",
     )
 
+    torch_weights_only: bool = _setting(
+        True,
+        "S3DLIO_TORCH_WEIGHTS_ONLY",
+        parse=_boolean,
+        meaning="0: DLIO's checkpoints may hold any Python object; loading one runs whatever code is in it",
+    )
     preflight: bool = _setting(
         True,
         "S3DLIO_PREFLIGHT",
@@ -217,16 +258,32 @@ class Settings:
         None,
         "AWS_CA_BUNDLE",
         "SSL_CERT_FILE",
+        parse=_line,
         meaning="file of the CA certificates that servers are verified with, instead of the system's",
     )
     https_proxy: str | None = _setting(
-        None, "HTTPS_PROXY", "https_proxy", meaning="proxy for endpoints with TLS, as in http://host:port", secret=True
+        None,
+        "HTTPS_PROXY",
+        "https_proxy",
+        parse=_line,
+        meaning="proxy for endpoints with TLS, as in http://host:port",
+        secret=True,
     )
     http_proxy: str | None = _setting(
-        None, "HTTP_PROXY", "http_proxy", meaning="proxy for endpoints without TLS", secret=True
+        None, "HTTP_PROXY", "http_proxy", parse=_line, meaning="proxy for endpoints without TLS", secret=True
     )
     no_proxy: str | None = _setting(
-        None, "NO_PROXY", "no_proxy", meaning="hosts reached without a proxy: names, domains, or *; comma-separated"
+        None,
+        "NO_PROXY",
+        "no_proxy",
+        meaning="hosts reached without a proxy, comma-separated: names, domains, IP addresses, networks, or *",
+    )
+
+    tokens_over_http: bool = _setting(
+        False,
+        "S3DLIO_TOKENS_OVER_HTTP",
+        parse=_boolean,
+        meaning="1: bearer tokens (Entra ID, Google) may be sent without TLS, where others can read them",
     )
 
     # S3...
@@ -235,6 +292,7 @@ class Settings:
         "S3_ENDPOINT_URIS",
         "AWS_ENDPOINT_URL_S3",
         "AWS_ENDPOINT_URL",
+        parse=_line,
         meaning="S3 endpoints, comma-separated, as in http://host:9000; without any it is AWS",
     )
     s3_load_balance: str = _setting(
@@ -253,15 +311,21 @@ class Settings:
         None,
         "AWS_REGION",
         "AWS_DEFAULT_REGION",
+        parse=_word,
         meaning="region of the buckets; AWS tells it where it is not given",
     )
-    aws_access_key_id: str | None = _setting(None, "AWS_ACCESS_KEY_ID", meaning="access key", secret=True)
-    aws_secret_access_key: str | None = _setting(None, "AWS_SECRET_ACCESS_KEY", meaning="secret key", secret=True)
+    aws_access_key_id: str | None = _setting(None, "AWS_ACCESS_KEY_ID", parse=_word, meaning="access key", secret=True)
+    aws_secret_access_key: str | None = _setting(
+        None, "AWS_SECRET_ACCESS_KEY", parse=_secret, meaning="secret key", secret=True
+    )
     aws_session_token: str | None = _setting(
-        None, "AWS_SESSION_TOKEN", meaning="session token, with temporary keys", secret=True
+        None, "AWS_SESSION_TOKEN", parse=_secret, meaning="session token, with temporary keys", secret=True
     )
     aws_profile: str | None = _setting(
-        None, "AWS_PROFILE", meaning="profile of the shared AWS files, where no keys are given (extra `aws`)"
+        None,
+        "AWS_PROFILE",
+        parse=_line,
+        meaning="profile of the shared AWS files, where no keys are given (extra `aws`)",
     )
     s3_no_sign: bool = _setting(
         False, "S3DLIO_NO_SIGN", parse=_boolean, meaning="1: requests are not signed, for anonymous buckets"
@@ -277,30 +341,33 @@ class Settings:
     gcs_credentials: str | None = _setting(
         None,
         "GOOGLE_APPLICATION_CREDENTIALS",
+        parse=_line,
         meaning="key file for gs://; without one, what gcloud has logged in as, or the machine's own identity",
     )
     gcs_config_folder: str | None = _setting(
-        None, "CLOUDSDK_CONFIG", meaning="folder of gcloud's settings, instead of ~/.config/gcloud"
+        None, "CLOUDSDK_CONFIG", parse=_line, meaning="folder of gcloud's settings, instead of ~/.config/gcloud"
     )
     gcs_metadata_host: str = _setting(
         "169.254.169.254",
         "GCE_METADATA_HOST",
         "GCE_METADATA_ROOT",
+        parse=_line,
         meaning="server that gives a machine of Google Cloud its own credentials",
     )
     gcs_emulator: str | None = _setting(
         None,
         "STORAGE_EMULATOR_HOST",
+        parse=_line,
         meaning="an emulator for gs://, as in http://host:4443; no credentials are used then",
     )
     gcs_endpoint: str | None = _setting(
-        None, "GCS_ENDPOINT_URL", meaning="endpoint for gs://, instead of https://storage.googleapis.com"
+        None, "GCS_ENDPOINT_URL", parse=_line, meaning="endpoint for gs://, instead of https://storage.googleapis.com"
     )
     gcs_project: str | None = _setting(
-        None, "GOOGLE_CLOUD_PROJECT", meaning="project in which buckets of gs:// are made and listed"
+        None, "GOOGLE_CLOUD_PROJECT", parse=_word, meaning="project in which buckets of gs:// are made and listed"
     )
     gcs_quota_project: str | None = _setting(
-        None, "GOOGLE_CLOUD_QUOTA_PROJECT", meaning="project that is billed for the requests of gs://"
+        None, "GOOGLE_CLOUD_QUOTA_PROJECT", parse=_word, meaning="project that is billed for the requests of gs://"
     )
 
     # Azure Blob Storage...
@@ -308,21 +375,28 @@ class Settings:
         None,
         "AZURE_STORAGE_ACCOUNT_NAME",
         "AZURE_STORAGE_ACCOUNT",
+        parse=_word,
         meaning="storage account for az://; not needed where an endpoint or a connection string names it",
     )
     azure_key: str | None = _setting(
         None,
         "AZURE_STORAGE_ACCOUNT_KEY",
         "AZURE_STORAGE_KEY",
+        parse=_secret,
         meaning="one of the account's two keys, as base64",
         secret=True,
     )
     azure_sas_token: str | None = _setting(
-        None, "AZURE_STORAGE_SAS_TOKEN", meaning="shared access signature, where there is no key", secret=True
+        None,
+        "AZURE_STORAGE_SAS_TOKEN",
+        parse=_secret,
+        meaning="shared access signature, where there is no key",
+        secret=True,
     )
     azure_connection_string: str | None = _setting(
         None,
         "AZURE_STORAGE_CONNECTION_STRING",
+        parse=_secret_line,
         meaning="account, key or signature, and endpoint in one; what is set on its own comes first",
         secret=True,
     )
@@ -330,6 +404,7 @@ class Settings:
         None,
         "AZURE_STORAGE_ENDPOINT",
         "AZURE_STORAGE_BLOB_ENDPOINT",
+        parse=_line,
         meaning="Blob endpoint, as in https://account.blob.core.windows.net, or http://127.0.0.1:10000 for Azurite",
     )
     azure_put_checksum: str = _setting(
@@ -345,6 +420,27 @@ class Settings:
         meaning="1: what is read from az:// is compared with the MD5 that is stored with it; auto: only without TLS",
     )
 
+
+def _shown(value: Any) -> Any:
+    return redaction.url(value) if isinstance(value, str) and ("://" in value or "@" in value) else value
+
+
+# Credentials given in code replace those of the environment as a whole: otherwise a session token, or the key of
+# another account, that happens to be set there would be combined with them, and be refused, or worse, accepted.
+_IDENTITIES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
+    (
+        frozenset({"aws_access_key_id", "aws_secret_access_key"}),
+        frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"}),
+    ),
+    (
+        frozenset({"azure_key", "azure_sas_token"}),
+        frozenset({"azure_key", "azure_sas_token", "azure_connection_string"}),
+    ),
+    (
+        frozenset({"azure_connection_string"}),
+        frozenset({"azure_account", "azure_key", "azure_sas_token", "azure_connection_string", "azure_endpoint"}),
+    ),
+)
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 _VARIABLES = tuple(name for field in _FIELDS.values() for name in field.metadata["variables"])
@@ -436,15 +532,20 @@ def table() -> list[tuple[str, str, str]]:
 
 def _read(overrides: Mapping[str, Any]) -> Settings:
     values: dict[str, Any] = {}
+    replaced = {name for given, whole in _IDENTITIES if given & overrides.keys() for name in whole}
     for name, field in _FIELDS.items():
         if name in overrides:
             values[name] = overrides[name]
             continue
+        if name in replaced:
+            continue
         for variable in field.metadata["variables"]:
             text = os.environ.get(variable)
             if text:
-                values[name] = _parse(variable, text, field)
-                break
+                value = _parse(variable, text, field)
+                if value is not None:
+                    values[name] = value
+                    break
     return Settings(**values)
 
 
@@ -452,7 +553,8 @@ def _parse(source: str, text: str, field: dataclasses.Field[Any]) -> Any:
     try:
         return field.metadata["parse"](text)
     except ValueError as error:
-        raise ConfigurationError(f"{source}={text!r}: {error}; it means: {field.metadata['meaning']}") from None
+        shown = f"={_shown(text)!r}" if field.repr else ""
+        raise ConfigurationError(f"{source}{shown}: {error}; it means: {field.metadata['meaning']}") from None
 
 
 def _forget_lock() -> None:

@@ -98,6 +98,11 @@ def parse(text: str) -> URI:
             return _new(URI, (scheme, "", rest, text))
         if scheme in CLOUD_SCHEMES:
             container, _, key = rest.partition("/")
+            if ":" in container and "@" in rest and not container.startswith("arn:"):
+                raise InvalidURIError(
+                    f"a URI {scheme}://USER:PASSWORD@… holds credentials, which would end up in logs: write"
+                    f" {scheme}://bucket/key, and give the credentials by the environment or by s3dlio.configure"
+                )
             if not container or container.isspace():
                 what = "container" if scheme == "az" else "bucket"
                 raise InvalidURIError(f"{text!r} names no {what}: expected {scheme}://{what}/key", uri=text)

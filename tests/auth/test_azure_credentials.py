@@ -144,7 +144,6 @@ def test_an_endpoint_has_the_account_in_its_host_or_in_its_path(given: str, expe
         (NAME_SET | KEY_SET | endpoint("http://127.0.0.1:10000/other"), "not the endpoint of"),
         (KEY_SET | endpoint("http://127.0.0.1:10000"), "names no account: set AZURE_STORAGE_ACCOUNT_NAME"),
         (KEY_SET | endpoint("https://data.example.org"), "the account that the key belongs to"),
-        (endpoint("http://acct.blob.core.windows.net"), "tokens of Entra ID in the clear: use https"),
     ],
 )
 def test_settings_that_describe_none_are_an_error_that_says_why(environment: dict[str, str], says: str) -> None:

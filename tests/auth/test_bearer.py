@@ -157,10 +157,11 @@ def test_a_machine_of_google_cloud_asks_its_metadata_server() -> None:
 def test_a_proxy_is_for_token_endpoints_and_not_for_the_metadata_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Replay([token("by the proxy")]) as proxy, Replay([token("direct")]) as metadata:
+    with Replay([token("by-the-proxy")]) as proxy, Replay([token("direct")]) as metadata:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("S3DLIO_TOKENS_OVER_HTTP", "1")
         path = written(tmp_path / "key.json", service_account("http://token.invalid/path"))
-        assert sent(source(path).current())["Authorization"] == "Bearer by the proxy"
+        assert sent(source(path).current())["Authorization"] == "Bearer by-the-proxy"
         found = source(metadata_host=metadata.url.removeprefix("http://")).current()
         assert sent(found)["Authorization"] == "Bearer direct"
     assert proxy.requests[0].target == "http://token.invalid/path"

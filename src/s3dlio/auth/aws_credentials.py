@@ -17,7 +17,6 @@ Sources: AWS SDKs and Tools Reference Guide, "Standardized credential providers"
 """
 
 import contextlib
-import logging
 import math
 import os
 import threading
@@ -26,8 +25,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from s3dlio import redaction
 from s3dlio.auth.sigv4 import AwsCredentials
 from s3dlio.errors import ConfigurationError
+from s3dlio.log import logger
 
 # The variables that botocore's chain reads. A change of one makes the chain look again.
 VARIABLES = (
@@ -61,7 +62,6 @@ _LAST_SECONDS = 10.0
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _ANONYMOUS = "For a public bucket, S3DLIO_NO_SIGN=1 sends requests without credentials."
 
-_logger = logging.getLogger("s3dlio")
 
 _lock = threading.Lock()  # held while the chain looks, by the one thread that lets it
 _import_lock = threading.RLock()
@@ -190,7 +190,7 @@ class CredentialSource:
             renewed = _hold(held.origin, held.environment)
         except ConfigurationError as error:
             left = held.expires - time.time()
-            _logger.warning("could not refresh AWS credentials, which expire in %.0f s: %s", left, error)
+            logger.warning("could not refresh AWS credentials, which expire in %.0f s: %s", left, error)
             held.refresh_at = time.time() + max(1.0, left / 2)
             held.is_refreshing = False
             return
@@ -238,12 +238,16 @@ def _hold(origin: Any, environment: tuple[Any, ...]) -> _Held:
     """What a botocore credentials object holds now, refreshed before by botocore where that is due."""
     with _errors_of_the_chain():
         frozen = origin.get_frozen_credentials()
+    # A file edited by hand, or written with `echo`, may have added a blank or a line end.
+    found = AwsCredentials(frozen.access_key.strip(), frozen.secret_key.strip(), (frozen.token or "").strip() or None)
+    redaction.remember(found.secret_key)
+    redaction.remember(found.session_token)
     now = time.time()
     expiry = getattr(origin, "_expiry_time", None)
     expires = math.inf if expiry is None else expiry.timestamp()
     left = expires - now
     return _Held(
-        credentials=AwsCredentials(frozen.access_key, frozen.secret_key, frozen.token or None),
+        credentials=found,
         origin=origin,
         environment=environment,
         generation=_generation,

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
+from s3dlio import redaction
 from s3dlio.auth.renewal import Renewed
 from s3dlio.auth.shared_key import Authorization, SharedKey
 from s3dlio.errors import ConfigurationError
@@ -146,6 +147,7 @@ class SharedAccessSignature:
             raise ConfigurationError(
                 f"{source} is not a shared access signature: expected parameters joined by &, with sv, sp, se and sig"
             )
+        redaction.remember(unquote(values["sig"]))
         self._query = "&".join([f"{name}={value}" for name, value in values.items()])
         self.permissions = unquote(values.get("sp", ""))
         self.expires = unquote(values.get("se", ""))
@@ -226,7 +228,7 @@ def account_of(settings: Settings) -> Account:
         )
     endpoint, source = _endpoint(settings, parts, name)
     name = name or _name_in(endpoint)
-    return Account(name, endpoint, source, _credential(settings, parts, name, endpoint))
+    return Account(name, endpoint, source, _credential(settings, parts, name))
 
 
 def _connection_parts(text: str | None) -> dict[str, str]:
@@ -237,6 +239,7 @@ def _connection_parts(text: str | None) -> dict[str, str]:
         if not mark:
             raise ConfigurationError(f"{_STRING_SETTING} is malformed: expected Name=value pairs joined by ';'")
         parts[name.strip().lower()] = value.strip()
+    redaction.remember(parts.get("accountkey"))
     if parts and not {"accountname", "blobendpoint"} & parts.keys():
         raise ConfigurationError(f"{_STRING_SETTING} names no account: it has neither AccountName nor BlobEndpoint")
     return parts
@@ -266,16 +269,20 @@ def _endpoint(settings: Settings, parts: dict[str, str], name: str) -> tuple[str
     path = split.path.strip("/")
     if _has_account_in_path(host):
         if not path and not name:
-            raise ConfigurationError(f"{source}={given!r} names no account: set {_NAME_SETTING}")
+            raise ConfigurationError(f"{source}={redaction.url(given)!r} names no account: set {_NAME_SETTING}")
         if name and name not in (path or name).split("/"):
-            raise ConfigurationError(f"{source}={given!r} is not the endpoint of {_NAME_SETTING}={name!r}")
+            raise _other_account(source, given, name)
         return (given if path else f"{given.strip().rstrip('/')}/{name}"), source
     if host.startswith("blob.") and name:
         return given.replace("://blob.", f"://{name}.blob.", 1), source
     found = _ACCOUNT_HOST.fullmatch(host)
     if name and found is not None and found[1] != name:
-        raise ConfigurationError(f"{source}={given!r} is not the endpoint of {_NAME_SETTING}={name!r}")
+        raise _other_account(source, given, name)
     return given, source
+
+
+def _other_account(source: str, endpoint: str, name: str) -> ConfigurationError:
+    return ConfigurationError(f"{source}={redaction.url(endpoint)!r} is not the endpoint of {_NAME_SETTING}={name!r}")
 
 
 def _has_account_in_path(host: str) -> bool:
@@ -302,7 +309,7 @@ def _name_in(endpoint: str) -> str:
     return found[1] if found is not None else ""
 
 
-def _credential(settings: Settings, parts: dict[str, str], name: str, endpoint: str) -> Credential:
+def _credential(settings: Settings, parts: dict[str, str], name: str) -> Credential:
     if settings.s3_no_sign:
         return Anonymous()
     for key, source in ((settings.azure_key, _KEY_SETTING), (parts.get("accountkey"), _STRING_SETTING)):
@@ -316,11 +323,6 @@ def _credential(settings: Settings, parts: dict[str, str], name: str, endpoint: 
     ):
         if token:
             return SharedAccessSignature(token, source)
-    split = urlsplit(endpoint)
-    if split.scheme == "http" and not _is_this_machine(split.hostname or ""):
-        raise ConfigurationError(
-            f"{_ENDPOINT_SETTING}={endpoint!r} would send tokens of Entra ID in the clear: use https, or set {_WAYS}"
-        )
     return EntraToken()
 
 
@@ -335,13 +337,6 @@ def _decoded_key(key: str, source: str) -> bytes:
             f"the account key in {source} is not base64: copy it whole, with the '=' at its end"
         ) from None
     return decoded
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _fetch_token() -> tuple[list[tuple[str, str]], float]:
@@ -368,6 +363,7 @@ def _fetch_token() -> tuple[list[tuple[str, str]], float]:
             f"no Azure credentials: none of {_WAYS} is set, and Entra ID gave no token: {_without_secrets(str(error))} "
             f"Check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or the machine's identity. {_ANONYMOUS}"
         ) from None
+    redaction.remember(token.token)
     return [("Authorization", f"Bearer {token.token}")], float(token.expires_on)
 
 

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 import os
 import re
 import threading
@@ -35,9 +34,9 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
 
+from s3dlio import redaction
 from s3dlio.errors import ConfigurationError, PermissionDeniedError, S3dlioError, StoreUnavailableError
-
-_log = logging.getLogger("s3dlio")
+from s3dlio.log import logger
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _REFRESH_BEFORE_EXPIRY = 240.0  # seconds; the metadata server gives a new token from four minutes before the end on
@@ -163,7 +162,7 @@ class TokenSource:
                 if token is None or not usable:
                     raise
                 left = token.expires - time.time()
-                _log.warning("could not get the next token for gs://, the last for %.0f s to come: %s", left, error)
+                logger.warning("could not get the next token for gs://, the last for %.0f s to come: %s", left, error)
                 self._token = token._replace(refresh_at=time.time() + max(1.0, left / 2))
                 return self._token
         finally:
@@ -202,7 +201,13 @@ class TokenSource:
         left = found.expires - now
         # Tokens that never live for eight minutes are replaced at half their time.
         refresh_at = now + max(left - _REFRESH_BEFORE_EXPIRY, left / 2)
-        fields = [("Authorization", f"Bearer {found.text}")]
+        token = found.text.strip()
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise ConfigurationError(
+                "no credentials for gs://: the token that was returned has characters that no header can carry"
+            )
+        redaction.remember(token)
+        fields = [("Authorization", f"Bearer {token}")]
         project = self._quota_project or found.quota_project
         if project:
             fields.append(("x-goog-user-project", project))
@@ -254,6 +259,9 @@ class _Found(NamedTuple):
     text: str
     expires: float
     quota_project: str | None
+
+    def __repr__(self) -> str:
+        return f"_Found(expires={self.expires:.0f})"
 
 
 def _read(path: str, name: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ a thread that the child does not have may hold the old one.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import threading
@@ -26,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from s3dlio.errors import ConfigurationError
+from s3dlio.log import logger
 
 T = TypeVar("T")
 
@@ -35,8 +35,6 @@ _encode: Callable[[str], Any] = getattr(os.environ, "encodekey", str)
 
 _LAST_SECONDS = 10.0
 _SETTLED = 5.0  # seconds; what is younger is not dropped for having been refused
-
-_logger = logging.getLogger("s3dlio")
 
 
 @dataclass(slots=True)
@@ -145,7 +143,7 @@ class Renewed(Generic[T]):
             renewed = self._fetched(held.environment)
         except ConfigurationError as error:
             left = held.expires - time.time()
-            _logger.warning("could not refresh %s, which expires in %.0f s: %s", self._what, left, error)
+            logger.warning("could not refresh %s, which expires in %.0f s: %s", self._what, left, error)
             held.refresh_at = time.time() + max(1.0, left / 2)
             held.is_refreshing = False
             return

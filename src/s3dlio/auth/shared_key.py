@@ -72,6 +72,9 @@ class Authorization(NamedTuple):
     fields: Sequence[tuple[str, str]]
     sign: Callable[[str, str], str] | None = None
 
+    def __repr__(self) -> str:
+        return "Authorization()"
+
 
 class SharedKey:
     """Signs the requests to one storage account. Threads may share it: what it remembers is replaced whole.

@@ -74,11 +74,11 @@ def _run() -> int:
 
 def _fail(status: int, message: str) -> int:
     """Write one line to standard error; returns the status."""
-    from s3dlio.cli.output import printable
+    from s3dlio import redaction
 
     try:
         if sys.stderr is not None:
-            sys.stderr.write(f"s3dlio: {printable(message)}\n")
+            sys.stderr.write(f"s3dlio: {redaction.message(message)}\n")
             sys.stderr.flush()
     except OSError:
         pass  # there is nowhere left to say so

@@ -13,6 +13,7 @@ import typer
 from s3dlio.cli import output
 from s3dlio.cli.arguments import WrongArgument, checked_uri
 from s3dlio.errors import ConfigurationError
+from s3dlio.redaction import printable
 
 if TYPE_CHECKING:
     from s3dlio.integrations.dlio.doctor import Report
@@ -83,10 +84,10 @@ def _show(report: Report) -> None:
     with console.capture() as shown:
         for finding in report.findings:
             mark, style = _MARKS[finding.level]
-            line = Text.assemble((f"{mark:8}", style), output.printable(f"{finding.about}: {finding.message}"))
+            line = Text.assemble((f"{mark:8}", style), printable(f"{finding.about}: {finding.message}"))
             console.print(line)
             if finding.advice:
-                console.print(Text(f"{'':8}→ " + output.printable(finding.advice), style="dim"))
+                console.print(Text(f"{'':8}→ " + printable(finding.advice), style="dim"))
     output.write(output.encoded(shown.get()))
 
 
@@ -152,7 +153,7 @@ def _differences_shown() -> Iterator[None]:
     try:
         yield
     except EditedError as error:
-        sys.stderr.write("".join(f"{output.printable(line)}\n" for line in error.difference.splitlines()))
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in error.difference.splitlines()))
         raise ConfigurationError(error.summary) from None
 
 

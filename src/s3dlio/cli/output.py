@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+from s3dlio.redaction import printable
+
 
 class OutputError(Exception):
     """Standard output cannot be written.
@@ -77,16 +79,6 @@ def give_up() -> None:
 def is_terminal() -> bool:
     """Whether standard output is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
-
-
-def printable(text: str) -> str:
-    """The text with every control character as an escape, so that it takes one line and moves no cursor."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char >= " " and not "\x7f" <= char <= "\x9f" else char.encode("unicode_escape").decode()
-        for char in text
-    )
 
 
 def encoded(text: str) -> bytes:

@@ -1,13 +1,24 @@
-"""Where a server is, and by which way it is reached."""
+"""Where a server is, and the way to it: through a proxy or not, with TLS or without.
+
+NO_PROXY has no standard. The rules here are those that urllib, curl and Go have in common, and what two of them know:
+names match themselves and everything below them, with or without a leading "." or "*."; an entry with a port matches
+that port alone; IP addresses are compared as addresses, IPv6 with or without brackets; networks are written as in
+10.0.0.0/8; "*" matches everything, also beside other entries.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from s3dlio import redaction
 from s3dlio.errors import ConfigurationError
 from s3dlio.settings import Settings
 
+_HOST = re.compile(r"[^\s,;\\\"'<>|^`{}]+")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -42,8 +53,21 @@ class Address(NamedTuple):
     @property
     def authority(self) -> str:
         """The value of the Host field: the port only where it is not the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS["https" if self.tls else "http"] else f"{host}:{self.port}"
+        return self._host if self.port == _PORTS["https" if self.tls else "http"] else self.target
+
+    @property
+    def target(self) -> str:
+        """Host and port, always both, as CONNECT names them (RFC 9110 section 9.3.6)."""
+        return f"{self._host}:{self.port}"
+
+    @property
+    def _host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody on a network can read what is sent: TLS, or a server on this machine, without a proxy."""
+        return self.tls or (self.proxy is None and _is_loopback(self.host))
 
     @property
     def url(self) -> str:
@@ -64,16 +88,30 @@ def parse_endpoint(text: str, source: str) -> tuple[Address, str]:
     Raises:
         ConfigurationError: not such a URL; the message names the setting.
     """
+    shown = redaction.url(text)
+    user_info = ConfigurationError(
+        f"{source}={shown!r} holds user info: an endpoint has none, credentials have settings of their own"
+    )
     try:
         parts = urlsplit(text.strip())
         port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"{source}={text!r} is not a URL: {error}") from None
-    if parts.scheme not in _PORTS or not parts.hostname or parts.query or parts.fragment:
-        raise ConfigurationError(f"{source}={text!r} is not an endpoint: expected http://host:port or https://host")
-    if parts.username is not None:
-        raise ConfigurationError(f"{source} holds a user name: an endpoint has none, credentials go elsewhere")
-    return Address(parts.scheme == "https", parts.hostname, port or _PORTS[parts.scheme]), parts.path.rstrip("/")
+    except ValueError:  # whose text may quote a password
+        if "@" in text:
+            raise user_info from None
+        raise ConfigurationError(
+            f"{source}={shown!r} is not a URL that a server can have: expected http://host:port or https://host"
+        ) from None
+    if "@" in parts.netloc:
+        raise user_info
+    host = parts.hostname or ""
+    if parts.scheme not in _PORTS or not _HOST.fullmatch(host) or parts.query or parts.fragment:
+        raise ConfigurationError(f"{source}={shown!r} is not an endpoint: expected http://host:port or https://host")
+    return Address(parts.scheme == "https", host, port or _PORTS[parts.scheme]), parts.path.rstrip("/")
+
+
+def split_endpoints(text: str) -> list[str]:
+    """The endpoints of a comma-separated list. A comma within one of them, as in a password, separates nothing."""
+    return [item.strip() for item in redaction.BETWEEN_URLS.split(text) if item.strip()]
 
 
 def parse_proxy(text: str, source: str) -> Proxy:
@@ -82,29 +120,105 @@ def parse_proxy(text: str, source: str) -> Proxy:
     Raises:
         ConfigurationError: not the URL of an HTTP proxy.
     """
+    scheme, mark, rest = text.strip().partition("://")
+    if not mark:
+        scheme, rest = "http", text.strip()
+    # User info ends at the last "@": a password may hold all that ends a host otherwise.
+    user_info, at, place = rest.rpartition("@")
     try:
-        parts = urlsplit(text if "://" in text else f"http://{text}")
+        parts = urlsplit(f"{scheme}://{place}")
         port = parts.port or 3128
-    except ValueError as error:
-        raise ConfigurationError(f"{source} is not the URL of a proxy: {error}") from None
+    except ValueError:
+        raise ConfigurationError(f"{source} is not the URL of a proxy: expected http://host:port") from None
     if parts.scheme != "http" or not parts.hostname:
         raise ConfigurationError(f"{source} names no HTTP proxy: expected http://host:port")
     authorization = ""
-    if parts.username is not None:
+    if at:
         import base64
 
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        user, _, password = user_info.partition(":")
+        for secret in (password, unquote(password)):
+            redaction.remember(secret)
+        pair = f"{unquote(user)}:{unquote(password)}"
         authorization = "Basic " + base64.b64encode(pair.encode()).decode()
     return Proxy(parts.hostname, port, authorization)
+
+
+def require_private(address: Address, what: str, settings: Settings) -> None:
+    """Refuse to send a bearer token where others could read and then use it.
+
+    Args:
+        address: where it would go, with its proxy.
+        what: the token, for the message.
+        settings: in force; `tokens_over_http` allows it.
+
+    Raises:
+        ConfigurationError: the way is not encrypted and leaves this machine.
+    """
+    if address.is_private or settings.tokens_over_http:
+        return
+    way = "" if address.proxy is None else f" through the proxy {address.proxy.host}:{address.proxy.port}"
+    raise ConfigurationError(
+        f"{what} would be sent in the clear to {address.url}{way}, where others can read it: use https, or set"
+        " S3DLIO_TOKENS_OVER_HTTP=1 if the network is trusted",
+        endpoint=address.url,
+    )
 
 
 def reached(address: Address, settings: Settings) -> Address:
     """The address with the way to it that the settings give: its proxy, and the CAs to verify with."""
     text = settings.https_proxy if address.tls else settings.http_proxy
     proxy = None
-    if text:
-        import urllib.request  # 20 ms that only programs with a proxy pay
-
-    if text and not urllib.request.proxy_bypass_environment(address.host, {"no": settings.no_proxy or ""}):  # type: ignore[attr-defined]
+    if text and not goes_direct(address.host, address.port, settings.no_proxy or ""):
         proxy = parse_proxy(text, "HTTPS_PROXY" if address.tls else "HTTP_PROXY")
     return address._replace(proxy=proxy, ca_file=settings.ca_file if address.tls else None)
+
+
+@lru_cache(maxsize=256)
+def goes_direct(host: str, port: int, no_proxy: str) -> bool:
+    """Whether NO_PROXY names a server. The rules are those in this module's first lines.
+
+    Args:
+        host: name or IP address, without brackets.
+        port: TCP port.
+        no_proxy: the value of NO_PROXY.
+    """
+    name = host.lower().rstrip(".")
+    ip = _ip(name)
+    return any(_names(entry, name, ip, port) for entry in no_proxy.lower().replace(",", " ").split())
+
+
+def _names(entry: str, host: str, ip: _IP | None, port: int) -> bool:
+    """Whether one entry of NO_PROXY names a server."""
+    if entry == "*":
+        return True
+    if "/" in entry:
+        try:
+            return ip is not None and ip in ipaddress.ip_network(entry.replace("[", "").replace("]", ""), strict=False)
+        except ValueError:
+            return False
+    if _ip(entry) is None:  # otherwise the colons are those of an IPv6 address
+        before, colon, digits = entry.rpartition(":")
+        if colon and digits.isdecimal():
+            if int(digits) != port:
+                return False
+            entry = before
+    if ip is not None:
+        return _ip(entry.removeprefix("[").removesuffix("]")) == ip
+    entry = entry.removeprefix("*").removeprefix(".").rstrip(".")
+    return bool(entry) and (host == entry or host.endswith(f".{entry}"))
+
+
+_IP = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _ip(text: str) -> _IP | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    ip = _ip(host)
+    return ip.is_loopback if ip is not None else host == "localhost"

@@ -163,7 +163,7 @@ class Connection:
             return 0
         if self.address.proxy is not None:
             self._phase = self._asked_proxy
-            target = f"{self.address.host}:{self.address.port}"
+            target = self.address.target
             fields = [("Host", target)]
             if self.address.proxy.authorization:
                 fields.append(("Proxy-Authorization", self.address.proxy.authorization))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from s3dlio import settings as settings_module
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import ConfigurationError
-from s3dlio.http.address import Address, parse_endpoint, reached
+from s3dlio.http.address import Address, parse_endpoint, reached, require_private
 from s3dlio.http.client import TRANSIENT, Request, head_for, limits, send
 from s3dlio.http.exchange import Response
 from s3dlio.operations import run
@@ -82,7 +82,7 @@ def fetch(
         direct: past any proxy: for a server that is this machine's own.
 
     Raises:
-        ConfigurationError: not such a URL.
+        ConfigurationError: not such a URL, or a credential would go to another machine in the clear.
         StoreUnavailableError, StoreTimeoutError: no answer.
     """
     parts = urlsplit(url)
@@ -90,6 +90,8 @@ def fetch(
     if not path.isascii() or not path.isprintable() or " " in path:
         raise ConfigurationError(f"{source} is not a URL that a request can be sent to")
     place = _Place(url, source, connect, total, direct)
+    if method == "POST" or any(name.lower() == "authorization" for name in headers or ()):
+        require_private(place.endpoints.all[0].address, f"the credential that goes to {source}", place.settings)
     fields = tuple((headers or {}).items())
     request = Request(f"of {source}", method, "", path, headers=fields, body=[memoryview(body)])
     response = run(send(place, request))

@@ -11,12 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from s3dlio.auth.azure_credentials import account_of
+from s3dlio.auth.azure_credentials import EntraToken, account_of
 from s3dlio.auth.sigv4 import uri_encode
 from s3dlio.checksums import crc64_text, md5_text
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import InvalidURIError
-from s3dlio.http.address import Address, parse_endpoint, reached
+from s3dlio.http.address import Address, parse_endpoint, reached, require_private
 from s3dlio.http.client import TRANSIENT, Heads, Request, head_for, limits
 from s3dlio.http.exchange import Response
 from s3dlio.settings import Settings
@@ -42,6 +42,8 @@ class AzureService:
         self.account = account_of(settings)
         address, path = parse_endpoint(self.account.endpoint, self.account.source)
         self.address = reached(address, settings)
+        if isinstance(self.account.credential, EntraToken):
+            require_private(self.address, "the token of Entra ID", settings)
         self.path = path
         self.endpoints = Endpoints([Endpoint(self.address, path)])
         self.checks_md5 = settings.azure_get_md5 == "1" or (settings.azure_get_md5 == "auto" and not address.tls)

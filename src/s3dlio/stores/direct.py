@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import stat as modes
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from s3dlio import settings
 from s3dlio.buffers import PAGE, SMALL, lease
 from s3dlio.errors import ConfigurationError
+from s3dlio.log import logger
 from s3dlio.operations import pause
 from s3dlio.stores.file import PIECE, READ, FileStore, FileWriter, cut_short
 from s3dlio.stores.temporary import TemporaryFile
@@ -31,7 +31,6 @@ from s3dlio.workers import for_each
 SEGMENT = 4 << 20
 _WINDOW = 256 << 20  # a large read can be stopped between two of these
 
-_log = logging.getLogger("s3dlio")
 _warned: dict[int, object] = {}  # by device
 
 
@@ -216,7 +215,7 @@ def _accept_page_cache(fd: int, uri: URI) -> None:
     device = os.fstat(fd).st_dev
     mark = object()
     if _warned.setdefault(device, mark) is mark:  # the first of several threads
-        _log.warning(
+        logger.warning(
             "the file system of %s does not take O_DIRECT: direct:// goes through the page cache there and drops"
             " what it leaves behind",
             uri.text,

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import re
 import secrets
 from collections.abc import AsyncGenerator, Callable
@@ -33,6 +32,7 @@ from s3dlio.errors import ConfigurationError, IntegrityError, InvalidURIError, S
 from s3dlio.http.client import Request, send
 from s3dlio.http.exchange import Response, without_first
 from s3dlio.http.framing import ResponseHead
+from s3dlio.log import logger
 from s3dlio.operations import Gather, Sleep
 from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore
@@ -60,8 +60,6 @@ from s3dlio.stores.gcs_service import (
     query_of,
 )
 from s3dlio.uri import URI
-
-_log = logging.getLogger("s3dlio")
 
 _CONTENT_TYPE = "application/octet-stream"
 _STORED = "size,crc32c,generation"  # what is asked of the answer to a write
@@ -226,11 +224,11 @@ class GcsStore(CloudStore[GcsService]):
         try:
             response = await send(self.service(), request)
         except S3dlioError as error:
-            _log.warning("the upload of %s could not be dropped (it expires by itself): %s", uri.text, error)
+            logger.warning("the upload of %s could not be dropped (it expires by itself): %s", uri.text, error)
         else:
             # 499 is the answer to a cancelled resumable upload; 404 and 410 say that there is none any more.
             if response.head.status not in (200, 204, 404, 410, 499):
-                _log.warning("the upload of %s could not be dropped: %s", uri.text, self.refusal(response, uri.text))
+                logger.warning("the upload of %s could not be dropped: %s", uri.text, self.refusal(response, uri.text))
 
     async def _check_stored(self, uri: URI, response: Response, size: int, checksum: int) -> None:
         """Compare what the service says it stored with what was sent; what differs is deleted again."""

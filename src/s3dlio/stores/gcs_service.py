@@ -7,7 +7,7 @@ from functools import lru_cache
 from s3dlio.auth.bearer import TokenSource
 from s3dlio.auth.sigv4 import uri_encode
 from s3dlio.endpoints import Endpoint, Endpoints
-from s3dlio.http.address import Address, parse_endpoint, reached
+from s3dlio.http.address import Address, parse_endpoint, reached, require_private
 from s3dlio.http.client import TRANSIENT, Fields, Heads, Request, head_for, limits
 from s3dlio.http.exchange import Response
 from s3dlio.http.fetch import fetch
@@ -42,6 +42,7 @@ class GcsService:
         self.has_multipart = not emulator
         self.tokens: TokenSource | None = None
         if not emulator and not settings.s3_no_sign:
+            require_private(self.endpoints.all[0].address, "Google's token", settings)
             self.tokens = TokenSource(
                 fetch,
                 settings.gcs_credentials,

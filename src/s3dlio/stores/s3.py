@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import logging
 import random
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -37,6 +36,7 @@ from s3dlio.http.exchange import Response
 from s3dlio.http.framing import ResponseHead
 from s3dlio.http.plain import Begun, Otherwise
 from s3dlio.http.write import SMALL, Write
+from s3dlio.log import logger
 from s3dlio.operations import Gather, Operation, Sleep
 from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore, facts_of
@@ -57,8 +57,6 @@ from s3dlio.stores.s3_answers import (
 from s3dlio.stores.s3_listing import Page, read_page
 from s3dlio.stores.s3_service import CHECKED_READ, CHECKSUM, STORED_AS, S3Service
 from s3dlio.uri import URI
-
-_log = logging.getLogger("s3dlio")
 
 _DELETE_AT_ONCE = 1000
 _TRIES_WITHOUT_PROOF = 3  # of a request that is answered by something else than a result
@@ -290,10 +288,10 @@ class S3Store(CloudStore[S3Service]):
         try:
             response = await send(self.service(), self._request("DELETE", uri, [("uploadId", upload.id)]))
         except S3dlioError as error:
-            _log.warning("the parts of %s could not be dropped (a lifecycle rule can): %s", uri.text, error)
+            logger.warning("the parts of %s could not be dropped (a lifecycle rule can): %s", uri.text, error)
         else:
             if response.head.status not in (200, 204, 404):
-                _log.warning("the parts of %s could not be dropped: %s", uri.text, self.refusal(response, uri.text))
+                logger.warning("the parts of %s could not be dropped: %s", uri.text, self.refusal(response, uri.text))
 
     def _compare_stored(
         self, uri: URI, head: ResponseHead, address: Address, checksum: str, data: list[memoryview]

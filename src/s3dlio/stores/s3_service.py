@@ -22,7 +22,7 @@ from s3dlio.auth.aws_credentials import CredentialSource
 from s3dlio.auth.sigv4 import UNSIGNED_PAYLOAD, Signer, uri_encode
 from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.errors import ConfigurationError
-from s3dlio.http.address import Address, parse_endpoint, reached
+from s3dlio.http.address import Address, parse_endpoint, reached, split_endpoints
 from s3dlio.http.client import TRANSIENT, Fields, Heads, Request, head_for, limits
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import field_lines
@@ -68,7 +68,7 @@ class S3Service:
         places = settings.s3_endpoints or f"https://{_aws_host(self._default_region())}"
         source = "S3_ENDPOINT_URIS or AWS_ENDPOINT_URL"
         self.endpoints = Endpoints(
-            [Endpoint(*parse_endpoint(place, source)) for place in places.split(",")], settings.s3_load_balance
+            [Endpoint(*parse_endpoint(place, source)) for place in split_endpoints(places)], settings.s3_load_balance
         )
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:

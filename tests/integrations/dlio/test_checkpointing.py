@@ -98,3 +98,28 @@ def test_memory_stays_below_the_model_and_300_mib(tmp_path: Path, scheme: str) -
         command = [sys.executable, str(_PEAKS), f"{scheme}://{tmp_path}", direction, str(model)]
         grown = int(subprocess.run(command, check=True, capture_output=True).stdout)
         assert model <= grown <= model + (300 << 20), direction
+
+
+class _Planted:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.usefixtures("dlio")
+def test_a_checkpoint_runs_no_code_unless_a_setting_allows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    planted = tmp_path / "code-has-run"
+    torch.save({"state": _Planted(planted)}, tmp_path / "model-0.pt")
+    made = mechanism(f"file://{tmp_path}")
+    with pytest.raises(s3dlio.S3dlioError, match="S3DLIO_TORCH_WEIGHTS_ONLY=0"):
+        made.load_state("model-0", {})
+    assert not planted.exists()
+    monkeypatch.setenv("S3DLIO_TORCH_WEIGHTS_ONLY", "0")
+    made.load_state("model-0", {})
+    assert planted.exists()

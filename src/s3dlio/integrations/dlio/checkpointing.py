@@ -9,9 +9,11 @@ model.
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import s3dlio
+from s3dlio import settings
 from s3dlio.integrations.dlio.counters import Operation
 from s3dlio.integrations.dlio.files import ObjectFile
 
@@ -38,7 +40,7 @@ def stream_checkpoints(mechanism: Any, storage: Any) -> None:
         uri = storage.get_uri(f"{suffix}.{mechanism.ext}")
         with Operation("checkpoint_read", uri) as operation:
             source = ObjectFile(uri)
-            loaded = torch.load(source)
+            loaded = _loaded(source, uri)
             source.verify()
             operation.bytes = source.bytes
         if not loaded:
@@ -46,3 +48,25 @@ def stream_checkpoints(mechanism: Any, storage: Any) -> None:
 
     mechanism.save_state = save_state
     mechanism.load_state = load_state
+
+
+def _loaded(source: ObjectFile, uri: str) -> Any:
+    """What a checkpoint holds.
+
+    Whoever can write the object must not be able to run code here, so only tensors and plain containers are read,
+    unless a setting says otherwise.
+
+    Raises:
+        S3dlioError: the checkpoint holds something else.
+    """
+    import torch
+
+    try:
+        return torch.load(source, weights_only=settings.current().torch_weights_only)
+    except pickle.UnpicklingError as error:
+        raise s3dlio.S3dlioError(
+            f"{uri}: the checkpoint holds more than tensors and plain containers, and loading that could run code; if"
+            " you trust everyone who can write this object, set S3DLIO_TORCH_WEIGHTS_ONLY=0"
+            f" ({str(error).partition(chr(10))[0]})",
+            uri=uri,
+        ) from None

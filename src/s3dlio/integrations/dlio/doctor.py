@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s3dlio import settings
+from s3dlio import redaction, settings
 from s3dlio.errors import S3dlioError
+from s3dlio.http.address import split_endpoints
 from s3dlio.integrations.dlio import workload as workloads
 from s3dlio.integrations.dlio.probe import ADVICE, FAILURE, OK, WARNING, Finding, Place, probe
 from s3dlio.integrations.dlio.workload import Workload
@@ -48,12 +49,15 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as one JSON document."""
-        return {
-            "status": "failed" if self.failed else "ok",
-            "dlio": self.dlio,
-            "workload": None if self.workload is None else dataclasses.asdict(self.workload),
-            "findings": [dataclasses.asdict(finding) for finding in self.findings],
-        }
+        document: dict[str, Any] = redaction.tree(
+            {
+                "status": "failed" if self.failed else "ok",
+                "dlio": self.dlio,
+                "workload": None if self.workload is None else dataclasses.asdict(self.workload),
+                "findings": [dataclasses.asdict(finding) for finding in self.findings],
+            }
+        )
+        return document
 
 
 def examine(arguments: Sequence[str], uris: Sequence[str] = (), write: bool = False) -> Report:
@@ -205,7 +209,7 @@ def slow(now: Settings, places: Sequence[Place], workload: Workload | None) -> l
             "unset it, unless what is measured is to be on the disk",
         ),
         (
-            "s3" in schemes and now.s3_endpoints is not None and "," not in now.s3_endpoints,
+            "s3" in schemes and now.s3_endpoints is not None and len(split_endpoints(now.s3_endpoints)) == 1,
             "endpoints",
             "all requests go to one endpoint",
             "if the service has more, name all of them in S3_ENDPOINT_URIS",
@@ -246,14 +250,14 @@ def _proxies(now: Settings, schemes: set[str]) -> list[tuple[bool, str, str, str
     from s3dlio.http.address import parse_endpoint, reached
 
     rows = []
-    for endpoint in (now.s3_endpoints or "").split(",") if "s3" in schemes and now.s3_endpoints else []:
+    for endpoint in split_endpoints(now.s3_endpoints or "") if "s3" in schemes else []:
         try:
             proxy = reached(parse_endpoint(endpoint, "S3_ENDPOINT_URIS")[0], now).proxy
         except S3dlioError:
             continue  # that it cannot be used has been found already
         if proxy is not None:
             message = f"all bytes to and from it go through the proxy {proxy.host}:{proxy.port}"
-            rows.append((True, endpoint.strip(), message, "name its host in NO_PROXY, if it can be reached directly"))
+            rows.append((True, endpoint, message, "name its host in NO_PROXY, if it can be reached directly"))
     return rows
 
 

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from s3dlio import redaction
 from s3dlio import settings as settings_module
 from s3dlio.errors import ObjectNotFoundError, S3dlioError, StoreTimeoutError, StoreUnavailableError
+from s3dlio.http.address import split_endpoints
 from s3dlio.operations import run
 from s3dlio.settings import Settings
 from s3dlio.stores import store_for
@@ -55,6 +57,10 @@ class Finding:
     about: str
     message: str
     advice: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("about", "message", "advice"):  # they may repeat what a server, or a configuration, said
+            object.__setattr__(self, name, redaction.message(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -199,8 +205,11 @@ def _services(scheme: str) -> list[_Service]:
     )
     if scheme != "s3" or not now.s3_endpoints:
         return [_Service(f"{scheme}://", scheme, short)]
-    endpoints = [endpoint.strip() for endpoint in now.s3_endpoints.split(",")]
-    return [_Service(endpoint, scheme, dataclasses.replace(short, s3_endpoints=endpoint)) for endpoint in endpoints]
+    endpoints = split_endpoints(now.s3_endpoints)
+    return [
+        _Service(redaction.url(endpoint), scheme, dataclasses.replace(short, s3_endpoints=endpoint))
+        for endpoint in endpoints
+    ]
 
 
 # Listing and reading...

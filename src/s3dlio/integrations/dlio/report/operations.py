@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from s3dlio import redaction
 from s3dlio.integrations.dlio.counters import covered
-from s3dlio.integrations.dlio.report.redaction import plain
 
 MOST_BINS = 80
 MOST_FAILURES = 100
@@ -241,7 +241,7 @@ def read_operations(folder: Path | None) -> Operations:
         endpoints=_endpoints(reading.endpoints),
         checkpoints=_checkpoints(reading.checkpoints, began or 0.0),
         failures=[
-            Failure(start - (began or 0.0), kind, plain(uri), plain(error), process)
+            Failure(start - (began or 0.0), kind, redaction.text(uri), redaction.text(error), process)
             for start, kind, uri, error, process in reading.failures
         ],
         unreadable_lines=reading.unreadable,
@@ -324,7 +324,7 @@ def _latencies(columns: _Columns, began: float, width: float, count: int) -> lis
 
 
 def _endpoints(totals: dict[str, list[int]]) -> list[EndpointShare]:
-    shares = [EndpointShare(plain(url), *total) for url, total in totals.items()]
+    shares = [EndpointShare(redaction.text(url), *total) for url, total in totals.items()]
     return sorted(shares, key=lambda share: (-share.bytes, -share.requests, share.url))
 
 
@@ -343,4 +343,4 @@ def _checkpoint_name(uri: str) -> str:
         match = pattern.search(uri)
         if match:
             return f"epoch {match[1]}, step {match[2]}"
-    return plain(uri.rpartition("/")[2])
+    return redaction.text(uri.rpartition("/")[2])

@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from s3dlio.integrations.dlio.report.redaction import plain, setting
+from s3dlio import redaction
 
 MOST_MESSAGES = 50
 
@@ -161,7 +161,7 @@ class _Reader:
         if line.startswith(("[WARNING", "[ERROR", "[CRITICAL")):
             message = _MESSAGE.match(line)
             if message and len(results.messages) < MOST_MESSAGES:
-                results.messages.append((message[1].lower(), plain(message[2])))
+                results.messages.append((message[1].lower(), redaction.text(message[2])))
             return
         if results.start is None and (time := _TIME.search(line)):
             results.start = _seconds(time[0])
@@ -243,13 +243,13 @@ class _Reader:
         tree = config.get("workload", config) if isinstance(config, dict) else None
         if isinstance(tree, dict):
             for name, value in _flat(tree):
-                results.settings[name] = setting(name, value)
+                results.settings[name] = redaction.setting(name, value)
             results.expected_utilisation_percent = _expected(tree)
         overrides = self._yaml(".hydra/overrides.yaml")
         for override in overrides if isinstance(overrides, list) else []:
             name, _, value = str(override).partition("=")
             if name.lstrip("+") == "workload":
-                results.workload = plain(value)
+                results.workload = redaction.text(value)
 
     # Files...
 
@@ -313,9 +313,11 @@ def _rank_epoch(epoch: Any) -> _RankEpoch | None:
 
 
 def _flat(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """The leaves of a tree of settings: dotted name, value as text."""
+    """The leaves of a tree of settings: dotted name, value as text. Mappings in a list are numbered from 0."""
     for key, value in tree.items():
         name = f"{above}{key}"
+        if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+            value = dict(enumerate(value))
         if isinstance(value, dict):
             yield from _flat(value, f"{name}.")
         else:

@@ -1,0 +1,136 @@
+"""Keep secrets, and control characters that a server sent, out of everything that a person reads.
+
+Every message of an `S3dlioError`, every `repr` of settings, and every report passes through this module. It works in
+three ways, because each one alone has gaps:
+
+- *By value*: `remember` takes each secret that the process uses, which is then hidden wherever it appears, also in what
+  a server sends back. Values shorter than `_SHORTEST` characters are too common as words to be hidden this way.
+- *By place*: in any text, user info and queries of http URLs, and the values of well-known parameters, are hidden.
+  `url` is for a value that is meant to be a URL, or a list of them, and may be malformed: everything up to its last "@"
+  is user info, since a password may hold "@", "#", "/", ":" and ",", with which no parser finds where it ends.
+- *By name*: `setting` hides a setting whose name says that it is a secret.
+
+`printable` escapes control characters, line separators and the characters that change the direction of text, so that a
+name or a message from a server can neither move the cursor nor forge a line of a log.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+HIDDEN = "(hidden)"
+
+_SHORTEST = 8  # characters of a secret that is hidden by its value
+_MOST_REMEMBERED = 256
+
+_SECRET_WORDS = frozenset(
+    {"auth", "authorization", "connection", "credential", "keys", "passphrase", "passwd", "pwd", "sas", "secrets"}
+    | {"signature", "tokens"}
+)
+_SECRET_ENDINGS = ("credentials", "key", "keyid", "password", "secret", "token")  # of words, whole ones too
+
+_HTTP_USER = re.compile(r"(?i)(\bhttps?://)[^\s'\"<>]*@")
+_USER = re.compile(r"(?<=://)[^/\s?#@]*:[^/\s?#@]*@")
+_QUERY = re.compile(r"(?i)(https?://[^\s?'\"]+\?)[^\s'\"]+")
+_PART = re.compile(
+    r"(?i)\b(\w*(?:account_?key|shared_?access_?signature|access_?key(?:_?id)?|secret(?:_?access)?_?key|session_?token"
+    r"|password|sig|signature|x-amz-(?!id-2\b|request-id\b)[\w-]+|customer-key)['\"]?\s*[=:]\s*['\"]?)[^\s;&,'\"]+"
+)
+_BEARER = re.compile(r"\b([Bb]earer )[\w.~+/=-]{16,}")
+BETWEEN_URLS = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
+
+# Cc, and of Cf those that reorder what is displayed; U+2028 and U+2029 end a line.
+_MOVES_THE_CURSOR = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+_remembered: dict[str, None] = {}
+_longest_first: tuple[str, ...] = ()
+
+
+def remember(secret: str | None) -> None:
+    """Hide a secret from now on wherever it appears, as it is or percent-encoded.
+
+    Args:
+        secret: a key, token, signature or password that this process uses; None and short ones are ignored.
+    """
+    global _remembered, _longest_first
+    if not secret or len(secret) < _SHORTEST or secret in _remembered:
+        return
+    known = [*_remembered, secret, quote(secret, safe="")]
+    _remembered = dict.fromkeys(known[-_MOST_REMEMBERED:])
+    _longest_first = tuple(sorted(_remembered, key=len, reverse=True))
+
+
+def text(text: str) -> str:
+    """The text without what is, or looks like, a secret: for reports."""
+    text = without_secrets(text)
+    if "=" in text or ":" in text:
+        text = _PART.sub(rf"\1{HIDDEN}", text)
+    return text
+
+
+def message(text: str) -> str:
+    """The text of an error: one line, without secrets. Applying this twice changes nothing.
+
+    Parameters such as "sig=" outside of http URLs stay: they may be a part of the key that the message is about.
+    """
+    return printable(without_secrets(text))
+
+
+def without_secrets(text: str) -> str:
+    """The text without remembered secrets, bearer tokens, user info of URLs, and queries of http URLs."""
+    for secret in _longest_first:
+        if secret in text:
+            text = text.replace(secret, HIDDEN)
+    if "://" in text:
+        text = _HTTP_USER.sub(rf"\1{HIDDEN}@", text)
+        text = _USER.sub(f"{HIDDEN}@", text)
+        text = _QUERY.sub(rf"\1{HIDDEN}", text)
+    return _BEARER.sub(rf"\1{HIDDEN}", text) if "earer " in text else text
+
+
+def url(text: str) -> str:
+    """A URL, or a comma-separated list of URLs, without user info and queries, however malformed it is."""
+    return ",".join(_one_url(item) for item in BETWEEN_URLS.split(text))
+
+
+def _one_url(text: str) -> str:
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        scheme, rest = "", text
+    if "@" in rest:
+        rest = f"{HIDDEN}@{rest.rpartition('@')[2]}"
+    before, query, _ = rest.partition("?")
+    return f"{scheme}{mark}{before}{f'?{HIDDEN}' if query else ''}"
+
+
+def printable(text: str) -> str:
+    """The text on one line: characters that move the cursor or reorder what is displayed become escapes."""
+    if text.isprintable():
+        return text
+    return _MOVES_THE_CURSOR.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def tree(value: Any) -> Any:
+    """A document of mappings, sequences and values, each text in it without secrets, and judged by its name."""
+    if isinstance(value, dict):
+        return {
+            key: setting(str(key), entry) if isinstance(entry, str) else tree(entry) for key, entry in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [tree(entry) for entry in value]
+    return text(value) if isinstance(value, str) else value
+
+
+def setting(name: str, value: str) -> str:
+    """The value of a setting as it may be shown.
+
+    Args:
+        name: its path, such as "storage.storage_options.access_key_id".
+        value: as text.
+    """
+    words = {word for part in name.lower().split(".") for word in (part, *re.split(r"[_\W]+", part))}
+    if value and (words & _SECRET_WORDS or any(word.endswith(_SECRET_ENDINGS) for word in words)):
+        return HIDDEN
+    return text(value)

@@ -1,0 +1,119 @@
+"""What may be a secret does not get into a report, and what is none stays readable."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+import s3dlio
+from s3dlio import redaction
+from s3dlio.errors import InvalidURIError, S3dlioError
+from s3dlio.log import logger
+from s3dlio.redaction import HIDDEN, setting
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://user:hush@proxy:3128/",
+        "https://account.blob.core.windows.net/c/b?sv=2024&sig=hush%3D",
+        "GET https://b.s3.amazonaws.com/k?X-Amz-Credential=a&X-Amz-Signature=hush: 403",
+        "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=hush==;EndpointSuffix=core.windows.net",
+        "BlobEndpoint=https://a;SharedAccessSignature=hush",
+        "aws_secret_access_key=hush, region=x",
+        "password: hush",
+    ],
+)
+def test_secrets_within_texts_are_hidden(text: str) -> None:
+    shown = redaction.text(text)
+    assert "hush" not in shown
+    assert HIDDEN in shown
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://bucket/a?b", "s3://bucket/key", "ValueError: what?", "http://host:9000/path", "user@host", "a = b"]
+)
+def test_other_texts_stay_as_they_are(text: str) -> None:
+    assert redaction.text(text) == text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "storage.storage_options.access_key_id",
+        "storage.storage_options.secret_access_key",
+        "storage.storage_options.accesskeyid",
+        "storage.s3.sas",
+        "x.api-key",
+        "x.Session_Token",
+        "x.azure_connection_string",
+        "credentials.file",
+        "x.db_password",
+    ],
+)
+def test_a_setting_of_such_a_name_is_hidden(name: str) -> None:
+    assert setting(name, "hush") == HIDDEN
+    assert setting(name, "") == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["dataset.num_files_train", "reader.read_threads", "train.seed", "storage.storage_root"]
+)
+def test_other_settings_are_shown(name: str) -> None:
+    assert setting(name, "4") == "4"
+
+
+def test_mappings_are_judged_by_the_names_in_them_at_any_depth() -> None:
+    tree = {"stores": [{"name": "a", "secret_access_key": "hush"}, [{"sas": "hush"}]], "url": "http://u:hush@h", "n": 1}
+    shown = redaction.tree(tree)
+    assert "hush" not in repr(shown)
+    assert shown["stores"][0]["name"] == "a"
+    assert shown["n"] == 1
+
+
+@pytest.mark.parametrize("secret", ["h@ush", "hu#sh", "hu/sh", "hu:sh", "h?ush", "a,hush"])
+def test_user_info_with_the_marks_of_a_url_is_hidden_whole(secret: str) -> None:
+    for shown in (
+        redaction.url(f"http://user:{secret}@host:9000/path"),
+        redaction.url(f"http://a:1,https://user:{secret}@host"),
+        redaction.text(f"cannot use http://user:{secret}@host:9000 here"),
+        redaction.message(f"cannot use http://user:{secret}@host:9000 here"),
+    ):
+        assert secret not in shown
+        assert "host" in shown
+        assert HIDDEN in shown
+
+
+@pytest.mark.parametrize("form", ["{}", "Bearer {}", "https://h/?sig={}", "<Message>{}</Message>"])
+def test_a_secret_in_use_is_hidden_wherever_a_server_repeats_it(form: str) -> None:
+    redaction.remember("abc/def+secret==")
+    for sent in ("abc/def+secret==", "abc%2Fdef%2Bsecret%3D%3D"):
+        assert sent not in str(S3dlioError(form.format(sent)))
+
+
+def test_an_error_is_one_line_that_moves_no_cursor_and_survives_pickling() -> None:
+    error = S3dlioError("a\r\nb\x1b[2J\x9bc\u202ed\u2028e\0", uri="s3://b/a\nb")
+    assert str(error) == r"a\r\nb\x1b[2J\x9bc\u202ed\u2028e\x00"
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.uri) == (str(error), "s3://b/a\nb")
+
+
+def test_a_log_record_is_one_line_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    redaction.remember("a-token-that-is-secret")
+    logger.warning("%s said %s", "http://u:p@host", "x\ny a-token-that-is-secret")
+    assert caplog.messages == [rf"http://{HIDDEN}@host said x\ny {HIDDEN}"]
+
+
+def test_a_presigned_url_is_not_repeated() -> None:
+    with pytest.raises(InvalidURIError) as caught:
+        s3dlio.get("https://bucket.s3.amazonaws.com/key?X-Amz-Signature=hush&X-Amz-Security-Token=hush")
+    assert "hush" not in f"{caught.value} {caught.value.uri} {caught.value!r}"
+
+
+@pytest.mark.parametrize("uri", ["s3://AKIA:hush@bucket/key", "s3://AKIA:hu/sh@bucket/key", "gs://a:hush@b"])
+def test_credentials_in_a_uri_are_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(InvalidURIError, match="holds credentials") as caught:
+        s3dlio.get(uri)
+    for piece in ("AKIA", "hush", "hu/", "sh@"):
+        assert piece not in f"{caught.value} {caught.value.uri} {caught.value!r}"
