@@ -72,11 +72,12 @@ def put_bytes(uri: str, data: BytesLike) -> None:
 
     Args:
         uri: the object. On file:// and direct:// missing folders are made.
-        data: any contiguous buffer, sent from where it lies.
+        data: any contiguous buffer. It is sent from where it lies, so it must not change before this returns.
 
     Raises:
         TypeError: not a buffer.
-        InvalidURIError, PermissionDeniedError, StoreTimeoutError, StoreUnavailableError, IntegrityError
+        IntegrityError: the data changed on its way, or while it was sent.
+        InvalidURIError, PermissionDeniedError, StoreTimeoutError, StoreUnavailableError
     """
     view = as_view(data)
     target = parse(uri)
@@ -255,7 +256,7 @@ def put_many(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64) ->
     """Write many objects, of any mix of schemes; each as `put_bytes` would.
 
     Args:
-        pairs: (URI, data); any iterable, consumed as the writing goes on.
+        pairs: (URI, data); any iterable, consumed as the writing goes on. No data may change before this returns.
         max_in_flight: objects written at a time, at most.
 
     Raises:

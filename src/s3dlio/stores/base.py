@@ -60,8 +60,13 @@ class ObjectWriter(abc.ABC):
     """Takes an object in pieces; nothing of it is visible before `close` has returned."""
 
     @abc.abstractmethod
-    async def write(self, data: memoryview) -> None:
-        """Append bytes. They are taken over, or copied, before this returns."""
+    async def write(self, data: memoryview, *, constant: bool = False) -> None:
+        """Append bytes. They are taken over, or copied, before this returns.
+
+        Args:
+            data: the bytes.
+            constant: nobody changes them before this returns, so that they may be sent from where they are.
+        """
 
     @abc.abstractmethod
     async def close(self) -> None:
@@ -147,8 +152,13 @@ class Store(abc.ABC):
         return otherwise(item, None)
 
     @abc.abstractmethod
-    def writer(self, uri: URI) -> ObjectWriter:
-        """A writer for the object. Does no I/O before its first call."""
+    def writer(self, uri: URI, size: int | None = None) -> ObjectWriter:
+        """A writer for the object. Does no I/O before its first call.
+
+        Args:
+            uri: the object.
+            size: bytes that it will have; None if that is not known. More or fewer may come.
+        """
 
     async def copy(self, source: URI, target: URI, size: int) -> bool:  # noqa: ARG002
         """Let the store itself copy an object, with its metadata, to another place of the same store.

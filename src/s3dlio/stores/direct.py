@@ -39,7 +39,7 @@ class DirectStore(FileStore):
 
     scheme = "direct"
 
-    def writer(self, uri: URI) -> DirectWriter:
+    def writer(self, uri: URI, size: int | None = None) -> DirectWriter:  # noqa: ARG002
         return DirectWriter(uri)
 
     def _open(self, uri: URI) -> int:

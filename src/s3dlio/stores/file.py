@@ -89,7 +89,7 @@ class FileStore(Store):
             await writer.abort()
             raise
 
-    def writer(self, uri: URI) -> FileWriter:
+    def writer(self, uri: URI, size: int | None = None) -> FileWriter:  # noqa: ARG002
         return FileWriter(uri)
 
     async def stat(self, uri: URI) -> ObjectInfo:
@@ -199,7 +199,7 @@ class FileWriter(ObjectWriter):
         self._uri = uri
         self._file: TemporaryFile | None = None
 
-    async def write(self, data: memoryview) -> None:
+    async def write(self, data: memoryview, *, constant: bool = False) -> None:  # noqa: ARG002
         try:
             await self._append(self._opened(), data)
         except OSError as error:

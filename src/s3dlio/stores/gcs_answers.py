@@ -200,7 +200,7 @@ def refusal(response: Response, uri: str, *, with_token: bool, of_bucket: bool =
     if status == 403:
         return PermissionDeniedError(f"{text}; {_CHECK_ROLES}", **where)
     if status == 400 and (reason in ("BadDigest", "CrcMismatch") or "crc32c" in message.lower()):
-        return IntegrityError(f"{text}; the bytes changed on the way: write it again, check the network", **where)
+        return IntegrityError(f"{text}; the bytes changed on their way, or while being sent: write it again", **where)
     if status == 400 and "requester pays" in message.lower():
         return ConfigurationError(f"{text}; set GOOGLE_CLOUD_QUOTA_PROJECT to the project that pays", **where)
     if status == 410:

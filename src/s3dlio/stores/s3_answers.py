@@ -189,7 +189,7 @@ _CHECK_POLICY = (
     "check the credentials, and that they may do this with this bucket (s3:GetObject, s3:PutObject …); without"
     " s3:ListBucket an object that is missing is refused in the same way"
 )
-_DAMAGED = "what arrived are not the bytes that were sent: check the network, then write it again"
+_DAMAGED = "the bytes changed on their way, or while they were sent: write it again, check the network"
 
 _BY_CODE: dict[str, tuple[type[S3dlioError], str]] = {
     "AuthorizationHeaderMalformed": (ConfigurationError, _ELSEWHERE),

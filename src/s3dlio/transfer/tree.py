@@ -81,11 +81,11 @@ async def _copy_object(source: URI, target: URI, size: int, report: _Reporter) -
             report.moved(source, size)
             report.finished(source)
             return
-    writer = store_for(target.scheme).writer(target)
+    writer = store_for(target.scheme).writer(target, size)
     chunks = source_store.chunks(source, CHUNK)
     try:
         async for chunk in chunks:
-            await writer.write(chunk)
+            await writer.write(chunk, constant=True)
             report.moved(source, len(chunk))
             await pause
         await writer.close()

@@ -46,7 +46,8 @@ class MultipartUploadWriter:
         """Append bytes; returns how many. An error aborts the whole object.
 
         Args:
-            data: any contiguous buffer; it may be changed again once this returns.
+            data: any contiguous buffer. It may be changed again once this returns. A change before that is no error,
+                but any mixture of old and new bytes may be written.
 
         Raises:
             S3dlioError: the store's error; the object stays as it was.

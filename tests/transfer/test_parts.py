@@ -1,0 +1,155 @@
+"""The parts of a large object: equal where the size is known, and copies of what a writer is given."""
+
+# A memoryview equals the bytes that it shows.
+# mypy: no-strict-equality
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import s3dlio
+from s3dlio.cli import content as command
+from s3dlio.operations import run
+from s3dlio.stores.azure import AzureStore
+from s3dlio.stores.cloud import CloudWriter
+from s3dlio.stores.gcs import GcsStore
+from s3dlio.stores.s3 import S3Store
+from s3dlio.uri import parse
+from tests.behaviour.content import content
+from tests.replay import Received, Replay, answer
+from tests.servers.base import S3Server
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _small_parts() -> None:
+    os.environ.update(S3DLIO_PUT_PART_MB="5", S3DLIO_MULTIPART_THRESHOLD_MB="5")
+
+
+@pytest.fixture(params=["seaweedfs", "ceph"])
+def bucket(request: pytest.FixtureRequest) -> str:
+    """The URI of an empty bucket."""
+    server: S3Server = request.getfixturevalue(request.param)
+    os.environ.update(server.environment())
+    uri = f"s3://parts-{next(_numbers)}"
+    run(S3Store().make_bucket(parse(uri)))
+    return uri
+
+
+class Parts(NamedTuple):
+    """A service that takes parts.
+
+    Attributes:
+        scheme: of its URIs.
+        variables: what makes it the endpoint, given its URL.
+    """
+
+    scheme: str
+    variables: Callable[[str], dict[str, str]]
+
+
+_SERVICES = [
+    Parts("s3", lambda url: {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}),
+    Parts("gs", lambda url: {"GCS_ENDPOINT_URL": url, "S3DLIO_NO_SIGN": "1"}),
+    Parts("az", lambda url: {"AZURE_STORAGE_ENDPOINT": f"{url}/account", "AZURE_STORAGE_ACCOUNT_KEY": "a2V5"}),
+]
+
+
+def _taking_parts(sizes: dict[str, int]) -> Callable[[Received], bytes]:
+    """What a service with parts answers; the sizes of the parts are noted by their queries."""
+
+    def choose(request: Received) -> bytes:
+        if request.method == "POST":
+            name = "Initiate" if "uploads" in request.target else "Complete"
+            return answer(200, f"<{name}MultipartUploadResult><UploadId>u</UploadId></{name}MultipartUploadResult>")
+        if "blocklist" in request.target:
+            return answer(201, headers={"ETag": '"1"'})
+        sizes[request.target] = len(request.body)
+        return answer(201 if "comp=block" in request.target else 200, headers={"ETag": '"1"'})
+
+    return choose
+
+
+@pytest.mark.parametrize("service", _SERVICES, ids=lambda service: service.scheme)
+@pytest.mark.parametrize("verb", ["upload", "copy", "put", "put_bytes"])
+@pytest.mark.parametrize("megabytes", [5, 6])
+def test_parts_of_an_object_of_known_size_are_equal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: Parts, verb: str, megabytes: int
+) -> None:
+    """R2 takes no other: "all parts except the last must be the same size"."""
+    for store in (S3Store, GcsStore, AzureStore):
+        monkeypatch.setattr(store, "most_parts", 20)  # of an unknown size they would grow from the third on
+    path = tmp_path / "file"
+    path.write_bytes(content(41 << 20))
+    sizes: dict[str, int] = {}
+    with Replay(_taking_parts(sizes)) as server:
+        os.environ.update(service.variables(server.url), S3DLIO_PUT_PART_MB=str(megabytes))
+        uri = f"{service.scheme}://bucket/key"
+        calls: dict[str, Callable[[], None]] = {
+            "upload": lambda: s3dlio.upload(path, uri),
+            "copy": lambda: s3dlio.copy(f"file://{path}", uri),
+            "put": lambda: command.put(str(path), uri),
+            "put_bytes": lambda: s3dlio.put_bytes(uri, path.read_bytes()),
+        }
+        calls[verb]()
+    *full, last = sorted(sizes.values(), reverse=True)
+    assert set(full) == {megabytes << 20}
+    assert sum(full) + last == 41 << 20
+    assert last <= megabytes << 20
+
+
+def test_more_than_the_known_size_may_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(S3Store, "most_parts", 10)
+    sizes: dict[str, int] = {}
+    with Replay(_taking_parts(sizes)) as server:
+        os.environ.update(_SERVICES[0].variables(server.url), S3DLIO_PUT_PART_MB="5")
+        writer = CloudWriter(S3Store(), parse("s3://bucket/key"), 8 << 20)
+        run(writer.write(memoryview(content(40 << 20))))
+        run(writer.close())
+    assert sum(sizes.values()) == 40 << 20
+    assert len(sizes) <= 10
+
+
+@pytest.mark.parametrize("piece", [100_000, 5 << 20, 12 << 20, 40 << 20])
+def test_a_buffer_that_is_refilled_while_it_is_written_is_no_error(bucket: str, piece: int) -> None:
+    """As by another process through shared memory: what is sent has the checksum that is sent with it."""
+    buffer = bytearray(piece)
+    ended = threading.Event()
+
+    def refill() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            buffer[:] = bytes([number % 256]) * piece
+
+    with ThreadPoolExecutor(1) as executor:
+        refilling = executor.submit(refill)
+        try:
+            with s3dlio.MultipartUploadWriter.from_uri(f"{bucket}/object") as writer:
+                for _ in range(-(-(40 << 20) // piece)):
+                    writer.write(buffer)
+        finally:
+            ended.set()
+        refilling.result()
+    assert s3dlio.stat(f"{bucket}/object")["size"] == writer.tell()
+
+
+def test_a_buffer_may_be_refilled_after_each_write(bucket: str) -> None:
+    buffer = bytearray(5 << 20)
+    expected = bytearray()
+    with s3dlio.MultipartUploadWriter.from_uri(f"{bucket}/object") as writer:
+        for seed in range(9):
+            buffer[:] = content(len(buffer), seed=seed)
+            expected += buffer
+            writer.write(buffer)
+            buffer[:] = bytes(len(buffer))
+    assert s3dlio.get(f"{bucket}/object") == expected
