@@ -1,9 +1,9 @@
 """One connection: a non-blocking socket, plain or TLS, on its way from nothing to usable.
 
-Opening goes through phases, each of which waits for the socket: connect (trying each address of the host in turn),
-CONNECT through a proxy where TLS goes through one, and the TLS handshake. `advance` takes it one step further and says
-which event it waits for, 0 when it is open. After that `send`, `send_all` and `receive` move bytes; none of them
-blocks, and none raises for having to wait.
+A connection begins with a socket that `opening` has connected. Becoming usable goes through phases, each of which waits
+for the socket: CONNECT through a proxy where TLS goes through one, and the TLS handshake. `advance` takes it one step
+further and says which event it waits for, 0 when it is open. After that `send` and `receive` move bytes; neither
+blocks, and neither raises for having to wait.
 
 A client that is faster than its server is woken for every few packets, and the more often the faster it is, so that it
 spends the time it has won on receiving less at a time. So while the rest of a body is long, the kernel is asked to wake
@@ -19,14 +19,13 @@ import ssl
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from s3dlio import settings
 from s3dlio.http import framing, tls
 from s3dlio.http.address import Address
-from s3dlio.http.poller import READ, WRITE
-from s3dlio.http.resolve import SocketAddress
+from s3dlio.http.poller import READ
 from s3dlio.http.shapes import Shape
 
 WOULD_BLOCK = tls.WOULD_BLOCK
@@ -70,7 +69,6 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
-        "_addresses",
         "_bounded",
         "_mark",
         "_phase",
@@ -86,32 +84,25 @@ class Connection:
         "tls",
     )
 
-    sock: socket.socket
-
-    def __init__(self, address: Address, addresses: Sequence[SocketAddress]) -> None:
-        """Begin to connect.
-
+    def __init__(self, address: Address, sock: socket.socket) -> None:
+        """
         Args:
             address: the server.
-            addresses: socket addresses of the server, or of its proxy, to try in turn; at least one.
-
-        Raises:
-            ConnectError: none of them could even be tried.
+            sock: connected to it, or to its proxy; non-blocking. It belongs to the connection from now on.
         """
         self.address = address
+        self.sock = sock
+        self.fd = sock.fileno()
         self.process = os.getpid()
         self.reused = False
         self.shape: Shape | None = None  # of the answers that come on it
         self.since = 0.0  # when it became idle
-        self.fd = -1
-        self._addresses = list(addresses)
         self.low_water = 1  # bytes from which on the poller tells of this socket
         self._bounded = False  # whether it is settled how much the kernel holds of what is sent
         self._mark = 0  # what `low_water` may be raised to, once that is known
         self._phase: Any = self._connected
         self._tunnel = bytearray()
         self.tls: tls.Stream | None = None
-        self._try_next_address(None)
         _all.add(self)
 
     # Opening...
@@ -125,40 +116,7 @@ class Connection:
         events: int = self._phase()
         return events
 
-    def _try_next_address(self, error: OSError | None) -> int:
-        while self._addresses:
-            family, address = self._addresses.pop(0)
-            try:
-                # Before the last one is closed: a poller must not take a new socket for the old one by its number.
-                sock = socket.socket(family, socket.SOCK_STREAM)
-            except OSError as failed:
-                error = failed
-                continue
-            if self.fd >= 0:
-                self.sock.close()
-            self.sock = sock
-            self.fd = sock.fileno()
-            try:
-                sock.setblocking(False)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.connect(address)
-            except BlockingIOError:
-                pass
-            except OSError as failed:
-                error = failed
-                continue
-            return WRITE
-        if self.fd >= 0:
-            self.sock.close()
-        raise ConnectError(
-            f"cannot connect: {(error and error.strerror) or error}",
-            "refused" if isinstance(error, ConnectionRefusedError) else "connect",
-        )
-
     def _connected(self) -> int:
-        code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            return self._try_next_address(OSError(code, os.strerror(code)))
         if not self.address.tls:
             return 0
         if self.address.proxy is not None:

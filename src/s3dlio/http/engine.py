@@ -28,6 +28,7 @@ from s3dlio.http import read, write
 from s3dlio.http.address import Address
 from s3dlio.http.connection import Connection, pool
 from s3dlio.http.exchange import HEAD_BYTES, Exchange
+from s3dlio.http.opening import Lookup
 from s3dlio.http.plain import Plain
 from s3dlio.http.poller import READ, Poller
 from s3dlio.operations import TICK, Gather, Operation, Signal, Sleep, Stopped
@@ -69,11 +70,13 @@ class Engine:
         self._handlers: dict[int, Handler | read.Read | write.Write] = {}
         self._events: dict[int, int] = {}
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
-        self._timers: list[tuple[float, int, Task, Sleep]] = []
+        # Each with when it ends, its order, and who waits for it: a task with its sleep, or none with what to call.
+        self._timers: list[tuple[float, int, Task | None, Sleep | Callable[[], None]]] = []
         self._order = itertools.count()
         self._hot: dict[Address, list[Connection]] = {}
         self._next_tick = 0.0
         self._cancelled: list[tuple[float, Task]] = []  # each with the time at which its cleaning up is cut short
+        self.lookups: dict[tuple[str, int], Lookup] = {}  # names that openings wait for, with their ports
         self.closing = False
         _engines.add(self)
 
@@ -152,6 +155,10 @@ class Engine:
             assert isinstance(awaited, Gather)
             task.waiting = group = _Group(self, task, awaited)
             group.begin()
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call something after some seconds, unless the engine is closed before; it must not raise."""
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), None, call))
 
     # Sockets...
 
@@ -260,8 +267,10 @@ class Engine:
 
     def _run_timers(self, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:
-            _, _, task, sleep = heapq.heappop(self._timers)
-            if task.waiting is sleep:
+            _, _, task, awaited = heapq.heappop(self._timers)
+            if not isinstance(awaited, Sleep):
+                awaited()
+            elif task is not None and task.waiting is awaited:
                 self.resume(task)
 
     def close(self) -> None:
@@ -269,7 +278,7 @@ class Engine:
         self.closing = True
         for plain in [one for one in self.exchanges if isinstance(one, Plain)]:
             plain.fail(Stopped())
-        sleeping = [task for _, _, task, sleep in self._timers if task.waiting is sleep]
+        sleeping = [task for _, _, task, sleep in self._timers if task is not None and task.waiting is sleep]
         for task in [*sleeping, *(exchange.task for exchange in self.exchanges if isinstance(exchange, Exchange))]:
             self._stop(task)
         self.run_ready()

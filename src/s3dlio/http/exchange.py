@@ -18,10 +18,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s3dlio.buffers import lease
-from s3dlio.http import resolve
 from s3dlio.http.address import Address
 from s3dlio.http.connection import WOULD_BLOCK, ConnectError, Connection
 from s3dlio.http.framing import BodyKind, ChunkedDecoder, FramingError, ResponseHead, find_head_end, parse_head
+from s3dlio.http.opening import Opening
 from s3dlio.http.poller import READ, WRITE
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Exchange:
         "_limits",
         "_method",
         "_observe",
-        "_question",
+        "_opening",
         "_receive",
         "_request",
         "_target",
@@ -112,7 +112,6 @@ class Exchange:
         "_write_failed",
         "address",
         "began",
-        "opening",
         "task",
         "touched",
     )
@@ -148,7 +147,7 @@ class Exchange:
         self._begun = begun
         self._fresh = False
         self._connection: Connection | None = None
-        self._question: resolve.Question | None = None
+        self._opening: Opening | None = None
 
     def __await__(self) -> Generator[Any, Any, Response]:
         response: Response = yield self
@@ -165,64 +164,26 @@ class Exchange:
         engine.exchanges.add(self)
         begun, self._begun = self._begun, None
         if begun is not None and begun.connection is not None:
-            self.opening = False
             self._take_over(begun.connection, begun)
             return
         connection = None if self._fresh else engine.take_connection(self.address, self._limits.keep_alive)
         if connection is not None:
-            self.opening = False
             self._start(connection)
             return
-        self.opening = True
-        way = self.address.proxy or self.address
-        addresses = resolve.known(way.host, way.port)
-        if addresses is not None:
-            self._connect(addresses)
-        else:
-            self._question = resolve.Question(way.host, way.port)
-            engine.watch(self._question.waiter.fileno(), READ, self._on_resolved)
+        self._opening = Opening(engine, self.address, self._on_open, self._on_not_opened)
+        self._opening.begin(self._limits.connect)
 
-    def _on_resolved(self, _: int) -> None:
-        assert self._question is not None
-        question, self._question = self._question, None
-        self._engine.forget(question.waiter.fileno())
-        try:
-            addresses = question.answer()
-        except OSError as error:
-            host = (self.address.proxy or self.address).host
-            self._fail("connect", f"the name {host!r} cannot be resolved: {error.strerror or error}")
-            return
-        self._connect(addresses)
+    def _on_open(self, connection: Connection) -> None:
+        self._opening = None
+        self.touched = self._engine.now
+        self._start(connection)
 
-    def _connect(self, addresses: Sequence[resolve.SocketAddress]) -> None:
-        try:
-            self._connection = Connection(self.address, addresses)
-        except ConnectError as error:
+    def _on_not_opened(self, error: Exception) -> None:
+        if isinstance(error, ConnectError):
             self._fail(error.kind, str(error))
-            return
-        self._engine.watch(self._connection.fd, WRITE, self._on_opening)
-
-    def _on_opening(self, _: int) -> None:
-        connection = self._connection
-        assert connection is not None
-        before = connection.fd
-        try:
-            events = connection.advance()
-        except ConnectError as error:
-            self._fail(error.kind, str(error))
-            return
-        except Exception as error:  # a CA file that cannot be read, a name that TLS does not take
+        else:  # a CA file that cannot be read, a name that TLS does not take
             self._drop()
             self._engine.resume(self.task, error=error)
-            return
-        if connection.fd != before:  # the next address of the host, or the same descriptor inside TLS
-            self._engine.forget(before)
-        if events:
-            self._engine.watch(connection.fd, events, self._on_opening)
-        else:
-            self.opening = False
-            self.touched = self._engine.now
-            self._start(connection)
 
     # Sending the request...
 
@@ -523,9 +484,11 @@ class Exchange:
         limits = self._limits
         if now - self.began > limits.total:
             self._fail("timeout", "the request took longer than S3DLIO_REQUEST_TIMEOUT allows")
-        elif self.opening:
+        elif self._opening is not None:
             if now - self.touched > limits.connect:
-                self._fail("connect timeout", f"no connection within {limits.connect:g} s")
+                # Worth another try at once only where the next one begins with another address.
+                kind = "connect" if self._opening.give_up() else "connect timeout"
+                self._fail(kind, f"no connection within {limits.connect:g} s")
         elif now - self.touched > limits.idle:
             self._fail("timeout", f"no byte moved for {limits.idle:g} s")
         elif self._connection is not None:
@@ -536,18 +499,17 @@ class Exchange:
         self._drop()
 
     def _fail(self, kind: str, message: str) -> None:
-        got = self._got if not self.opening and self._head is not None else 0
-        head = None if self.opening else self._head
+        head = None if self._opening is not None else self._head
+        got = 0 if head is None else self._got
         self._drop()
         self._engine.resume(self.task, error=TransportError(kind, message, head, got))
 
     def _drop(self) -> None:
         engine = self._engine
         engine.exchanges.discard(self)
-        if self._question is not None:
-            engine.forget(self._question.waiter.fileno())
-            self._question.waiter.close()
-            self._question = None
+        if self._opening is not None:
+            self._opening.close()
+            self._opening = None
         if self._connection is not None:
             engine.drop_connection(self._connection)
             self._connection = None

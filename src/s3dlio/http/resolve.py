@@ -1,64 +1,189 @@
 """Host names to socket addresses, without ever blocking the caller.
 
-`getaddrinfo` cannot be interrupted and has no timeout, so it runs in a thread of its own; the engine waits for the
-thread's end of a socket pair, and so keeps its deadlines and Ctrl-C. A thread whose answer nobody waits for any more
-ends when the system's resolver gives up. Answers are kept for half a minute; addresses in digits need none of this.
+`getaddrinfo` cannot be interrupted and has no timeout, so it runs in a thread of its own: one thread for each name.
+Everyone who asks for that name meanwhile, from any thread and any engine, waits for the same answer or the same
+failure, each on a socket pair, and so keeps its deadlines and Ctrl-C. A thread whose answer nobody waits for any more
+ends when the system's resolver gives up. A name whose question has hung for some seconds is asked for again.
+
+Answers are kept for half a minute; failures are not kept. Each connection gets the addresses in the order in which it
+is to try them (RFC 8305, section 4): families alternate, that of the system's first choice first. Within a family each
+connection begins with another address, so that the connections of a client spread over a cluster behind one name.
+Addresses in digits need none of this.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import socket
 import threading
 import time
+import weakref
+from contextlib import suppress
+from itertools import zip_longest
 from typing import Any
 
 SocketAddress = tuple[int, Any]  # family, address
 
 _KEPT = 30.0  # seconds
+_JOINED = 5.0  # seconds for which others join a question; after that its thread may hang for ever
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
-_answers: dict[tuple[str, int], tuple[float, list[SocketAddress]]] = {}
+
+class Addresses:
+    """The addresses of a name."""
+
+    __slots__ = ("_every", "_turn", "since")
+
+    def __init__(self, addresses: list[SocketAddress]) -> None:
+        self.since = time.monotonic()
+        families: dict[int, list[SocketAddress]] = {}
+        for address in dict.fromkeys(addresses):
+            families.setdefault(address[0], []).append(address)
+        self._every = list(families.values())
+        self._turn = random.randrange(1 << 16)  # processes that begin together do not begin with the same address
+
+    def in_turn(self) -> list[SocketAddress]:
+        """All of them, in the order in which the next connection is to try them."""
+        self._turn += 1
+        rotated = [family[(at := self._turn % len(family)) :] + family[:at] for family in self._every]
+        return [address for row in zip_longest(*rotated) for address in row if address is not None]
+
+
+_answers: dict[tuple[str, int], Addresses] = {}
 
 
 def known(host: str, port: int) -> list[SocketAddress] | None:
-    """The addresses of a host where no question is needed, or None."""
-    for family in (socket.AF_INET, socket.AF_INET6):
+    """The addresses of a host in the order in which to try them, where no question is needed; or None."""
+    for family in _FAMILIES:
         try:
             socket.inet_pton(family, host)
         except OSError:
             continue
         return [(family, (host, port))]
     kept = _answers.get((host, port))
-    return kept[1] if kept is not None and time.monotonic() - kept[0] < _KEPT else None
+    return kept.in_turn() if kept is not None and time.monotonic() - kept.since < _KEPT else None
 
 
-class Question:
-    """One name being resolved. `waiter` becomes readable when `answer` can be called."""
+class _Question:
+    """A name being resolved, and those who wait for it."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
-        self._found: list[SocketAddress] | OSError | None = None
-        self.waiter, self._end = socket.socketpair()
-        threading.Thread(target=self._ask, name="s3dlio-resolve", daemon=True).start()
+    __slots__ = ("answered", "found", "key", "since", "waiters")
 
-    def _ask(self) -> None:
-        try:
-            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            self._found = [(family, address) for family, _, _, _, address in found]
-            _answers[self._host, self._port] = time.monotonic(), self._found
-        except OSError as error:
-            self._found = error
-        except Exception as error:  # UnicodeError for a name that cannot be one
-            self._found = OSError(str(error))
-        finally:
+    def __init__(self, key: tuple[str, int]) -> None:
+        self.key = key
+        self.since = time.monotonic()
+        self.answered = False
+        self.found: Addresses | OSError = OSError("no answer")
+        self.waiters: list[Waiter] = []
+
+
+class Waiter:
+    """Waits for the answer to a question: `reader` becomes readable when `answer` can be called."""
+
+    __slots__ = ("__weakref__", "_end", "_question", "reader")
+
+    def __init__(self) -> None:
+        self.reader, self._end = socket.socketpair()
+        self._question: _Question | None = None
+        _waiters.add(self)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the question has been open for so long that nobody is to join it."""
+        return self._question is None or time.monotonic() - self._question.since > _JOINED
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether `answer` can be called."""
+        return self._question is not None and self._question.answered
+
+    def answer(self) -> Addresses:
+        """The addresses.
+
+        Raises:
+            OSError: the name has none, or the resolver failed.
+        """
+        assert self._question is not None
+        self.close()
+        if isinstance(self._question.found, Addresses):
+            return self._question.found
+        raise self._question.found
+
+    def close(self) -> None:
+        """Wait no longer."""
+        with _lock:
+            if self._question is not None and self in self._question.waiters:
+                self._question.waiters.remove(self)
+            self.reader.close()
             self._end.close()
 
-    def answer(self) -> list[SocketAddress]:
-        """The addresses; OSError if the name has none."""
-        self.waiter.close()
-        if isinstance(self._found, list):
-            return self._found
-        raise self._found or OSError("no answer")
+
+def ask(host: str, port: int) -> Waiter:
+    """Ask for the addresses of a host, or join those who have asked already.
+
+    Raises:
+        OSError: there is no thread or no descriptor for it.
+    """
+    key = host, port
+    waiter = Waiter()
+    try:
+        with _lock:
+            question = _open.get(key)
+            if question is None or time.monotonic() - question.since > _JOINED:
+                question = _Question(key)
+                # Ctrl-C in here leaves no question that others join and nobody answers: it is known once its thread
+                # runs, and its thread cannot end before the lock is free.
+                threading.Thread(target=_resolve, args=[question], name="s3dlio-resolve", daemon=True).start()
+                _open[key] = question
+            question.waiters.append(waiter)
+            waiter._question = question
+    except RuntimeError as error:
+        waiter.close()
+        raise OSError(str(error)) from None
+    except BaseException:
+        waiter.close()
+        raise
+    return waiter
 
 
-os.register_at_fork(after_in_child=_answers.clear)
+def _resolve(question: _Question) -> None:
+    host, port = question.key
+    found: Addresses | OSError = question.found
+    try:
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        usable: list[SocketAddress] = [(family, address) for family, _, _, _, address in infos if family in _FAMILIES]
+        found = Addresses(usable) if usable else OSError("it has no address")
+    except OSError as error:
+        found = error
+    except Exception as error:  # UnicodeError for a name that cannot be one
+        found = OSError(str(error))
+    finally:
+        with _lock:
+            question.found, question.answered = found, True
+            if isinstance(found, Addresses):
+                _answers[question.key] = found
+            if _open.get(question.key) is question:
+                del _open[question.key]
+            for waiter in question.waiters:
+                with suppress(OSError):
+                    waiter._end.send(b"!")  # a close would not be seen while a forked child holds this end too
+
+
+_open: dict[tuple[str, int], _Question] = {}
+_lock = threading.RLock()
+_waiters: weakref.WeakSet[Waiter] = weakref.WeakSet()
+
+
+def _forget_parent() -> None:
+    """In a forked child: the threads that resolve names, and those who wait, stayed behind in the parent."""
+    global _lock, _open, _waiters
+    _lock, _open = threading.RLock(), {}
+    inherited, _waiters = list(_waiters), weakref.WeakSet()
+    for waiter in inherited:
+        waiter.reader.close()
+        waiter._end.close()
+    _answers.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)

@@ -1,0 +1,342 @@
+"""A connection on its way: the name, a race between its addresses, then the proxy's tunnel and TLS.
+
+The race is that of RFC 8305 (Happy Eyeballs): addresses are tried in the order that `resolve` gives, the next one when
+the last has failed, or when nothing has come of it for a quarter of a second. Several attempts are then in flight; the
+first that connects wins, and the others are closed. So an address that does not answer costs 250 ms. One that refuses,
+or that this machine has no route to (no IPv6, for example), costs nothing.
+
+An address that failed, or was overtaken, is tried last for a minute. A tunnel or a handshake that fails ends the
+opening: the next try of the request then begins with another address. The caller bounds all of it together, by
+S3DLIO_CONNECT_TIMEOUT. Where there are so many addresses that a quarter of a second for each is too long, each gets a
+fair part of half that time.
+
+Openings of one engine that need the same name share one lookup, so that a batch waits on one descriptor.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from s3dlio.http import resolve
+from s3dlio.http.address import Address
+from s3dlio.http.connection import ConnectError, Connection
+from s3dlio.http.poller import READ, WRITE
+from s3dlio.http.resolve import SocketAddress
+
+if TYPE_CHECKING:
+    from s3dlio.http.engine import Engine
+
+_NEXT_AFTER = 0.25  # seconds between two attempts (RFC 8305, section 5)
+_LEAST_AFTER = 0.01
+_AVOIDED = 60.0  # seconds for which an address that failed is tried last
+_SHOWN = 3  # failed addresses that a message names
+
+# Failures that are this process's own, and say nothing of the address.
+_OWN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_avoided: dict[SocketAddress, float] = {}  # until when, on the monotonic clock
+
+
+def _avoid(place: SocketAddress) -> None:
+    now = time.monotonic()
+    for known in [known for known, until in list(_avoided.items()) if until < now]:
+        _avoided.pop(known, None)
+    _avoided[place] = now + _AVOIDED
+
+
+def _is_avoided(place: SocketAddress) -> bool:
+    return _avoided.get(place, 0.0) > time.monotonic()
+
+
+class Lookup:
+    """A name that some openings of one engine wait for."""
+
+    def __init__(self, engine: Engine, key: tuple[str, int]) -> None:
+        self._engine = engine
+        self._key = key
+        self.openings: list[Opening] = []
+        self.waiter = resolve.ask(*key)
+        engine.watch(self.waiter.reader.fileno(), READ, self._on_answer)
+        engine.lookups[key] = self
+
+    def _on_answer(self, _: int) -> None:
+        if not self.waiter.is_answered:
+            return  # an event of a socket that had the same number and was closed a moment ago
+        self._end()
+        try:
+            answer = self.waiter.answer()
+        except OSError as error:
+            failure = ConnectError(f"the name {self._key[0]!r} cannot be resolved: {error.strerror or error}")
+            for opening in self.openings:
+                opening.fail(failure)
+            return
+        for opening in self.openings:
+            opening.race(answer.in_turn())
+
+    def leave(self, opening: Opening) -> None:
+        """An opening waits no longer."""
+        self.openings.remove(opening)
+        if not self.openings:
+            self._end()
+            self.waiter.close()
+
+    def _end(self) -> None:
+        self._engine.forget(self.waiter.reader.fileno())
+        if self._engine.lookups.get(self._key) is self:
+            del self._engine.lookups[self._key]
+
+
+class Opening:
+    """Opens one connection. Either `on_open` or `on_failed` is called once, perhaps before `begin` returns."""
+
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_attempts",
+        "_callbacks",
+        "_connection",
+        "_delay",
+        "_engine",
+        "_failures",
+        "_lookup",
+        "_place",
+        "_places",
+        "_untried",
+    )
+
+    def __init__(
+        self,
+        engine: Engine,
+        address: Address,
+        on_open: Callable[[Connection], None],
+        on_failed: Callable[[Exception], None],
+    ) -> None:
+        """
+        Args:
+            engine: drives it.
+            address: the server.
+            on_open: called with the connection when it is open.
+            on_failed: called with a ConnectError, or with the ConfigurationError of a CA file.
+        """
+        self._engine = engine
+        self._address = address
+        # Dropped at the end: a timer may hold the opening for a moment longer, and must not hold the request's memory.
+        self._callbacks: tuple[Callable[[Connection], None], Callable[[Exception], None]] | None = (on_open, on_failed)
+        self._lookup: Lookup | None = None
+        self._places: list[SocketAddress] = []
+        self._untried: list[SocketAddress] = []
+        self._attempts: dict[int, tuple[socket.socket, SocketAddress]] = {}  # by descriptor, the oldest first
+        self._failures: list[tuple[SocketAddress, OSError]] = []
+        self._place: SocketAddress | None = None  # that of the connection
+        self._connection: Connection | None = None
+        self._delay = _NEXT_AFTER
+        _all.add(self)
+
+    def begin(self, seconds: float) -> None:
+        """Begin to connect; the caller gives up after so many seconds."""
+        way = self._address.proxy or self._address
+        self._delay = seconds
+        addresses = resolve.known(way.host, way.port)
+        if addresses is not None:
+            self.race(addresses)
+            return
+        key = way.host, way.port
+        lookup = self._engine.lookups.get(key)
+        try:
+            if lookup is None or lookup.waiter.is_stale:
+                lookup = Lookup(self._engine, key)
+        except OSError as error:
+            self.fail(ConnectError(f"the name {way.host!r} cannot be resolved: {error.strerror or error}"))
+            return
+        lookup.openings.append(self)
+        self._lookup = lookup
+
+    # The race...
+
+    def race(self, addresses: list[SocketAddress]) -> None:
+        """Try these addresses."""
+        self._lookup = None
+        if len(addresses) > 1:
+            addresses.sort(key=_is_avoided)
+            fair = self._delay / (2 * len(addresses))
+            self._delay = max(_LEAST_AFTER, min(_NEXT_AFTER, fair))
+        self._places, self._untried = addresses, addresses.copy()
+        self._try_next()
+
+    def _try_next(self) -> None:
+        """Begin the next attempt that can be begun; fail if there is none, and none in flight."""
+        while self._untried:
+            place = self._untried.pop(0)
+            try:
+                sock = _attempt(place)
+            except OSError as error:
+                self._note(place, error)
+                continue
+            fd = sock.fileno()
+            self._attempts[fd] = sock, place
+            self._engine.watch(fd, WRITE, partial(self._on_attempt, fd))
+            if self._untried:
+                self._engine.call_later(self._delay, partial(self._on_delay, len(self._untried)))
+            return
+        if not self._attempts:
+            self.fail(self._error())
+
+    def _on_delay(self, untried: int) -> None:
+        """Nothing has come of an attempt for a while; of a later one it has, if there are fewer left untried."""
+        if self._attempts and len(self._untried) == untried:
+            self._try_next()
+
+    def _on_attempt(self, fd: int, _: int) -> None:
+        sock, place = self._attempts[fd]
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not code:
+            try:
+                sock.getpeername()
+            except OSError:
+                return  # an event of a socket that had the same number and was closed a moment ago
+            self._won(fd)
+            return
+        self._note(place, OSError(code, os.strerror(code)))
+        del self._attempts[fd]
+        if self._untried or not self._attempts:
+            self._try_next()  # before this one is closed: a poller must not take a new socket for an old one
+        self._engine.forget(fd)
+        sock.close()
+
+    def _note(self, place: SocketAddress, error: OSError) -> None:
+        self._failures.append((place, error))
+        if error.errno not in _OWN:
+            self._avoid(place)
+
+    def _avoid(self, place: SocketAddress) -> None:
+        if len(self._places) > 1:
+            _avoid(place)
+
+    def _won(self, winner: int) -> None:
+        """An attempt has connected: drop the others, of which those that began earlier were overtaken."""
+        sock, self._place = self._attempts[winner]
+        for fd, (_, place) in self._attempts.items():
+            if fd == winner:
+                break
+            self._avoid(place)
+        del self._attempts[winner]
+        self._drop_attempts()
+        self._connection = Connection(self._address, sock)
+        self._advance(WRITE)
+
+    # After the race: the proxy's tunnel, and TLS...
+
+    def _advance(self, _: int) -> None:
+        connection, place = self._connection, self._place
+        assert connection is not None
+        assert place is not None
+        try:
+            events = connection.advance()
+        except ConnectError as error:
+            if error.kind == "connect":
+                self._avoid(place)
+            self.fail(error)
+        except Exception as error:  # a CA file that cannot be read, a name that TLS does not take
+            self.fail(error)
+        else:
+            if events:
+                self._engine.watch(connection.fd, events, self._advance)
+                return
+            if len(self._places) > 1:
+                _avoided.pop(place, None)
+            self._connection = None
+            if self._callbacks is not None:
+                on_open = self._callbacks[0]
+                self._callbacks = None
+                on_open(connection)
+
+    # Ending...
+
+    def fail(self, error: Exception) -> None:
+        """End without a connection."""
+        self._lookup = None
+        callbacks = self._callbacks
+        self.close()
+        if callbacks is not None:
+            callbacks[1](error)
+
+    def give_up(self) -> bool:
+        """It has taken too long: drop everything. Returns whether another address is worth a new try."""
+        if self._connection is not None and self._place is not None:
+            self._avoid(self._place)
+        for _, place in self._attempts.values():
+            self._avoid(place)
+        self.close()
+        return len(self._places) > 1 and not all(map(_is_avoided, self._places))
+
+    def close(self) -> None:
+        """Drop everything; nobody is called."""
+        self._callbacks = None
+        if self._lookup is not None:
+            self._lookup.leave(self)
+            self._lookup = None
+        self._drop_attempts()
+        if self._connection is not None:
+            self._engine.drop_connection(self._connection)
+            self._connection = None
+
+    def _drop_attempts(self) -> None:
+        self._untried.clear()
+        for fd, (sock, _) in self._attempts.items():
+            self._engine.forget(fd)
+            sock.close()
+        self._attempts.clear()
+
+    def _error(self) -> ConnectError:
+        """Why no address could be connected to."""
+        refused = any(isinstance(error, ConnectionRefusedError) for _, error in self._failures)
+        if len(self._failures) == 1:
+            [(_, error)] = self._failures
+            why = f"cannot connect: {error.strerror or error}"
+        else:
+            each = [f"{place[1][0]}: {error.strerror or error}" for place, error in self._failures[:_SHOWN]]
+            more = ["…"] if len(self._failures) > _SHOWN else []
+            why = f"cannot connect to any of {len(self._failures)} addresses: {', '.join(each + more)}"
+        return ConnectError(why, "refused" if refused else "connect")
+
+
+def _attempt(place: SocketAddress) -> socket.socket:
+    """A socket that begins to connect.
+
+    Raises:
+        OSError: it cannot: this machine lacks the address family or a route, say.
+    """
+    family, address = place
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.connect(address)
+    except BlockingIOError:
+        pass
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+_all: weakref.WeakSet[Opening] = weakref.WeakSet()
+
+
+def _close_inherited() -> None:
+    """In a forked child: close the sockets of the parent's attempts."""
+    global _all
+    inherited, _all = list(_all), weakref.WeakSet()
+    for opening in inherited:
+        for sock, _ in opening._attempts.values():
+            sock.close()
+
+
+os.register_at_fork(after_in_child=_close_inherited)
