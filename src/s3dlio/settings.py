@@ -242,6 +242,12 @@ class Settings:
         parse=_number(0, "seconds"),
         meaning="the same where no connection can be made at all",
     )
+    retry_after_max: float = _setting(
+        5,
+        "S3DLIO_RETRY_AFTER_MAX",
+        parse=_number(0, "seconds"),
+        meaning="longest pause between two tries that a server may ask for (Retry-After), in seconds",
+    )
     keep_alive: float = _setting(
         30,
         "S3DLIO_KEEP_ALIVE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from email.utils import format_datetime
+from email.utils import format_datetime, formatdate
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ import pytest
 
 import s3dlio
 from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
-from s3dlio.http import resolve
+from s3dlio.http import client, resolve
+from s3dlio.http.connection import pool
+from s3dlio.http.framing import parse_head
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.http.conftest import Silent
+from tests.replay import Replay, answer
 
 _CALLS: dict[str, Callable[[Path], Any]] = {
     "get": lambda _: s3dlio.get("s3://http-tests/object"),
@@ -264,15 +268,96 @@ def test_retry_after_is_obeyed(proxy: FaultProxy, bucket: str, status: int, form
     assert times[1] - times[0] >= (1 if form == "seconds" else 0.5)
 
 
-def test_a_wait_beyond_the_retry_seconds_is_not_begun(proxy: FaultProxy, bucket: str) -> None:
-    os.environ["S3DLIO_RETRY_SECONDS"] = "5"
+@pytest.mark.parametrize(
+    "asked", ["3", "120", "9" * 400, "1e9", "Wed, 21 Oct 2099 07:28:00 GMT", "Fri, 31 Dec 9999 23:59:59 -2359"]
+)
+def test_a_long_wait_that_the_server_asks_for_does_not_end_the_tries(
+    proxy: FaultProxy, bucket: str, asked: str
+) -> None:
+    s3dlio.put_bytes(f"{bucket}/object", b"x")
+    os.environ["S3DLIO_RETRY_SECONDS"] = "2"
+    until = time.monotonic() + 1
+    busy = Fault("status", 503, "SlowDown", f"Retry-After: {asked}\r\n")
+    proxy.choose = lambda _: busy if time.monotonic() < until else None
+    assert s3dlio.get(f"{bucket}/object").tobytes() == b"x"
+    if asked != "1e9":  # which is no form that means anything
+        assert proxy.requests["GET"] <= 4
+
+
+def test_a_wait_that_the_server_asks_for_is_cut_to_what_is_set(proxy: FaultProxy, bucket: str) -> None:
+    s3dlio.put_bytes(f"{bucket}/object", b"x")
+    os.environ["S3DLIO_RETRY_AFTER_MAX"] = "0.4"
+    faults = iter([Fault("status", 503, "SlowDown", "Retry-After: 3600\r\n")] * 3)
+    proxy.choose = lambda _: next(faults, None)
+    began = time.monotonic()
+    assert s3dlio.get(f"{bucket}/object").tobytes() == b"x"
+    assert 0.9 <= time.monotonic() - began < 3
+
+
+def test_tries_end_in_time_when_the_server_always_asks_for_a_long_wait(proxy: FaultProxy, bucket: str) -> None:
+    os.environ.update(S3DLIO_RETRY_SECONDS="1", S3DLIO_RETRIES="1000")
     proxy.choose = lambda _: Fault("status", 503, "SlowDown", "Retry-After: 3600\r\n")
     error, took = _error_of(lambda: s3dlio.get(f"{bucket}/object"))
     assert isinstance(error, StoreUnavailableError)
-    assert took < 2
+    assert 0.9 <= took < 3
+    assert 3 <= proxy.requests["GET"] < 20
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 409, 501])
+_NOW = time.time()
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [
+        ("", 0, 0),
+        ("0", 0, 0),
+        ("7", 7, 7),
+        (" 7 ", 7, 7),
+        ("007", 7, 7),
+        ("1.5", 1.5, 1.5),
+        ("-5", 0, 0),
+        ("+5", 0, 0),
+        ("5s", 0, 0),
+        ("1,5", 0, 0),
+        ("soon", 0, 0),
+        ("nan", 0, 0),
+        ("inf", 0, 0),
+        ("\u0663", 0, 0),
+        ("\xb2", 0, 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", 1e9, math.inf),
+        ("Mon, 01 Jan 0001 00:00:00 GMT", 0, 0),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 1e9, math.inf),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", 0, math.inf),
+        ("Fri, 99 Foo 2099 99:99:99 GMT", 0, 0),
+        (formatdate(_NOW + 600, usegmt=True), 1, 600),
+        (formatdate(_NOW + 600).replace("-0000", "+0000"), 1, 600),
+        (formatdate(_NOW + 600), 1, 600),
+        ("9" * 400, 1e9, math.inf),
+    ],
+)
+def test_every_form_of_retry_after_is_a_number_of_seconds(text: str, least: float, most: float) -> None:
+    head = parse_head(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "GET")
+    head.headers["retry-after"] = text
+    assert least <= client._retry_after(head) <= most
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 527, 529, 530])
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_a_status_that_may_pass_is_tried_again(scheme: str, status: int) -> None:
+    good = answer(200, b"x", {"ETag": '"1"', "Content-Range": "bytes 0-0/1", "x-goog-generation": "1"})
+    good = good.replace(b" 200 ", b" 206 ")
+    with Replay([answer(status, "<html>a page</html>"), good]) as server:
+        os.environ.update(AWS_ENDPOINT_URL=server.url, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="s")
+        os.environ.update(GCS_ENDPOINT_URL=server.url, S3DLIO_NO_SIGN="1")
+        os.environ.update(
+            AZURE_STORAGE_ENDPOINT=server.url, AZURE_STORAGE_ACCOUNT_NAME="a", AZURE_STORAGE_ACCOUNT_KEY="c2VjcmV0"
+        )
+        assert s3dlio.get(f"{scheme}://bucket/key").tobytes() == b"x"
+    pool.clear()
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 501, 525, 526])
 def test_what_will_not_pass_is_not_tried_again(proxy: FaultProxy, bucket: str, status: int) -> None:
     proxy.choose = lambda _: Fault("status", status, "Injected")
     with pytest.raises(S3dlioError, match=f"{status} Injected"):

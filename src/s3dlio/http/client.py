@@ -2,20 +2,27 @@
 
 `send` takes a request, asks the service where to send it and for its signed head, and exchanges it. What fails in a
 way that may pass is tried again, at another endpoint if there is one, after a wait that grows exponentially and is
-drawn at random from its whole span (full jitter), or as long as the server's Retry-After says. Tries are bounded in
-number and in time, and all of it, waits and resumed bodies included, by the request's own deadline. What is left in
-the end is an exception that names the object, the endpoint and the reason.
+drawn at random from its whole span (full jitter). Tries are bounded in number and in time, and all of it, waits and
+resumed bodies included, by the request's own deadline. What is left in the end is an exception that names the object,
+the endpoint and the reason.
 
-A body that was cut off is not fetched again from the start: `Resume` says how the request goes on.
+No wait ends the tries: each is cut to half of the time that is left, so that a try follows it. That holds for the wait
+that a server asks for (Retry-After) too, which is cut to S3DLIO_RETRY_AFTER_MAX besides.
+
+A body that was cut off is not fetched again from the start: `Request.resume` says how the request continues. Such a
+body begins new tries only if it got well past the furthest byte of the tries before: a server that cuts every answer
+at the same byte, or sends a few bytes each time, gets no more requests than one that refuses.
 """
 
 from __future__ import annotations
 
 import email.utils
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timezone
 from typing import Any, Protocol
 
 from s3dlio.endpoints import Endpoint, Endpoints
@@ -29,12 +36,21 @@ from s3dlio.settings import Settings
 
 Fields = tuple[tuple[str, str], ...]
 
-TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+# Statuses of failures that may pass. Those from 520 on are Cloudflare's for an origin that it cannot reach or that does
+# not answer, which R2 and services behind its network send for moments; 529 says that a service is overloaded. Not 525
+# and 526, a certificate that is wrong
+# (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/).
+TRANSIENT = frozenset({408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 527, 529, 530})
 
 _FIRST_WAIT = 0.1  # seconds
 _LONGEST_WAIT = 5.0
+_LEAST_LEFT = 0.02  # seconds before the end of the tries in which no other is begun
+_JITTER = 0.25  # part by which a wait that a server asks for varies: its other clients were told the same
+_PROGRESS = 4096  # bytes by which a resumed body gets well past those of the tries before, or
+_PROGRESS_PART = 16  # this part of what was left of it
 _FINAL = frozenset({"malformed", "untrusted", "proxy"})  # failures that the same endpoint will repeat
 _MOST_REDIRECTIONS = 3
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")  # the standard has whole ones, some servers send fractions
 
 
 @dataclass(slots=True)
@@ -53,6 +69,7 @@ class Request:
         observe: sees the pieces of the answer's body as they come (see `Exchange`).
         resume: called when the body of an answer was cut off, with the head of the answer and the number of bytes
             that had come; the request for the rest, or None to send the same again.
+        done, left: of the rest of a body: the bytes of the body that have come, and those that are left.
         credential: what the service let it go out with, where that may have to be renewed.
     """
 
@@ -67,6 +84,8 @@ class Request:
     observe: Observe | None = None
     resume: Callable[[ResponseHead, int], Request | None] | None = None
     credential: Any = None
+    done: int = 0
+    left: int = 0
 
     def add(self, name: str, value: str) -> None:
         """One more field."""
@@ -210,6 +229,7 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
     deadline = (time.monotonic() if begun is None else begun.began) + limits.total
     began = 0.0
     tries = redirections = 0
+    furthest = 0  # byte of the body up to which progress has been counted
     endpoint: Endpoint | None = None
     while True:
         if begun is not None:
@@ -249,13 +269,15 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
                 rest = request.resume(failure.head, failure.received)
                 if rest is not None:
                     request = rest
-                    tries, began = 0, 0.0  # bytes have come: the bounds are on tries without any
+                    progress = rest.done - furthest
+                    if progress >= min(_PROGRESS, max(1, (rest.left + progress) // _PROGRESS_PART)):
+                        furthest, tries, began = rest.done, 0, 0.0  # the bounds are on tries without progress
         now = time.monotonic()
         began = began or now
         tries += 1
         others = endpoints.others_healthy(endpoint) and tries <= len(endpoints.all)
-        wait = _wait(service.settings, tries, now - began, failure, response, others)
-        if wait is None or now + wait >= deadline:
+        wait = _wait(service.settings, tries, now - began, deadline - now, failure, response, others)
+        if wait is None:
             if response is not None:
                 return response
             assert failure is not None
@@ -269,33 +291,46 @@ def _wait(
     settings: Settings,
     tries: int,
     elapsed: float,
+    until_deadline: float,
     failure: TransportError | None,
     response: Response | None,
     others: bool,
 ) -> float | None:
     """Seconds to wait before the next try, 0 if there are other endpoints to take over; None for no next try."""
     kind = failure.kind if failure is not None else "answer"
-    if tries > settings.retries:
+    if tries > settings.retries or until_deadline <= 0:
         return None
     if others:
         return 0.0
     if kind in _FINAL or kind == "connect timeout":
         return None  # nothing will change, or it was waited for long enough
-    longest = settings.connect_retry_seconds if kind in ("connect", "refused") else settings.retry_seconds
-    wait = random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (tries - 1)))
-    if response is not None:
-        wait = max(wait, _retry_after(response.head))
-    return wait if elapsed + wait <= longest else None
+    unconnected = kind in ("connect", "refused")
+    longest = settings.connect_retry_seconds if unconnected else settings.retry_seconds
+    left = min(longest - elapsed, until_deadline)
+    if left < _LEAST_LEFT:
+        return None
+    span = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(tries - 1, 10))
+    # Without a connection there is no crowd to spread out, and the tries are to last as long as they may.
+    wait = random.uniform(span / 2 if unconnected else 0.0, span)
+    if response is not None and (asked := _retry_after(response.head)) > 0:
+        longest_asked = min(settings.retry_after_max, left / 2)
+        if asked > longest_asked:
+            return longest_asked * random.uniform(1 - _JITTER, 1.0)
+        wait = max(wait, asked * random.uniform(1.0, 1 + _JITTER))
+    return min(wait, left / 2)
 
 
 def _retry_after(head: ResponseHead) -> float:
-    """Seconds that the server asks to wait (RFC 9110, section 10.2.3); 0 if it does not."""
-    text = head.headers.get("retry-after", "")
-    if text.isdecimal():
+    """Seconds that the server asks to wait (RFC 9110, section 10.2.3); 0 if it does not, or not in a form to read."""
+    text = head.headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(text):
         return float(text)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time()) if text else 0.0
-    except ValueError:
+        date = email.utils.parsedate_to_datetime(text)
+        if date.tzinfo is None:  # "-0000", or no zone at all
+            date = date.replace(tzinfo=timezone.utc)
+        return max(0.0, date.timestamp() - time.time())
+    except (ArithmeticError, LookupError, OSError, TypeError, ValueError):
         return 0.0
 
 

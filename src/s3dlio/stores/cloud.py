@@ -383,7 +383,9 @@ class _RangeRead:
             return None
         self._version = version
         self._done += received
-        return self.request(version, self._start + self._done, self._start + len(self._data))
+        rest = self.request(version, self._start + self._done, self._start + len(self._data))
+        rest.done, rest.left = self._done, len(self._data) - self._done
+        return rest
 
     def result(self, response: Response) -> Part | None:
         """What the last answer makes of it all: the part, or None if the object ends before it."""
