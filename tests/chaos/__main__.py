@@ -1,0 +1,31 @@
+"""Plays compositions: `python -m tests.chaos SEED [COUNT]`. One is shown with all that was played."""
+from __future__ import annotations
+
+import sys
+import time
+
+from tests.chaos.play import playing
+
+
+def main() -> int:
+    first = int(sys.argv[1])
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    began = time.monotonic()
+    failed = calls = answers = 0
+    with playing() as player:
+        for seed in range(first, first + count):
+            verdict = player.play(seed)
+            calls += verdict.calls
+            answers += verdict.answers
+            if count == 1:
+                print(*verdict.text, sep="\n")
+            if verdict.findings:
+                failed += 1
+                print(f"{seed}: {verdict.findings[0]}" if count > 1 else "\n".join(verdict.findings), flush=True)
+    took = time.monotonic() - began
+    print(f"{count} compositions, {calls} calls, {answers} damaged answers, {failed} with findings; {count / took:.0f} per second")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
