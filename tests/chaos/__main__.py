@@ -1,4 +1,5 @@
 """Plays compositions: `python -m tests.chaos SEED [COUNT]`. One is shown with all that was played."""
+
 from __future__ import annotations
 
 import sys
@@ -23,7 +24,10 @@ def main() -> int:
                 failed += 1
                 print(f"{seed}: {verdict.findings[0]}" if count > 1 else "\n".join(verdict.findings), flush=True)
     took = time.monotonic() - began
-    print(f"{count} compositions, {calls} calls, {answers} damaged answers, {failed} with findings; {count / took:.0f} per second")
+    print(
+        f"{count} compositions, {calls} calls, {answers} damaged answers, {failed} with findings;"
+        f" {count / took:.0f} per second"
+    )
     return 1 if failed else 0
 
 

@@ -104,9 +104,8 @@ class Author:
 
     # Judgments...
 
-    def _bytes(self, what: str, got: object, right: list[bytes | None]) -> list[str]:
-        if not isinstance(got, bytes):
-            got = bytes(got)  # type: ignore[call-overload]
+    def _bytes(self, what: str, got: Any, right: list[bytes | None]) -> list[str]:
+        got = bytes(got)
         if any(got == one for one in right):
             return []
         sizes = [None if one is None else len(one) for one in right]
@@ -131,13 +130,10 @@ class Author:
         """`get`, and its twin."""
         key = self._key()
         versions, uri = self._versions(key), self.uri(key)
-        act: Callable[[], Any] = lambda: s3dlio.get(uri)
-        name = "get"
-        if self._random.random() < 0.15:
-            act, name = lambda: asyncio.run(s3dlio.get_async(uri)), "get_async"
+        is_async = self._random.random() < 0.15
         return Call(
-            f"{name}({uri})",
-            act,
+            f"get{'_async' if is_async else ''}({uri})",
+            (lambda: asyncio.run(s3dlio.get_async(uri))) if is_async else (lambda: s3dlio.get(uri)),
             lambda got, _: self._bytes("get", got, versions()),
             missing=key not in self._model.objects,
             reads=True,
@@ -148,7 +144,9 @@ class Author:
         key = self._key()
         uri = self.uri(key)
         size = len(self._model.content(key) or b"")
-        offset = self._random.choice((0, size // 2, max(0, size - 1), size, size + 10, self._random.randrange(size + 1)))
+        offset = self._random.choice(
+            (0, size // 2, max(0, size - 1), size, size + 10, self._random.randrange(size + 1))
+        )
         length = self._random.choice((None, 0, 1, 10, 5_000, 90_000, size))
         versions = self._versions(key)
 
@@ -224,7 +222,9 @@ class Author:
         def judge(_: Any, __: Seen) -> list[str]:
             got = [uri for uri, _ in taken]
             wrong = []
-            if (ordered and got != uris[: len(got)]) or sorted(got) != sorted(uris)[: len(got)] and len(got) == len(uris):
+            if (ordered and got != uris[: len(got)]) or (
+                sorted(got) != sorted(uris)[: len(got)] and len(got) == len(uris)
+            ):
                 wrong.append("get_many_iter gave other URIs, or in another order")
             if len(got) < min(most, len(uris)):
                 wrong.append(f"get_many_iter ended after {len(got)} of {len(uris)} objects")
@@ -383,7 +383,11 @@ class Author:
     def _put(self, key: str, data: bytes) -> Call:
         uri, old = self.uri(key), self._model.content(key)
         is_async = self._random.random() < 0.15
-        act = (lambda: asyncio.run(s3dlio.put_bytes_async(uri, data))) if is_async else (lambda: s3dlio.put_bytes(uri, data))
+        act = (
+            (lambda: asyncio.run(s3dlio.put_bytes_async(uri, data)))
+            if is_async
+            else (lambda: s3dlio.put_bytes(uri, data))
+        )
         return Call(
             f"put_bytes{'_async' if is_async else ''}({uri}, {len(data)} bytes)",
             act,
@@ -542,7 +546,8 @@ class Author:
             (3, self.delete_tree),
         )
         weights, calls = zip(*weighed, strict=True)
-        return self._random.choices(calls, weights)[0]()
+        call: Call = self._random.choices(calls, weights)[0]()
+        return call
 
 
 def _agreement(got: bytes, right: bytes) -> int:

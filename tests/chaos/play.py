@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +19,8 @@ from types import FrameType
 from typing import Any
 
 from s3dlio import settings
-from s3dlio.http import client, exchange
 from s3dlio.http.connection import pool
-from s3dlio.stores import gcs, s3
+from s3dlio.operations import Sleep
 from s3dlio.transfer import tree
 from tests.chaos import grammar
 from tests.chaos.grammar import Reply
@@ -45,7 +44,10 @@ _ENVIRONMENT = {
     "AZURE_STORAGE_ACCOUNT_NAME": "account",
     "S3DLIO_NO_SIGN": "1",
 }
-_SMALL = {"get_part_mb": 0.0625, "put_part_mb": 0.25}  # MiB: less than a user may set, so that small objects have parts
+_SMALL: dict[str, Any] = {
+    "get_part_mb": 0.0625,
+    "put_part_mb": 0.25,
+}  # MiB: less than a user may set, so that small objects have parts
 
 
 class Hang(BaseException):
@@ -81,7 +83,7 @@ class _Director:
         self.excused: set[str] = set()  # uploads that the client cannot know of, or could not abort
         self.troubles: list[str] = []
         self.answers = 0
-        self._call = 0
+        self.turn = 0
         self._ordinal = 0
         self._share = 0.0
         self._left = 0
@@ -92,10 +94,10 @@ class _Director:
     def begin(self, share: float, left: int) -> None:
         """A call begins; that share of its answers, at most `left`, is damaged."""
         self.seen = Seen()
-        self._call += 1
+        self.turn += 1
         self._ordinal = 0
         self._share, self._left = share, left
-        self._random = Random(f"{self._seed} {self._call}")
+        self._random = Random(f"{self._seed} {self.turn}")
 
     def welcome(self) -> End | None:
         if self._left and self._random.random() < 0.03 * self._share:
@@ -108,7 +110,7 @@ class _Director:
     def _draw(self) -> Random | None:
         """The draws for an answer that is to be damaged; None for a correct one."""
         self._ordinal += 1
-        random = Random(f"{self._seed} {self._call} {self._ordinal}")
+        random = Random(f"{self._seed} {self.turn} {self._ordinal}")
         if self._left and self._ordinal <= _MOST_REQUESTS and random.random() < self._share:
             self._left -= 1
             self.answers += 1
@@ -116,7 +118,11 @@ class _Director:
         return None
 
     def head(self, scheme: str, asked: Asked) -> Script | None:
-        if asked.verb not in ("put", "part", "complete") or not self._left or self._random.random() > 0.08 * self._share:
+        if (
+            asked.verb not in ("put", "part", "complete")
+            or not self._left
+            or self._random.random() > 0.08 * self._share
+        ):
             return None
         random = self._draw()
         if random is None:
@@ -255,9 +261,9 @@ class Player:
             if seen.requests > _MOST_REQUESTS:
                 findings.append(f"no end: {seen.requests} requests")
             if not (seen.unclear or seen.disturbed or isinstance(error, TimeoutError)):
-                for model in director.models.values():
-                    if model.scheme != "az" and (left := set(model.uploads) - director.excused):
-                        findings.append(f"uploads left behind: {sorted(left)}")
+                uploads = {upload for scheme in ("s3", "gs") for upload in director.models[scheme].uploads}
+                if left := uploads - director.excused:
+                    findings.append(f"uploads left behind: {sorted(left)}")
 
         self._server.do(judge)
         if took > BOUND:
@@ -276,18 +282,18 @@ class Player:
 def playing() -> Iterator[Player]:
     """A player, and a server in a thread whose end is seen."""
     before = dict(os.environ)
-    waits = (client, "_FIRST_WAIT"), (tree, "CHUNK")
-    kept = [(module, name, getattr(module, name)) for module, name in waits]
+    chunk, sleep = tree.CHUNK, Sleep.__init__
     handler = signal.signal(signal.SIGUSR1, _raise_hang)
     main = threading.main_thread().ident
     assert main is not None
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as executor:
         work = Path(folder) / "work"
         (work / "tree").mkdir(parents=True)
-        server = Server(Path(folder))
+        server = Server(Path(folder), _Director(0, {}))
         server.overdue = lambda: signal.pthread_kill(main, signal.SIGUSR1)
         os.environ.update(_ENVIRONMENT, AWS_CA_BUNDLE=server.ca_file)
-        client._FIRST_WAIT, tree.CHUNK = 0.002, 65_536
+        tree.CHUNK = 65_536
+        Sleep.__init__ = _sleep_less  # type: ignore[method-assign]
         running = executor.submit(server.run)
         try:
             yield Player(server, work)
@@ -295,11 +301,15 @@ def playing() -> Iterator[Player]:
             server.stop()
             running.result(30)
             pool.clear()
-            for module, name, value in kept:
-                setattr(module, name, value)
+            tree.CHUNK = chunk
+            Sleep.__init__ = sleep  # type: ignore[method-assign]
             signal.signal(signal.SIGUSR1, handler)
             os.environ.clear()
             os.environ.update(before)
+
+
+def _sleep_less(self: Sleep, seconds: float) -> None:
+    self.seconds = seconds / 20
 
 
 def _raise_hang(_: int, __: FrameType | None) -> None:

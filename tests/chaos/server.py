@@ -1,7 +1,7 @@
 """The server: plays scripts on sockets, plain and TLS, for all protocols in one thread.
 
-Who directs it is asked for a script for every request, and is told of what happens on connections. A script is a list of
-steps: bytes are sent, seconds waited, and so on. The loop does nothing else, so a composition costs the client's time.
+A director gives a script for every request. A script is a list of steps: bytes to send, seconds to wait, an end of the
+connection. The server also notices requests on connections that a client must not use any more.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from tests.servers import certificates
 T = TypeVar("T")
 
 TOGETHER = 16_384  # bytes that a single segment, and a single TLS record, surely hold
-_SETTLED = 0.005  # seconds after which bytes on a loopback connection have surely arrived
 _SMALL_BUFFER = 4096  # bytes that the kernel is to take of a request whose answer comes before it
 
 
@@ -82,6 +81,10 @@ class Director(Protocol):
     """
 
     @property
+    def turn(self) -> int:
+        """Counts the calls of the client."""
+
+    @property
     def models(self) -> Mapping[str, Model]: ...
 
     def welcome(self) -> End | None:
@@ -94,7 +97,11 @@ class Director(Protocol):
         """A request has come whole; the script, which is not played if the request was answered early."""
 
     def disregarded(self, certain: bool) -> None:
-        """A request came on a connection on which unasked-for bytes had been sent; whether they surely came first."""
+        """A request came on a connection on which unasked-for bytes had been sent.
+
+        Args:
+            certain: whether they had arrived before the client could last look: with the answer, or in an earlier call.
+        """
 
     def overdue(self) -> bool:
         """Whether the call has taken too long; true once."""
@@ -122,7 +129,7 @@ class _Link:
         self._whole = False  # whether the last bytes went in one piece
         self.wakes_at = 0.0
         self._later: Later | None = None
-        self._unasked: tuple[float, bool] | None = None
+        self._unasked: tuple[int, bool] | None = None
         self._ended = False
 
     # Bytes in...
@@ -162,6 +169,7 @@ class _Link:
 
     def _take_request(self) -> bool:
         """Take a request from what has been received; whether there is a script to play."""
+        director = self._server.director
         if self._asked is None:
             end = self._received.find(b"\r\n\r\n")
             if end < 0:
@@ -171,15 +179,17 @@ class _Link:
             method, target, _ = lines[0].split(" ")
             fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
             if self._unasked is not None:
-                at, atomic = self._unasked
+                turn, together = self._unasked
                 self._unasked = None
-                self._server.director.disregarded(atomic or time.monotonic() - at > _SETTLED)
+                director.disregarded(together or turn != director.turn)
             parts = urlsplit(target)
-            query = {unquote(name): unquote(value) for name, _, value in (i.partition("=") for i in parts.query.split("&"))}
-            self._asked = self._server.director.models[self._scheme].asked(method, parts.path, query, fields)
+            query = {
+                unquote(name): unquote(value) for name, _, value in (i.partition("=") for i in parts.query.split("&"))
+            }
+            self._asked = director.models[self._scheme].asked(method, parts.path, query, fields)
             self._length = int(fields.get("content-length", "0"))
             self._answered = False
-            script = self._server.director.head(self._scheme, self._asked) if self._length else None
+            script = director.head(self._scheme, self._asked) if self._length else None
             if script is not None:
                 self._answered = True
                 with contextlib.suppress(OSError):
@@ -191,7 +201,7 @@ class _Link:
         asked = self._asked._replace(body=bytes(self._received[: self._length]))
         del self._received[: self._length]
         self._asked = None
-        script = self._server.director.request(self._scheme, asked, self._answered)
+        script = director.request(self._scheme, asked, self._answered)
         if not self._answered:
             self._steps.extend(script.steps)
         return True
@@ -228,7 +238,7 @@ class _Link:
             self._later = step
             self._server.wake(self, step.seconds)
         elif isinstance(step, Unasked):
-            self._unasked = time.monotonic(), step.together and self._whole
+            self._unasked = self._server.director.turn, step.together and self._whole
         else:
             self._end(step)
 
@@ -294,12 +304,12 @@ class _Link:
 class Server:
     """Listeners for every protocol, plain and TLS. `run` is for a thread of its own, until `stop`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, director: Director) -> None:
         certificate = certificates.make(folder)
         self.ca_file = str(certificate.ca)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate.chain, certificate.key)
-        self.director: Director | None = None
+        self.director = director
         self.overdue: Callable[[], None] = lambda: None
         self.poll = select.epoll()
         self._listeners: dict[int, tuple[socket.socket, str, bool]] = {}
@@ -349,7 +359,7 @@ class Server:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        if self.director is not None and self.director.overdue():
+        if self.director.overdue():
             self.overdue()
         timeout = min(1.0, max(0.0, self._timers[0][0] - now)) if self._timers else 1.0
         events = self.poll.poll(0 if self._commands else timeout)

