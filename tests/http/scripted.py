@@ -7,15 +7,18 @@ from __future__ import annotations
 import os
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from s3dlio.http.connection import pool
 from tests.replay import answer
+from tests.servers.certificates import Certificate
 
 CLOSE = "close the connection"
 EARLY = "begin before the request's body has come"
+BODY = "receive the body, after EARLY"
 Step = bytes | float | str
 # What is done to answer one request.
 Script = Sequence[Step]
@@ -24,14 +27,19 @@ Script = Sequence[Step]
 class Scripted:
     """The server. Requests for the case are answered by the scripts given for it, one after the other."""
 
-    def __init__(self, scripts: Sequence[Script]) -> None:
+    def __init__(self, scripts: Sequence[Script], certificate: Certificate | None = None) -> None:
         self._scripts = list(scripts)
         self.requests: list[str] = []
         self.bodies: list[bytes] = []
         self.connections = 0
         self._ended = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._context: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(certificate.chain, certificate.key)
+        scheme = "http" if certificate is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._listening.getsockname()[1]}"
 
     def run(self) -> None:
         while True:
@@ -48,6 +56,12 @@ class Scripted:
         self._listening.close()
 
     def _serve(self, connection: socket.socket) -> None:
+        if self._context is not None:
+            try:
+                connection = self._context.wrap_socket(connection, server_side=True)
+            except OSError:  # the client has gone
+                connection.close()
+                return
         with connection, connection.makefile("rb") as stream, suppress(OSError):
             while True:
                 head = b""
@@ -68,15 +82,19 @@ class Scripted:
                         connection.sendall(step)
                     elif isinstance(step, float):
                         self._ended.wait(step)
+                    elif step is BODY:
+                        self.bodies.append(stream.read(int(length[1]) if length else 0))
                     elif step is CLOSE:
                         connection.shutdown(socket.SHUT_RDWR)
                         return
 
 
 @contextmanager
-def scripted(scripts: Sequence[Script]) -> Iterator[Scripted]:
-    """The server, as the S3 that the environment names."""
-    server = Scripted(scripts)
+def scripted(scripts: Sequence[Script], certificate: Certificate | None = None) -> Iterator[Scripted]:
+    """The server, as the S3 that the environment names; with a certificate it speaks TLS."""
+    server = Scripted(scripts, certificate)
+    if certificate is not None:
+        os.environ["AWS_CA_BUNDLE"] = str(certificate.ca)
     os.environ.update(AWS_ENDPOINT_URL=server.url, AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
     threading.Thread(target=server.run, daemon=True).start()
     try:

@@ -68,6 +68,8 @@ WHOLE_IN_THE_END: dict[str, list[Script]] = {
     "a body that breaks off twice": [[cut(WHOLE, CUT), CLOSE], [cut(rest(CUT), CUT), CLOSE], [rest(2 * CUT)]],
     "a body that breaks off, of no version": [[cut(ok(), CUT), CLOSE], [ok()]],
     "not now": [[answer(503, "later")], [WHOLE]],
+    "bytes of an earlier answer": [[b"SSH-2.0-OpenSSH_9.2\r\n\r\n", CLOSE], [WHOLE]],
+    "the end of an earlier answer": [[b"0\r\n\r\n" + answer(200, "old")], [WHOLE]],
 }
 
 FAILED: dict[str, tuple[list[Script], type[Exception], str]] = {
@@ -75,7 +77,7 @@ FAILED: dict[str, tuple[list[Script], type[Exception], str]] = {
     "refused": ([[answer(403, "<Error><Code>AccessDenied</Code></Error>")]], s3dlio.PermissionDeniedError, "case"),
     "other bytes": ([[answer(200, content(300_000, 2), CHECKSUM)]], s3dlio.IntegrityError, "case.*CRC32C"),
     "longer than it says": ([[ok(b"1234") + b"5", CLOSE]], s3dlio.S3dlioError, "case.*Content-Length"),
-    "not HTTP": ([[b"SSH-2.0-OpenSSH_9.2\r\n\r\n", CLOSE]], s3dlio.S3dlioError, "case.*status line"),
+    "not HTTP": ([[b"SSH-2.0-OpenSSH_9.2\r\n\r\n", CLOSE]] * 2, s3dlio.S3dlioError, "case.*status line"),
     "two lengths": (
         [[b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n1", CLOSE]],
         s3dlio.S3dlioError,

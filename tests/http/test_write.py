@@ -57,6 +57,7 @@ STORED_IN_THE_END: dict[str, list[Script]] = {
     "an answer that breaks off": [[STORED[:20], CLOSE], [STORED]],
     "not now": [[answer(503, "later")], [STORED]],
     "not now, and closed": [[answer(503, "later", {"Connection": "close"}), CLOSE], [STORED]],
+    "bytes of an earlier answer": [[b"0\r\n\r\n"], [STORED]],
 }
 
 REFUSED = answer(403, "<Error><Code>AccessDenied</Code></Error>")
@@ -64,7 +65,7 @@ FAILED: dict[str, tuple[list[Script], type[Exception], str]] = {
     "refused": ([[REFUSED]], s3dlio.PermissionDeniedError, "bucket/case"),
     "other bytes": ([[confirming(OTHER)]], s3dlio.IntegrityError, "bucket/case.*stored other bytes"),
     "other bytes by the ETag": ([[tagging(OTHER)]], s3dlio.IntegrityError, "bucket/case.*stored other bytes"),
-    "not HTTP": ([[b"SSH-2.0-OpenSSH_9.2\r\n\r\n", CLOSE]], s3dlio.S3dlioError, "case.*status line"),
+    "not HTTP": ([[b"SSH-2.0-OpenSSH_9.2\r\n\r\n", CLOSE]] * 2, s3dlio.S3dlioError, "case.*status line"),
     "two lengths": (
         [[b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 2\r\n\r\n", CLOSE]],
         s3dlio.S3dlioError,

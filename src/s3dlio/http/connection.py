@@ -5,6 +5,9 @@ for the socket: CONNECT through a proxy where TLS goes through one, and the TLS 
 further and says which event it waits for, 0 when it is open. After that `send` and `receive` move bytes; neither
 blocks, and neither raises for having to wait.
 
+No request is sent on a connection on which unasked-for bytes have arrived (a body after the answer to HEAD, a second
+answer): they would be taken for the answer to it. `is_quiet` tells, and is asked before an idle connection is used.
+
 A client that is faster than its server is woken for every few packets, and the more often the faster it is, so that it
 spends the time it has won on receiving less at a time. So while the rest of a body is long, the kernel is asked to wake
 it for many bytes only (`expect`); but not over a long way, where it would let only as many be under way at first.
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import socket
 import ssl
 import sys
@@ -48,6 +52,7 @@ _NEAR = 250
 # receives them. With the 4 MiB that it takes by itself PUT of 146 MiB costs a tenth more, with 200 KiB no less.
 _SEND_BUFFER = 1 << 20
 _MIN_RTT = 148  # where `tcpi_min_rtt` is in `struct tcp_info` (linux/tcp.h)
+_has_poll = hasattr(select, "poll")
 _TLS_LOW_WATER = min(LOW_WATER, tls.RECEIVED_BYTES)
 
 
@@ -69,6 +74,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_arrivals",
         "_bounded",
         "_mark",
         "_phase",
@@ -102,6 +108,7 @@ class Connection:
         self._mark = 0  # what `low_water` may be raised to, once that is known
         self._phase: Any = self._connected
         self._tunnel = bytearray()
+        self._arrivals: Any = None  # polls this socket alone
         self.tls: tls.Stream | None = None
         _all.add(self)
 
@@ -242,8 +249,18 @@ class Connection:
         """Bytes that wait inside TLS, where no poller sees them."""
         return self.tls.pending() if self.tls is not None else 0
 
-    def is_alive(self) -> bool:
-        """Whether an idle connection can still be used: nothing to read, neither its end nor unasked-for bytes."""
+    def is_quiet(self) -> bool:
+        """Whether a request may be sent on an idle connection: neither its end nor unasked-for bytes have arrived.
+
+        Inside TLS only decrypted bytes count: session tickets make the socket readable with nothing to deliver. The
+        connection is only good for closing after False.
+        """
+        if self.tls is None and _has_poll:
+            # Half as dear as a receive, which raises an exception for finding nothing.
+            if self._arrivals is None:
+                self._arrivals = select.poll()
+                self._arrivals.register(self.fd, READ)
+            return not self._arrivals.poll(0)
         try:
             return self.receive(memoryview(bytearray(1))) == WOULD_BLOCK
         except OSError:
@@ -273,7 +290,7 @@ class Pool:
         self._idle: dict[Address, list[Connection]] = {}
 
     def take(self, address: Address, keep_alive: float) -> Connection | None:
-        """A usable connection, or None.
+        """A connection that is open, and on which nothing has arrived since its last answer; None if there is none.
 
         Args:
             address: where to.
@@ -285,8 +302,7 @@ class Pool:
                 connection = idle.pop()
             except IndexError:
                 break  # another thread was faster
-            age = time.monotonic() - connection.since
-            if age < keep_alive and (age < 0.5 or connection.is_alive()):
+            if time.monotonic() - connection.since < keep_alive and connection.is_quiet():
                 return connection
             connection.close()
         return None

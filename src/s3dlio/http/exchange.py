@@ -4,9 +4,13 @@ An `Exchange` is awaited by a store's operation and driven by the engine, which 
 when the socket is ready. It lives through these: opening (a new connection only), sending, head, body, done.
 
 - A kept-alive connection may have been closed by the server in the moment it was taken. If it ends before a single
-  byte of an answer, the request goes out again on a new connection, once, and nobody hears of it.
-- While a body is being sent the answer is watched for: a server may refuse early. Its answer is then what the
-  exchange gives, and a failed write is no error as long as an answer can be read.
+  byte of an answer, the request goes out again on a new connection, once, and nobody hears of it. The same if bytes
+  arrive that are no answer at all: they belong to an earlier one.
+- An answer that has no body by definition (to HEAD, 204, 304) is complete with its head; if it announces a body, or
+  bytes follow it, the connection is closed.
+- While a body is being sent the answer is watched for: a server may refuse early. A refusal ends the sending and is
+  what the exchange gives, and a failed write is no error then. A success (2xx) ends nothing: the body is sent to its
+  end, and the answer counts only if that succeeds.
 - A body of known length is received into its final buffer: one pooled for it, or the one that `receive` names when
   it has seen the head. Checksums are taken on the way, while the bytes are in the cache.
 """
@@ -20,7 +24,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from s3dlio.buffers import lease
 from s3dlio.http.address import Address
 from s3dlio.http.connection import WOULD_BLOCK, ConnectError, Connection
-from s3dlio.http.framing import BodyKind, ChunkedDecoder, FramingError, ResponseHead, find_head_end, parse_head
+from s3dlio.http.framing import (
+    BodyKind,
+    ChunkedDecoder,
+    FirstLineError,
+    FramingError,
+    ResponseHead,
+    find_head_end,
+    parse_head,
+)
 from s3dlio.http.opening import Opening
 from s3dlio.http.poller import READ, WRITE
 
@@ -93,8 +105,10 @@ class Exchange:
         "_begun",
         "_body",
         "_chunks",
+        "_closes",
         "_connection",
         "_decoder",
+        "_early",
         "_engine",
         "_fresh",
         "_got",
@@ -218,6 +232,8 @@ class Exchange:
         self._head: ResponseHead | None = None
         self._head_bytes = b""
         self._interim = 0
+        self._closes = False  # whether bytes may follow the answer
+        self._early: bytes | None = None  # what followed the head of a success that came before the body was sent
         self._got = 0
 
     def _send(self) -> bool:
@@ -240,13 +256,21 @@ class Exchange:
 
     def _on_sending(self, events: int) -> None:
         connection = self._connection
-        if events & ~WRITE:
+        assert connection is not None
+        if events & ~WRITE and self._early is None:
             self._on_head(events)
-            if self._connection is not connection or self._head is not None:
+            if self._connection is not connection or (self._head is not None and self._early is None):
                 return
-        if self._send():
-            assert connection is not None
+        if not self._send():
+            return
+        head, early = self._head, self._early
+        if early is None or head is None:
             self._engine.watch(connection.fd, READ, self._on_head)
+        elif self._write_failed is not None:
+            self._lost(self._write_failed)
+        else:
+            self._early = None
+            self._begin_body(head, memoryview(early))
 
     # Receiving the answer...
 
@@ -295,15 +319,30 @@ class Exchange:
                 if head.status >= 200:
                     break
                 start = end  # 1xx: the answer is still to come
+                self._closes = self._closes or not head.keep_alive
                 self._interim += 1
                 if self._interim > _MOST_INTERIM:
                     raise FramingError(f"more than {_MOST_INTERIM} answers 1xx came, and no other")
+        except FirstLineError as error:
+            if not self._interim and self._was_reused():
+                self._begin_anew()
+            else:
+                self._malformed(error)
+            return False
         except FramingError as error:
             self._malformed(error)
             return False
         self._head = head
         if behind is None:
             behind = engine.head_view[end:count] if buffer is engine.head_buffer else memoryview(buffer)[end:]
+        if (self._unsent or self._write_failed is not None) and head.status < 300:
+            self._early = bytes(behind)
+            if self._write_failed is not None:
+                self._lost(self._write_failed)
+            else:
+                assert self._connection is not None
+                engine.watch(self._connection.fd, WRITE, self._on_sending)
+            return False
         self._begin_body(head, behind)
         return False
 
@@ -340,10 +379,8 @@ class Exchange:
             else:
                 self._go_on(self._on_body, at_once=len(rest) >= HEAD_BYTES // 2)
         elif kind is BodyKind.NONE:
-            if len(rest):
-                self._malformed(FramingError("the answer has a body where none belongs"))
-            else:
-                self._done(memoryview(b""))
+            self._closes = self._closes or len(rest) > 0
+            self._done(memoryview(b""))
         else:
             self._chunks = bytearray()
             if kind is BodyKind.CHUNKED:
@@ -451,7 +488,7 @@ class Exchange:
         assert head is not None
         self._connection = None
         engine.exchanges.discard(self)
-        if head.keep_alive and not self._unsent and self._write_failed is None:
+        if head.keep_alive and not self._closes and not self._unsent and self._write_failed is None:
             engine.release_connection(connection)
         else:
             engine.drop_connection(connection)
@@ -459,22 +496,31 @@ class Exchange:
 
     def _lost(self, error: OSError | None) -> None:
         """The connection ended, or broke, before the answer was whole."""
-        connection = self._connection
-        assert connection is not None
         why = (error and (error.strerror or str(error))) or "the server closed the connection"
-        if connection.reused and self._head is None and not self._head_bytes:
-            self._drop()
-            self._fresh = True
-            self.begin(self._engine, self.task)
+        if self._was_reused() and self._head is None and not self._head_bytes:
+            self._begin_anew()
             return
         if self._head is None:
             failed = self._write_failed
             what = f"while the request was sent ({failed.strerror or failed})" if failed else "before an answer"
+        elif self._early is not None:
+            what = f"while the body was sent, which the server had answered with {self._head.status} already"
         elif self._head.body is BodyKind.LENGTH:
             what = f"after {self._got} of {self._head.length} bytes of the body"
         else:
             what = "in the body"
         self._fail("lost", f"the connection was lost {what}: {why}")
+
+    def _was_reused(self) -> bool:
+        """Whether the connection has carried another exchange before this one."""
+        assert self._connection is not None
+        return self._connection.reused
+
+    def _begin_anew(self) -> None:
+        """Send the request again, on a new connection."""
+        self._drop()
+        self._fresh = True
+        self.begin(self._engine, self.task)
 
     def _malformed(self, error: FramingError) -> None:
         self._fail("malformed", str(error))

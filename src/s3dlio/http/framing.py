@@ -50,6 +50,10 @@ class FramingError(ValueError):
     """The peer's answer is not HTTP/1.1 as this client accepts it; the connection cannot be used any more."""
 
 
+class FirstLineError(FramingError):
+    """What was received begins with no status line: on a reused connection it may belong to an earlier answer."""
+
+
 class BodyKind(Enum):
     """How the body of an answer is delimited (RFC 9112 section 6.3)."""
 
@@ -68,7 +72,9 @@ class ResponseHead(NamedTuple):
         headers: Field values by lower-case field name, repeated fields joined by ``", "``.
         body: How the body that follows is delimited; NONE if none follows, whatever the fields say.
         length: The Content-Length field in bytes, None if absent. For HEAD, the size that GET would send.
-        keep_alive: Whether the connection may carry another request once this answer has been read.
+        keep_alive: Whether the connection may carry another request once this answer has been read. False for an
+            answer that announces a body (chunks, or for other methods than HEAD a length) and must not have one:
+            the body may follow all the same.
     """
 
     status: int
@@ -148,7 +154,7 @@ def find_head_end(buffer: bytes | bytearray, start: int = 0, stop: int | None = 
         return end + 4
     beginning = buffer[start : min(stop, start + 7)]
     if beginning != b"HTTP/1."[: len(beginning)]:
-        raise FramingError(f"the answer does not begin as HTTP/1: {_quote_bytes(buffer, start, stop)}")
+        raise FirstLineError(f"the answer does not begin as HTTP/1: {_quote_bytes(buffer, start, stop)}")
     if buffer.find(b"\n\n", start, stop) >= 0 or buffer.find(b"\n\r\n", start, stop) >= 0:
         raise FramingError("the answer's head has a line that ends with LF alone")
     if stop - start >= MAX_HEAD_BYTES:
@@ -182,6 +188,8 @@ def parse_head(data: bytes | bytearray | memoryview, request_method: str) -> Res
         if status == 101:
             raise FramingError("the answer switches protocols (101), which no request asks for")
         body = BodyKind.NONE
+        if "transfer-encoding" in headers or (length and request_method != "HEAD"):
+            keep_alive = False  # a body that must not be there may follow
     elif request_method == "CONNECT" and status < 300:
         body = BodyKind.NONE
     elif (coding := headers.get("transfer-encoding")) is not None:
@@ -205,7 +213,7 @@ def _parse_status_line(line: str) -> tuple[int, int, str]:
     """Minor version, status code and reason phrase. Remembered: answers repeat a handful of status lines."""
     match = _STATUS_LINE.fullmatch(line)
     if match is None or len(line) > MAX_LINE_BYTES or _FIELD_VALUE.fullmatch(line) is None:
-        raise FramingError(f"the answer's status line is malformed: {_quote(line)}")
+        raise FirstLineError(f"the answer's status line is malformed: {_quote(line)}")
     return int(match[1]), int(match[2]), match[3] or ""
 
 

@@ -254,9 +254,10 @@ def with_connection(engine: Engine, ready: list[P]) -> list[P]:
     """Those of some requests for which there is an open connection to send them on; the others go the ordinary way."""
     now = monotonic()  # an event loop may have been held up since the engine last looked
     taken = []
+    engine.check_connections()
     for one in ready:
         one.began = one.touched = now
-        one.connection = engine.take_connection(one.heads.address, one.service.limits.keep_alive)
+        one.connection = engine.take_checked_connection(one.heads.address, one.service.limits.keep_alive)
         if one.connection is None:
             one.end_otherwise(one.begun())
             continue
