@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -19,6 +20,7 @@ from tests.servers.certificates import Certificate
 CLOSE = "close the connection"
 EARLY = "begin before the request's body has come"
 BODY = "receive the body, after EARLY"
+LATER = "wait for `send_rest`"
 Step = bytes | float | str
 # What is done to answer one request.
 Script = Sequence[Step]
@@ -33,6 +35,8 @@ class Scripted:
         self.bodies: list[bytes] = []
         self.connections = 0
         self._ended = threading.Event()
+        self._go = threading.Event()
+        self._went = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._context: ssl.SSLContext | None = None
         if certificate is not None:
@@ -49,6 +53,12 @@ class Scripted:
                 return
             self.connections += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def send_rest(self) -> None:
+        """Let the script go on that has come to LATER; returns when all that it sends has arrived here."""
+        self._go.set()
+        assert self._went.wait(30)
+        time.sleep(0.02)  # the kernel may deliver what has been sent a moment later
 
     def close(self) -> None:
         self._ended.set()
@@ -82,11 +92,15 @@ class Scripted:
                         connection.sendall(step)
                     elif isinstance(step, float):
                         self._ended.wait(step)
+                    elif step is LATER:
+                        self._go.wait(30)
                     elif step is BODY:
                         self.bodies.append(stream.read(int(length[1]) if length else 0))
                     elif step is CLOSE:
                         connection.shutdown(socket.SHUT_RDWR)
                         return
+                if LATER in script:
+                    self._went.set()
 
 
 @contextmanager

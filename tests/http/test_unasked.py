@@ -6,8 +6,7 @@ The server sends them after an answer; the next request, which must get its own 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
@@ -17,14 +16,13 @@ import pytest
 import s3dlio
 from s3dlio.http.connection import Connection
 from tests.behaviour.content import content
-from tests.http.scripted import CLOSE, Script, Scripted, scripted
+from tests.http.scripted import CLOSE, LATER, Script, Scripted, scripted
 from tests.replay import answer
 from tests.servers import certificates
 
 FIRST, CASE, LAST = (f"s3://bucket/{name}" for name in ("first", "case", "last"))
 FOREIGN = answer(200, b"foreign", {"ETag": '"f"'})
 LARGE = content(300_000)
-ARRIVED = 0.06  # seconds until what the server sends after a pause of half as long is there
 
 HEAD = answer(200, b"", {"Content-Length": "7", "ETag": '"1"'})
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -71,9 +69,9 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Serve:
 def test_a_connection_with_unasked_bytes_is_not_used_by_the_next_call(
     operation: Callable[[str], object], reply: bytes, unasked: bytes, serve: Serve
 ) -> None:
-    with serve([[reply, ARRIVED / 2, unasked]]) as server:
+    with serve([[reply, LATER, unasked]]) as server:
         operation(CASE)
-        time.sleep(ARRIVED)
+        server.send_rest()
         assert bytes(s3dlio.get(LAST)) == b"plain"
         assert server.connections == 2
 
@@ -106,19 +104,20 @@ def test_a_connection_that_is_quiet_is_used_again(serve: Serve) -> None:
 T = TypeVar("T")
 
 
-def paused(*items: T) -> Iterator[T]:
-    """The items, after each a pause in which more may arrive."""
-    for item in items:
-        yield item
-        time.sleep(ARRIVED)
+def with_rest(server: Scripted, *before: T, case: T, after: Sequence[T]) -> Iterator[T]:
+    """Items of a batch; after that of the case, and before the next is begun, the rest of its script arrives."""
+    yield from before
+    yield case
+    server.send_rest()
+    yield from after
 
 
 @pytest.mark.parametrize("unasked", UNASKED.values(), ids=UNASKED.keys())
 @pytest.mark.parametrize("body", [b"content", LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("before", [1, 3])
 def test_a_read_of_a_batch_gets_its_own_answer(before: int, body: bytes, unasked: bytes, serve: Serve) -> None:
-    with serve([[answer(200, body), ARRIVED / 2, unasked]]) as server:
-        found = s3dlio.get_many_iter(paused(*[FIRST] * before, CASE, LAST, LAST), 1)
+    with serve([[answer(200, body), LATER, unasked]]) as server:
+        found = s3dlio.get_many_iter(with_rest(server, *[FIRST] * before, case=CASE, after=[LAST] * 2), 1)
         assert [bytes(data) for _, data in found] == [*[b"plain"] * before, body, b"plain", b"plain"]
         assert server.connections == 2
 
@@ -126,20 +125,20 @@ def test_a_read_of_a_batch_gets_its_own_answer(before: int, body: bytes, unasked
 @pytest.mark.parametrize("unasked", UNASKED.values(), ids=UNASKED.keys())
 def test_a_write_of_a_batch_gets_its_own_answer(unasked: bytes, serve: Serve) -> None:
     refused = answer(403, "<Error><Code>AccessDenied</Code></Error>") if unasked == FOREIGN else unasked
-    with serve([[answer(200), ARRIVED / 2, refused]]) as server:
-        s3dlio.put_many(paused((FIRST, b"1"), (CASE, b"2"), (LAST, b"3"), (LAST, b"4")), 1)
+    with serve([[answer(200), LATER, refused]]) as server:
+        pairs = with_rest(server, (FIRST, b"1"), case=(CASE, b"2"), after=[(LAST, b"3"), (LAST, b"4")])
+        s3dlio.put_many(pairs, 1)
         assert server.bodies == [b"1", b"2", b"3", b"4"]
         assert server.connections == 2
 
 
 def test_an_ordinary_request_of_a_batch_gets_its_own_answer(serve: Serve) -> None:
     missing = answer(404, "<Error><Code>NoSuchKey</Code></Error>")
-    with serve([[missing, ARRIVED / 2, FOREIGN]]) as server:
-        found = list(s3dlio.get_many_iter(paused(FIRST, LAST, LAST), 1))
-        assert [bytes(data) for _, data in found] == [b"plain"] * 3
+    with serve([[missing, LATER, FOREIGN]]) as server:
+        s3dlio.get(FIRST)
         with pytest.raises(s3dlio.ObjectNotFoundError):
             s3dlio.get(CASE)
-        time.sleep(ARRIVED)
+        server.send_rest()
         s3dlio.delete(LAST)
         assert server.connections == 2
 
