@@ -51,6 +51,7 @@ class Scripted:
                 connection, _ = self._listening.accept()
             except OSError:
                 return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
@@ -58,7 +59,7 @@ class Scripted:
         """Let the script go on that has come to LATER; returns when all that it sends has arrived here."""
         self._go.set()
         assert self._went.wait(30)
-        time.sleep(0.02)  # the kernel may deliver what has been sent a moment later
+        time.sleep(0.01)  # the kernel may deliver what has been sent a moment later
 
     def close(self) -> None:
         self._ended.set()
