@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest_plugins = ["tests.required", "tests.servers.fixtures"]
+pytest_plugins = ["tests.order", "tests.required", "tests.servers.fixtures"]
 
 _TRUST = {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
 _CLOUD_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "GCE_", "GCS_", "CLOUDSDK_", "S3_", "S3DLIO_", "STORAGE_EMULATOR_")

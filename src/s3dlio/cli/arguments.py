@@ -32,7 +32,7 @@ def checked_uri(text: str) -> str:
     return text
 
 
-# On Python 3.10 typer takes `list[str]` in the annotation of a callback for a class, and fails.
+# On Python 3.10 typer fails on a callback whose parameter is annotated with a generic type, such as `list[str]`.
 def _uris(texts: Any) -> list[str]:
     return [checked_uri(text) for text in texts]
 
@@ -41,11 +41,11 @@ def _folder(text: str) -> str:
     return text if text.partition("://")[0] in CLOUD_SCHEMES and text.endswith("://") else checked_uri(text)
 
 
-def _buckets(texts: list[str]) -> list[str]:
+def _buckets(texts: Any) -> list[str]:
     for text in texts:
         if parse(checked_uri(text)).key:
             raise WrongArgument(f"{text!r} names more than a bucket: expected s3://bucket")
-    return texts
+    return list(texts)
 
 
 def _place(text: str) -> str:
