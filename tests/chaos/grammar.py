@@ -143,6 +143,8 @@ def reply_of(scene: Scene) -> Reply:
     """The answer as it should be."""
     answer = scene.perform()
     reply = Reply(answer.status, list(answer.fields), answer.body, scene.asked.method)
+    if scene.model.profile.filler:
+        reply.fields.insert(0, ("x-filler", "f" * scene.model.profile.filler))
     if scene.asked.method == "HEAD":
         reply.framing = "none" if answer.size is None else "length"
         reply.length = None if answer.size is None else str(answer.size)
@@ -463,7 +465,9 @@ def _replaced(scene: Scene) -> Reply | None:
         return None
     old = scene.model.objects[scene.asked.key]
     size = len(old.content) if scene.random.random() < 0.5 else scene.random.choice((0, 1, 500, 70_000, 150_000))
-    scene.model.put(scene.asked.key, content_of(scene.asked.key, 1000 + old.number, size))
+    content = content_of(scene.asked.key, 1000 + old.number, size)
+    scene.model.put(scene.asked.key, content)
+    scene.model.others.setdefault(scene.asked.key, []).append(content)
     reply = reply_of(scene)
     reply.notes.append(f"replaced by {size} bytes")
     return reply
@@ -487,6 +491,31 @@ def _upload_gone(scene: Scene) -> Reply | None:
         answer = Answer(404, [("Content-Type", "application/xml")], body)
     reply = Reply(404, answer.fields, answer.body, scene.asked.method)
     reply.notes.append(f"no such upload ({note})")
+    return reply
+
+
+def _session(scene: Scene) -> Reply | None:
+    """The place of a resumable upload is missing, or another."""
+    if not scene.is_session:
+        return None
+    reply = reply_of(scene)
+    place = reply.get("Location") or ""
+    kind = scene.random.choice(("absent", "empty", "garbage", "path", "elsewhere", "odd", "blank", "twice"))
+    if kind == "absent":
+        reply.drop("Location")
+    elif kind == "twice":
+        reply.fields.append(("Location", place))
+    else:
+        forms = {
+            "empty": "",
+            "garbage": "http://[",
+            "path": "/" + place.partition("//")[2].partition("/")[2],
+            "elsewhere": place.replace("//", "//other.example:1"),
+            "odd": place + "&x=caf\xe9",
+            "blank": place + " x",
+        }
+        reply.set("Location", forms[kind])
+    reply.notes.append(f"Location {kind}")
     return reply
 
 
@@ -538,6 +567,7 @@ _MEANINGS: tuple[tuple[int, Callable[[Scene], Reply | None]], ...] = (
     (8, _range),
     (5, _replaced),
     (6, _upload_gone),
+    (5, _session),
     (5, _unfinished_copy),
     (3, _some_not_deleted),
 )
@@ -550,7 +580,7 @@ def _etag(scene: Scene, reply: Reply) -> str | None:
     name = "x-goog-generation" if reply.get("x-goog-generation") and scene.random.random() < 0.5 else "ETag"
     if reply.get(name) is None:
         return None
-    kind = scene.random.choice(("absent", "weak", "other", "empty", "twice", "bare"))
+    kind = scene.random.choice(("absent", "weak", "other", "empty", "twice", "bare", "odd"))
     value = reply.get(name) or ""
     if kind == "absent":
         reply.drop(name)
@@ -564,6 +594,8 @@ def _etag(scene: Scene, reply: Reply) -> str | None:
         reply.set(name, "")
     elif kind == "bare":
         reply.set(name, value.strip('"'))
+    elif kind == "odd":
+        reply.set(name, scene.random.choice(('"caf\xe9"', "a b", "1&2=3", '"', "x" * 5000, "\t", '"\x7f"', "-1")))
     else:
         reply.fields.append((name, value))
     return f"{name} {kind}"

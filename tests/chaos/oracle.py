@@ -8,7 +8,7 @@ named and nothing else. A listing is complete or an error. What the server told 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -21,6 +21,7 @@ from tests.chaos.stores import BUCKET, Model, content_of
 SIZES = (0, 1, 10, 500, 5_000, 30_000, 70_000, 100_000, 150_000, 200_000)
 _SIZE_WEIGHTS = (2, 2, 4, 6, 6, 2, 3, 2, 2, 1)
 _LARGE = (300_000, 524_288, 700_000)  # written in parts
+_HUGE = 6_000_000  # more than the kernel takes at once
 KEYS = ("d/a", "d/b", "d/c", "d/sub/x", "d/sub/y", "d/odd +%&<\u00fc>", "d/e", "d/f")
 BESIDE = ("d.bin", "dx/near", "outside/victim", "D/a")
 
@@ -67,7 +68,20 @@ class Call:
 class Author:
     """Writes the calls of a composition."""
 
-    def __init__(self, models: Mapping[str, Model], scheme: str, folder: Path, random: Random) -> None:
+    def __init__(
+        self, models: Mapping[str, Model], scheme: str, folder: Path, random: Random, *, huge: bool, size: int
+    ) -> None:
+        """
+        Args:
+            models: the stores.
+            scheme: the one that most calls are about.
+            folder: for local files.
+            random: the draws.
+            huge: large objects are so large that sending one takes several system calls.
+            size: of all small objects; 0 for various sizes.
+        """
+        self._large = (_HUGE,) if huge else _LARGE
+        self._size = size
         self._models = models
         self._model = models[scheme]
         self._scheme = scheme
@@ -83,12 +97,12 @@ class Author:
 
     def size(self) -> int:
         """A size of an object."""
-        return self._random.choices(SIZES, _SIZE_WEIGHTS)[0]
+        return self._size or self._random.choices(SIZES, _SIZE_WEIGHTS)[0]
 
     def data(self, key: str, large: bool = False) -> bytes:
         """New content for a key."""
         self._serial += 1
-        return content_of(key, self._serial, self._random.choice(_LARGE) if large else self.size())
+        return content_of(key, self._serial, self._random.choice(self._large) if large else self.size())
 
     def _key(self) -> str:
         if self._random.random() < 0.05:
@@ -104,7 +118,7 @@ class Author:
 
     # Judgments...
 
-    def _bytes(self, what: str, got: Any, right: list[bytes | None]) -> list[str]:
+    def _bytes(self, what: str, got: Any, right: Sequence[bytes | None]) -> list[str]:
         got = bytes(got)
         if any(got == one for one in right):
             return []
@@ -112,15 +126,15 @@ class Author:
         best = max((_agreement(got, one) for one in right if one is not None), default=0)
         return [f"wrong bytes: {what} gave {len(got)} bytes, right are {sizes}; the first {best} agree"]
 
-    def _stored(self, key: str, data: bytes, model: Model | None = None) -> list[str]:
-        found = (model or self._model).content(key)
-        if found == data:
+    def _stored(self, key: str, data: bytes) -> list[str]:
+        found = self._model.content(key)
+        if found == data or found in self._model.others.get(key, []):
             return []
         return [f"lost write: {key} holds {None if found is None else len(found)} bytes, {len(data)} were reported"]
 
-    def _whole(self, key: str, old: bytes | None, data: bytes, seen: Seen, model: Model | None = None) -> list[str]:
-        found = (model or self._model).content(key)
-        if found in (old, data) or (found is None and "gone" in seen.told):
+    def _whole(self, key: str, old: bytes | None, data: bytes, seen: Seen) -> list[str]:
+        found = self._model.content(key)
+        if found in (old, data, *self._model.others.get(key, [])) or (found is None and "gone" in seen.told):
             return []
         return [f"torn write: {key} holds {None if found is None else len(found)} bytes, neither the old nor the new"]
 
@@ -164,7 +178,7 @@ class Author:
         )
 
     def _several(self) -> list[str]:
-        keys = [self._key() for _ in range(self._random.choice((2, 4, 8, 20)))]
+        keys = [self._key() for _ in range(self._random.choice((2, 4, 8, 20, 60)))]
         return [key for key in keys if key in self._model.objects] or keys
 
     def get_many(self) -> Call:
@@ -258,7 +272,11 @@ class Author:
             return wrong + leftovers()
 
         def leftovers() -> list[str]:
-            extra = [one.name for one in self._folder.iterdir() if one.name not in ("downloaded", "source", "tree")]
+            extra = [
+                one.name
+                for one in self._folder.iterdir()
+                if one.name not in ("downloaded", "source", "source tree", "tree")
+            ]
             return [f"files left behind: {extra}"] if extra else []
 
         return Call(
@@ -401,9 +419,18 @@ class Author:
         pairs = [(key, self.data(key)) for key in keys]
         old = {key: self._model.content(key) for key in keys}
         limit = self._random.choice((1, 4, 64))
+        is_async = self._random.random() < 0.15
+
+        def act() -> None:
+            new = [(self.uri(key), data) for key, data in pairs]
+            if is_async:
+                asyncio.run(s3dlio.put_many_async(new, limit))
+            else:
+                s3dlio.put_many(new, limit)
+
         return Call(
-            f"put_many({[(key, len(data)) for key, data in pairs]}, {limit})",
-            lambda: s3dlio.put_many([(self.uri(key), data) for key, data in pairs], limit),
+            f"put_many{'_async' if is_async else ''}({[(key, len(data)) for key, data in pairs]}, {limit})",
+            act,
             lambda _, __: [one for key, data in pairs for one in self._stored(key, data)],
             lambda _, seen: [one for key, data in pairs for one in self._whole(key, old[key], data, seen)],
         )
@@ -440,6 +467,56 @@ class Author:
             act,
             judge,
             lambda _, seen: self._whole(key, old, data, seen),
+        )
+
+    def upload_tree(self) -> Call:
+        """`upload` of a folder."""
+        folder = self._folder / "source tree"
+        data = {name: self.data(name) for name in ("x", "y", "sub/z")}
+        for name, content in data.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        keys = {f"u/{name}": content for name, content in data.items()}
+        old = {key: self._model.content(key) for key in keys}
+        uri = self.uri("u")
+        return Call(
+            f"upload({[(name, len(content)) for name, content in data.items()]}, {uri}, recursive=True)",
+            lambda: s3dlio.upload(folder, uri, recursive=True),
+            lambda _, __: [one for key, content in keys.items() for one in self._stored(key, content)],
+            lambda _, seen: [one for key, content in keys.items() for one in self._whole(key, old[key], content, seen)],
+        )
+
+    def copy_tree(self) -> Call:
+        """`copy` of a folder."""
+        source, target = self.uri("d/sub"), self.uri("copied")
+        keys = [key for key in self._model.objects if key.startswith("d/sub/")]
+        versions = {key: self._versions(key) for key in keys}
+
+        def right() -> list[str]:
+            wrong = []
+            for key in [key for key in self._model.objects if key.startswith("copied/")]:
+                origin = f"d/sub/{key.removeprefix('copied/')}"
+                known = [one for one in self._model.past.get(origin, []) if one is not None]
+                wrong += self._bytes(f"copy to {key}", self._model.content(key), known)
+            return wrong
+
+        def judge(_: Any, __: Seen) -> list[str]:
+            wrong = right()
+            for key in keys:
+                found = self._model.content(f"copied/{key.removeprefix('d/sub/')}")
+                if found is None:
+                    wrong.append(f"lost write: no copy of {key}")
+                else:
+                    wrong += self._bytes(f"copy of {key}", found, versions[key]())
+            return wrong
+
+        return Call(
+            f"copy({source}, {target}, recursive=True)",
+            lambda: s3dlio.copy(source, target, recursive=True),
+            judge,
+            lambda _, __: right(),
+            missing=not keys,
+            reads=True,
         )
 
     def upload(self) -> Call:
@@ -541,6 +618,8 @@ class Author:
             (5, self.put_many),
             (6, self.writer),
             (3, self.upload),
+            (2, self.upload_tree),
+            (2, self.copy_tree),
             (6, self.copy),
             (4, self.delete),
             (3, self.delete_tree),

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from s3dlio import settings
+from s3dlio.http import shapes
 from s3dlio.http.connection import pool
 from s3dlio.operations import Sleep
 from s3dlio.transfer import tree
@@ -37,12 +38,12 @@ _ENVIRONMENT = {
     "S3DLIO_REQUEST_TIMEOUT": "3",
     "S3DLIO_RETRIES": "2",
     "S3DLIO_RETRY_SECONDS": "1",
-    "S3DLIO_MULTIPART_THRESHOLD_MB": "0.125",
     "S3DLIO_BUFFER_IDLE_MB": "64",
     "GCS_ENDPOINT_URL": "",
     "STORAGE_EMULATOR_HOST": "",
     "AZURE_STORAGE_ACCOUNT_NAME": "account",
-    "S3DLIO_NO_SIGN": "1",
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
 }
 _SMALL: dict[str, Any] = {
     "get_part_mb": 0.0625,
@@ -90,6 +91,7 @@ class _Director:
         self._random = Random(seed)
         self._early: Reply | None = None
         self.deadline = 0.0
+        self.hasty = False  # answers before the body of the request are frequent
 
     def begin(self, share: float, left: int) -> None:
         """A call begins; that share of its answers, at most `left`, is damaged."""
@@ -121,7 +123,7 @@ class _Director:
         if (
             asked.verb not in ("put", "part", "complete")
             or not self._left
-            or self._random.random() > 0.08 * self._share
+            or self._random.random() > (0.4 if self.hasty else 0.08) * self._share
         ):
             return None
         random = self._draw()
@@ -193,10 +195,21 @@ class Player:
             page=random.choice((1, 2, 3, 1000)),
             encrypted=random.random() < 0.2,
             encoding=random.choice(("EncodingType", "EncodingType", "Encoding-Type", "")),
+            filler=random.choice((0, 0, 0, 0, 3000, 7900, 8400)),
         )
         models = {name: model(profile) for name, model in MODELS.items()}
         director = _Director(seed, models)
-        author = Author(models, scheme, self._folder, random)
+        huge = random.random() < 0.03
+        equal = random.random() < 0.25
+        unsigned = scheme != "s3" or random.random() < 0.7
+        author = Author(
+            models if unsigned else {scheme: models[scheme]},
+            scheme,
+            self._folder,
+            random,
+            huge=huge,
+            size=random.choice((10, 500, 5000, 70_000)) if equal else 0,
+        )
         for key in (*KEYS, *BESIDE):
             if random.random() < 0.9:
                 models[scheme].put(key, content_of(key, 0, author.size()))
@@ -205,7 +218,16 @@ class Player:
         sizes = {key: len(stored.content) for key, stored in models[scheme].objects.items()}
         verdict.text.append(f"objects: {sizes}")
         self._server.do(lambda: self._take_over(director))
-        self._configure(tls, resumable)
+        own = {
+            "S3DLIO_MULTIPART_THRESHOLD_MB": "8" if huge else "0.125",
+            "S3DLIO_PUT_VERIFY": "1" if profile.etag == "strong" and random.random() < 0.25 else "0",
+            "S3DLIO_VERIFY_GET": random.choice("1110"),
+            "S3DLIO_NO_SIGN": "1" if unsigned else "0",
+        }
+        several = random.random() < 0.1
+        verdict.text.append(f"{own}{', two endpoints' if several else ''}")
+        director.hasty = huge
+        self._configure(tls, resumable, several, own)
         random_module.seed(seed)
         try:
             for _ in range(random.choice((2, 3, 4, 5))):
@@ -222,11 +244,13 @@ class Player:
         self._server.drop_links()
         self._server.director = director
 
-    def _configure(self, tls: bool, resumable: bool) -> None:
+    def _configure(self, tls: bool, resumable: bool, several: bool, own: Mapping[str, str]) -> None:
         ports, kind = self._server.ports, "https" if tls else "http"
         where = {scheme: f"{kind}://127.0.0.1:{ports[scheme, tls]}" for scheme in MODELS}
+        other = f"{'http' if tls else 'https'}://127.0.0.1:{ports['s3', not tls]}"
         os.environ.update(
-            AWS_ENDPOINT_URL=where["s3"],
+            own,
+            AWS_ENDPOINT_URL=f"{where['s3']},{other}" if several else where["s3"],
             AZURE_STORAGE_ENDPOINT=f"{where['az']}/account",
             GCS_ENDPOINT_URL="" if resumable else where["gs"],
             STORAGE_EMULATOR_HOST=where["gs"] if resumable else "",
@@ -282,7 +306,7 @@ class Player:
 def playing() -> Iterator[Player]:
     """A player, and a server in a thread whose end is seen."""
     before = dict(os.environ)
-    chunk, sleep = tree.CHUNK, Sleep.__init__
+    chunk, sleep, learnt = tree.CHUNK, Sleep.__init__, shapes._LEARNT_FROM
     handler = signal.signal(signal.SIGUSR1, _raise_hang)
     main = threading.main_thread().ident
     assert main is not None
@@ -292,7 +316,7 @@ def playing() -> Iterator[Player]:
         server = Server(Path(folder), _Director(0, {}))
         server.overdue = lambda: signal.pthread_kill(main, signal.SIGUSR1)
         os.environ.update(_ENVIRONMENT, AWS_CA_BUNDLE=server.ca_file)
-        tree.CHUNK = 65_536
+        tree.CHUNK, shapes._LEARNT_FROM = 65_536, 5
         Sleep.__init__ = _sleep_less  # type: ignore[method-assign]
         running = executor.submit(server.run)
         try:
@@ -301,7 +325,7 @@ def playing() -> Iterator[Player]:
             server.stop()
             running.result(30)
             pool.clear()
-            tree.CHUNK = chunk
+            tree.CHUNK, shapes._LEARNT_FROM = chunk, learnt
             Sleep.__init__ = sleep  # type: ignore[method-assign]
             signal.signal(signal.SIGUSR1, handler)
             os.environ.clear()

@@ -106,6 +106,7 @@ class Profile:
         page: entries on a page of a listing.
         encrypted: ETags are not MD5 sums, and the fields say so.
         encoding: how the element that announces encoded keys is named; "" for keys as they are.
+        filler: bytes of an additional field of every answer.
     """
 
     etag: str = "strong"
@@ -115,6 +116,7 @@ class Profile:
     page: int = 1000
     encrypted: bool = False
     encoding: str = "EncodingType"
+    filler: int = 0
 
 
 class Page(NamedTuple):
@@ -133,6 +135,7 @@ class Model(abc.ABC):
         past: for each key all that it ever held, None while it did not exist.
         uploads: parts by number, for each upload that is neither complete nor aborted.
         begun: the key of every upload that ever began.
+        others: what another client wrote, for each key.
     """
 
     scheme: str
@@ -143,6 +146,7 @@ class Model(abc.ABC):
         self.past: dict[str, list[bytes | None]] = {}
         self.uploads: dict[str, dict[str, bytes]] = {}
         self.begun: dict[str, str] = {}
+        self.others: dict[str, list[bytes]] = {}
         self._numbers = 0
 
     # State...
