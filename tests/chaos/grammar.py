@@ -823,7 +823,9 @@ def _line_ends(scene: Scene, reply: Reply) -> str | None:
 
 
 def _status_line(scene: Scene, reply: Reply) -> str | None:
-    kinds = ("no reason", "blank before", "garbage before", "no status", "long reason", "no head")
+    kinds = ["no reason", "blank before", "garbage before", "no status", "long reason"]
+    if reply.body and reply.method != "HEAD" and not reply.unasked:
+        kinds.append("no head")
     kind = scene.random.choice(kinds)
     if kind == "no reason":
         reply.reason = ""
@@ -889,7 +891,7 @@ def _followed(scene: Scene, reply: Reply) -> str | None:
             ("NUL", b"\0"),
         )
     )
-    if reply.framing == "close":
+    if reply.framing == "close" or reply.headless:
         reply.unasked = b""
         return None
     if scene.random.random() < 0.4:

@@ -496,7 +496,7 @@ class Author:
             wrong = []
             for key in [key for key in self._model.objects if key.startswith("copied/")]:
                 origin = f"d/sub/{key.removeprefix('copied/')}"
-                known = [one for one in self._model.past.get(origin, []) if one is not None]
+                known = [*self._model.past.get(origin, []), *self._model.others.get(key, [])]
                 wrong += self._bytes(f"copy to {key}", self._model.content(key), known)
             return wrong
 
@@ -507,7 +507,8 @@ class Author:
                 if found is None:
                     wrong.append(f"lost write: no copy of {key}")
                 else:
-                    wrong += self._bytes(f"copy of {key}", found, versions[key]())
+                    others = self._model.others.get(f"copied/{key.removeprefix('d/sub/')}", [])
+                    wrong += self._bytes(f"copy of {key}", found, [*versions[key](), *others])
             return wrong
 
         return Call(
@@ -548,11 +549,12 @@ class Author:
             found = model.content(target)
             if found is None:
                 return [f"lost write: {target} does not exist after its copy"]
-            return self._bytes("copy", found, versions())
+            return self._bytes("copy", found, [*versions(), *model.others.get(target, [])])
 
         def failed(_: S3dlioError, seen: Seen) -> list[str]:
             found = model.content(target)
-            if found == old or found in versions() or (found is None and "gone" in seen.told):
+            right = [old, *versions(), *model.others.get(target, [])]
+            if found in right or (found is None and "gone" in seen.told):
                 return []
             return [f"torn write: {target} after a failed copy"]
 

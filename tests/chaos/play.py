@@ -30,7 +30,7 @@ from tests.chaos.server import End, Script, Server
 from tests.chaos.stores import MODELS, Asked, Model, Profile, content_of
 
 BOUND = 10.0  # seconds that a call may take
-_MOST_REQUESTS = 400  # of a call; after as many all is answered correctly
+_MOST_REQUESTS = 2000  # of a call; after as many all is answered correctly
 _MOST_DAMAGED = 12  # answers of a call, where all of them are
 _ENVIRONMENT = {
     "S3DLIO_READ_TIMEOUT": "0.25",
