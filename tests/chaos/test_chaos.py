@@ -12,37 +12,19 @@ import random
 
 import pytest
 
+from tests.chaos.known import KNOWN
 from tests.chaos.play import playing
 
 AT_ONCE = 100  # compositions of one test
 COUNT = int(os.environ.get("S3DLIO_TEST_CHAOS") or 2000)
 FIRST = int(os.environ.get("S3DLIO_TEST_CHAOS_SEED") or 1_000_000)
 
-# Findings that are known, by what they begin with. Each goes with its repair.
-_KNOWN = (
-    "deleted beyond what was named",
-    "foreign exception",
-    "incomplete",
-    "not deleted",
-    "refused",
-    "unasked-for bytes",
-    "uploads left behind",
-    "wrong bytes",
-    "wrong fact",
-    "wrong listing",
-    "torn",
-    "lost write",
-    "no end",
-    "too long",
-    "files left behind",
-)
-
 
 def play(first: int, count: int) -> None:
     with playing() as player:
         for seed in range(first, first + count):
             verdict = player.play(seed)
-            unknown = [finding for finding in verdict.findings if not finding.startswith(_KNOWN)]
+            unknown = [finding for finding in verdict.findings if not finding.startswith(KNOWN)]
             assert not unknown, "\n".join([f"seed {seed}:", *verdict.text, *unknown])
 
 
