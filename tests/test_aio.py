@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import s3dlio
+from s3dlio.stores.base import RESERVED
 from s3dlio.stores.file import PIECE
-from s3dlio.stores.temporary import RESERVED
 from tests.behaviour.content import content
 from tests.processes import in_forked_child
 from tests.threads import side_by_side

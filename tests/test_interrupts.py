@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from s3dlio.stores.temporary import RESERVED
+from s3dlio.stores.base import RESERVED
 from tests.processes import SECONDS, start
 
 _PROGRAM = """

@@ -105,6 +105,8 @@ def from_os_error(error: OSError, uri: str, doing: str) -> S3dlioError:
     why = error.strerror or str(error)
     if code == errno.EISDIR:
         return ObjectNotFoundError(f"cannot {doing} {uri}: it is a folder, not an object", uri=uri)
+    if code == errno.ENOTDIR and doing == "write":
+        return ObjectNotFoundError(f"cannot write {uri}: a folder in its path is a file ({why})", uri=uri)
     if code in _MISSING:
         return ObjectNotFoundError(f"cannot {doing} {uri}: no such object ({why})", uri=uri)
     if code in _REFUSED:
@@ -112,7 +114,8 @@ def from_os_error(error: OSError, uri: str, doing: str) -> S3dlioError:
             f"cannot {doing} {uri}: {why}; check the permissions of the file and of its folder", uri=uri
         )
     if code in (errno.ENOSPC, errno.EDQUOT):
-        return S3dlioError(f"cannot {doing} {uri}: {why}; nothing was changed, free some space", uri=uri)
+        unchanged = "nothing was changed, " if doing == "write" else ""
+        return S3dlioError(f"cannot {doing} {uri}: {why}; {unchanged}free some space", uri=uri)
     if code == errno.ENAMETOOLONG:
         return InvalidURIError(f"cannot {doing} {uri}: {why}; the file system takes no name that long", uri=uri)
     if code == errno.ETIMEDOUT:

@@ -26,7 +26,7 @@ import pytest
 import s3dlio
 from s3dlio import workers
 from s3dlio.stores import direct, file, temporary
-from s3dlio.stores.temporary import RESERVED
+from s3dlio.stores.base import RESERVED
 from tests.behaviour.content import content
 from tests.filesystems import tiny_file_system
 from tests.processes import ended, output, start

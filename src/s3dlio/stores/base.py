@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+RESERVED = ".s3dlio-tmp-"  # how the names of temporary files begin (`temporary`); no object has such a name
+
 
 class ObjectInfo(TypedDict):
     """What `stat` returns; the same keys on every protocol.

@@ -94,10 +94,14 @@ def _reader(fd: int, uri: URI, block: memoryview, first: int, end: int) -> Calla
                 _leave_direct(fd, uri)
                 left_direct = True
                 continue
+
+            if offset + count < end and (not count or count % PAGE):
+                # The end of the file, unless a signal or a server has cut the transfer short: then the rest follows.
+                whole = count - count % PAGE
+                if not whole or os.fstat(fd).st_size < end:
+                    raise cut_short(uri, offset + count, end)
+                count = whole
             offset += count
-            # A transfer that ends off the blocks has met the end of the file.
-            if offset < end and (not count or offset % PAGE):
-                raise cut_short(uri, offset, end)
 
     return read_segment
 
@@ -175,7 +179,8 @@ class DirectWriter(FileWriter):
         left_direct = False
         while done < len(block):
             try:
-                done += os.pwrite(file.fd, block[done:], offset + done)
+                count = os.pwrite(file.fd, block[done:], offset + done)
+                done += count - count % PAGE or count  # a block that was written in part is written again
             except OSError as error:
                 if error.errno != errno.EINVAL or left_direct:
                     raise

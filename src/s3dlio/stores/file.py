@@ -11,10 +11,9 @@ leads back to one of its own ancestors is not entered.
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import stat as modes
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timezone
 from typing import NoReturn
 
@@ -22,14 +21,16 @@ from s3dlio import settings
 from s3dlio.buffers import lease
 from s3dlio.errors import IntegrityError, InvalidURIError, S3dlioError, from_os_error
 from s3dlio.operations import pause
-from s3dlio.stores.base import Entry, ObjectInfo, ObjectWriter, Store
-from s3dlio.stores.temporary import RESERVED, TemporaryFile
+from s3dlio.stores import folders
+from s3dlio.stores.base import RESERVED, Entry, ObjectInfo, ObjectWriter, Store
+from s3dlio.stores.folders import FolderError
+from s3dlio.stores.special import Special, check_kind, descriptor_named
+from s3dlio.stores.temporary import TemporaryFile
 from s3dlio.uri import URI
 
 # Bytes per system call: an operation can be stopped between two of them.
 PIECE = 16 << 20
 
-_PAGE = 500  # entries
 _UNSIZED_PIECE = 64 << 10
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # NONBLOCK: opening a FIFO must not wait
@@ -114,9 +115,13 @@ class FileStore(Store):
         return _has_mode(uri, modes.S_ISREG)
 
     async def delete(self, uri: URI) -> None:
-        if _has_mode(uri, modes.S_ISDIR):
-            return  # a folder, or a link to one, is no object
         try:
+            facts = _facts(os.stat, uri.key)
+            if facts is not None and not modes.S_ISREG(facts.st_mode):
+                if modes.S_ISDIR(facts.st_mode):
+                    return  # a folder, or a link to one, is no object
+                if not os.path.islink(uri.key):
+                    raise _not_an_object(uri, facts.st_mode, "delete")
             os.unlink(uri.key)
         except OSError as error:
             if error.errno not in _NOT_THERE:
@@ -141,37 +146,38 @@ class FileStore(Store):
         root = os.path.realpath(uri.key)
         if root == "/":
             raise InvalidURIError(f"{uri.text} is the root of the file system: name a folder below it", uri=uri.text)
-        if not os.path.isdir(root):
+        if not _has_mode(uri, modes.S_ISDIR):
             return
         try:
-            for _ in _remove_tree(root):
+            for _ in folders.remove(root):
                 await pause
             if os.path.islink(link := uri.key.rstrip("/")):
                 os.unlink(link)
+        except FolderError as error:
+            _fail_below(error, uri, "delete")
         except OSError as error:
             _fail(error, uri, "delete")
 
     async def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
-        for page in _walk(uri, recursive):
-            await pause
-            if recursive:
-                yield [relative + entry.name for relative, found in page for entry in found]
-            else:
-                yield [entry.name + "/" if entry.is_dir() else entry.name for _, found in page for entry in found]
+        try:
+            for page in folders.pages(uri.folder_key, recursive, sizes=False):
+                await pause
+                if recursive:
+                    yield [relative + entry.name for relative, found in page for entry in found]
+                else:
+                    yield [entry.name + "/" if entry.is_dir() else entry.name for _, found in page for entry in found]
+        except FolderError as error:
+            _fail_below(error, uri, "list")
 
     async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
-        for page in _walk(uri, recursive=True):
-            entries: list[Entry] = []
-            for relative, found in page:
-                for entry in found:
-                    try:
-                        entries.append(Entry(relative + entry.name, entry.stat().st_size))
-                    except FileNotFoundError:
-                        continue  # deleted since its folder was read
-                    except OSError as error:
-                        _fail(error, uri.child(relative + entry.name), "stat")
-            if entries:
-                yield entries
+        try:
+            for page in folders.pages(uri.folder_key, recursive=True, sizes=True):
+                await pause
+                yield [
+                    Entry(relative + entry.name, entry.stat().st_size) for relative, found in page for entry in found
+                ]
+        except FolderError as error:
+            _fail_below(error, uri, "list")
 
     # Bytes...
 
@@ -193,43 +199,86 @@ class FileStore(Store):
 
 
 class FileWriter(ObjectWriter):
-    """Writes a file through a temporary. What differs with O_DIRECT is in `_create`, `_append` and `_finish`."""
+    """Writes a file through a temporary, or into a target that is no file (`special`).
+
+    What differs with O_DIRECT is in `_create`, `_append` and `_finish`.
+    """
 
     def __init__(self, uri: URI) -> None:
         self._uri = uri
         self._file: TemporaryFile | None = None
+        self._special: Special | None = None
 
     async def write(self, data: memoryview, *, constant: bool = False) -> None:  # noqa: ARG002
         try:
-            await self._append(self._opened(), data)
+            file = self._file or self._opened()
+            if file is not None:
+                await self._append(file, data)
+            elif self._special is not None:
+                await self._special.write(data)
         except OSError as error:
-            _fail(error, self._uri, "write")
+            self._fail(error)
 
     async def close(self) -> None:
         try:
-            file = self._opened()
-            file.publish(await self._finish(file))
+            file = self._file or self._opened()
+            if file is not None:
+                file.publish(await self._finish(file))
+            elif self._special is not None:
+                self._special.close()
         except OSError as error:
-            _fail(error, self._uri, "write")
+            self._fail(error)
 
     async def abort(self) -> None:
-        if self._file is not None:
-            try:
+        try:
+            if self._special is not None:
+                self._special.close()
+            if self._file is not None:
                 self._file.discard()
-            except OSError as error:
-                _fail(error, self._uri, "remove the temporary file of")
+        except OSError as error:
+            _fail(error, self._uri, "remove the temporary file of")
 
-    def _opened(self) -> TemporaryFile:
-        if self._file is None:
-            name = self._uri.key.rpartition("/")[2]
-            if name.startswith(RESERVED):
-                raise InvalidURIError(
-                    f"{self._uri.text}: names that begin with {RESERVED!r} are kept for temporary files",
-                    uri=self._uri.text,
-                )
-            self._file = TemporaryFile(self._uri.key)
-            self._create(self._file)
+    def _opened(self) -> TemporaryFile | None:
+        """The temporary, created; None if the target is no file but `_special`, which is open then."""
+        if self._special is not None:
+            return None
+        path = self._uri.key
+        if f"/{RESERVED}" in path:
+            raise InvalidURIError(
+                f"{self._uri.text}: names that begin with {RESERVED!r} are kept for temporary files",
+                uri=self._uri.text,
+            )
+        if path.endswith("/"):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        facts = _facts(os.lstat, path)
+        if facts is not None and modes.S_ISLNK(facts.st_mode):
+            number = descriptor_named(path)
+            if number is not None:
+                self._special = Special(path, number)
+                return None
+            facts = _facts(os.stat, path)
+            if facts is None or modes.S_ISREG(facts.st_mode):
+                path = os.path.realpath(path)
+        if facts is not None and not modes.S_ISREG(facts.st_mode):
+            check_kind(facts.st_mode)
+            self._special = Special(path, None)
+            return None
+        self._file = TemporaryFile(path, facts)
+        self._create(self._file)
         return self._file
+
+    def _fail(self, error: OSError) -> NoReturn:
+        if self._special is not None and error.errno == errno.ENXIO:
+            raise S3dlioError(
+                f"cannot write into {self._uri.text}: no process has opened this pipe for reading, or the device does"
+                " not exist",
+                uri=self._uri.text,
+            ) from error
+        if self._special is not None:
+            _fail(error, self._uri, "write into")
+        if self._file is not None and self._file.published:
+            _fail(error, self._uri, "sync the folder of the new")
+        _fail(error, self._uri, "write")
 
     def _create(self, file: TemporaryFile) -> None:
         file.create()
@@ -286,11 +335,24 @@ def _has_mode(uri: URI, is_mode: Callable[[int], bool]) -> bool:
         _fail(error, uri, "stat")
 
 
+def _facts(stat: Callable[[str], os.stat_result], path: str) -> os.stat_result | None:
+    """What `os.stat` or `os.lstat` says; None if there is nothing."""
+    try:
+        return stat(path)
+    except FileNotFoundError:
+        return None
+
+
 def _fail(error: OSError, uri: URI, doing: str) -> NoReturn:
     """Raise our exception for a failed system call; one that is ours already goes on as it is."""
     if isinstance(error, S3dlioError):
         raise error
     raise from_os_error(error, uri.text, doing) from error
+
+
+def _fail_below(failed: FolderError, uri: URI, doing: str) -> NoReturn:
+    """Raise our exception for a system call that failed in the tree below `uri`."""
+    _fail(failed.error, uri.child(failed.name) if failed.name else uri, doing)
 
 
 def _not_an_object(uri: URI, mode: int, doing: str) -> S3dlioError:
@@ -299,108 +361,3 @@ def _not_an_object(uri: URI, mode: int, doing: str) -> S3dlioError:
     if modes.S_ISREG(mode):
         return from_os_error(OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)), uri.text, doing)
     return S3dlioError(f"cannot {doing} {uri.text}: it is a device, a pipe or a socket, not a file", uri=uri.text)
-
-
-# Listing...
-
-_Level = tuple["os._ScandirIterator[str]", str, str]  # names still to come, relative name, path
-_Part = tuple[str, list[os.DirEntry[str]]]  # of a page: the relative name of a folder, and entries in it
-
-
-def _walk(uri: URI, recursive: bool) -> Iterator[list[_Part]]:
-    """Every object below the folder, and, when not recursive, every child folder.
-
-    They come in pages, for a step of a generator for each would cost as much as the entry: a page has parts, each the
-    name of a folder below the first ("", or with a final "/"), and entries in it. Open are only the folders on the way
-    down to the current one, so memory does not grow with the number of entries.
-    """
-    root = uri.folder_key
-    page: list[_Part] = []
-    room = _PAGE
-    try:
-        open_folders: list[_Level] = [(os.scandir(root), "", root)]
-    except OSError as error:
-        if error.errno in _NOT_THERE:
-            return
-        _fail(error, uri, "list")
-    try:
-        while open_folders:
-            folder, relative, _ = open_folders[-1]
-            found: list[os.DirEntry[str]] = []
-            below = None
-            count = 0
-            for entry in itertools.islice(folder, room):
-                count += 1
-                name = entry.name
-                if name[0] == "." and name.startswith(RESERVED):  # the first letter rules out nearly all, for less
-                    continue
-                try:
-                    if entry.is_file():
-                        found.append(entry)
-                    elif entry.is_dir():
-                        if not recursive:
-                            found.append(entry)
-                        elif below := _entered(entry, open_folders):
-                            break
-                except OSError as error:
-                    if error.errno != errno.ELOOP:  # a link to itself is no object
-                        raise
-            if found:
-                page.append((relative, found))
-            if below is not None:
-                open_folders.append((below, f"{relative}{name}/", entry.path))
-            elif count < room:
-                folder.close()
-                open_folders.pop()
-            room -= count
-            if not room:
-                if page:
-                    yield page
-                page, room = [], _PAGE
-        if page:
-            yield page
-    except OSError as error:
-        _fail(error, uri, "list")
-    finally:
-        for folder, _, _ in open_folders:
-            folder.close()
-
-
-def _entered(entry: os.DirEntry[str], ancestors: list[_Level]) -> os._ScandirIterator[str] | None:
-    """The names in a child folder; None if it is gone, or a link back to a folder it lies in."""
-    try:
-        if entry.is_symlink():
-            facts = entry.stat()
-            if any(os.path.samestat(facts, os.stat(path)) for _, _, path in ancestors):
-                return None
-        return os.scandir(entry.path)
-    except FileNotFoundError:
-        return None
-
-
-def _remove_tree(folder: str) -> Iterator[None]:
-    """Remove what is below a folder, and the folder; a step for each name. Links are removed, not followed."""
-    try:
-        names = os.scandir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    with names:
-        for entry in names:
-            yield
-            if entry.is_dir(follow_symlinks=False):
-                yield from _remove_tree(entry.path)
-            else:
-                _unlink_if_there(entry.path)
-    try:
-        os.rmdir(folder)
-    except OSError as error:
-        # A mount point stays, and so does a folder that somebody writes into meanwhile.
-        if error.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY, errno.EEXIST):
-            raise
-
-
-def _unlink_if_there(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

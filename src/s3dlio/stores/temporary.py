@@ -11,22 +11,40 @@ it, and must not take away one that is still being written:
   of another host is stale only when it has not been touched for a day. One that is locked never is.
 - The sweeper removes a file only while it holds that lock. If it got the lock in the moment between a writer's
   creating the file and locking it, the writer finds its file without a name and starts with another.
+- Where flock fails (ENOLCK, EOPNOTSUPP …) files are written all the same, and a temporary of any host is stale after
+  a day.
+
+A replaced file passes on its owner, group, mode and POSIX ACL. Where the process may not set the owner or the group,
+the new file loses setuid and setgid; without the old group, group and others get only the rights that both had, so
+nobody can read the new file who could not read the old one. The temporary never gives more rights than the final file:
+while its group may still change, it is readable by its owner only, unless group and others have the same rights
+anyway. A new file follows the umask and the default ACL of its folder.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
+import stat as modes
 import threading
 import time
 import zlib
 
-RESERVED = ".s3dlio-tmp-"
+from s3dlio.stores.base import RESERVED
 
 _HOST = f"{zlib.crc32(os.fsencode(os.uname().nodename)):08x}"
 _ABANDONED = 24 * 3600.0  # seconds
 _FOLDERS_REMEMBERED = 4096
+_ATTEMPTS = 20  # at creating a temporary; more than a few are needed only where locks do not work
+_ACL = "system.posix_acl_access"
+# A folder that cannot be opened for reading, or a file system that does not sync folders. Databases ignore these too.
+_NO_FOLDER_SYNC = frozenset({errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+
+# What makes the names of this process's temporaries unique; a question to the kernel for each file would cost 1 µs.
+_mark = os.urandom(8).hex()
+_numbers = itertools.count()
 
 _swept: dict[str, None] = {}
 _swept_lock = threading.Lock()
@@ -38,28 +56,24 @@ class TemporaryFile:
     It is made, known to who has to remove it, and only then created: so Ctrl-C at any moment leaves no file behind.
 
     Attributes:
-        target: absolute path of the file to be.
+        target: absolute path of the file to be, no symbolic link.
         path: of the temporary; "" unless there may be one.
         fd: its descriptor; -1 unless it is open.
+        published: whether the file has its name.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, replaced: os.stat_result | None) -> None:
         """
         Args:
-            target: absolute path of the file to be; a symbolic link there is followed.
-
-        Raises:
-            OSError: what the file system says. A target that is a folder is EISDIR.
+            target: absolute path of the file to be; not a symbolic link.
+            replaced: facts about the regular file that it replaces, if there is one.
         """
-        if os.path.islink(target):
-            target = os.path.realpath(target)
-        folder, name = os.path.split(target)
-        if not name or os.path.isdir(target):
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         self.target = target
         self.path = ""
         self.fd = -1
-        self._changed_folders = [folder]
+        self.published = False
+        self._replaced = replaced
+        self._changed_folders = [os.path.dirname(target)]
 
     def create(self) -> None:
         """Create the temporary, and the folders above it where they are missing.
@@ -71,27 +85,52 @@ class TemporaryFile:
         try:
             self._create(folder)
         except FileNotFoundError:
-            while not os.path.isdir(self._changed_folders[-1]):
-                self._changed_folders.append(os.path.dirname(self._changed_folders[-1]))
+            while not os.path.isdir(missing := self._changed_folders[-1]) and missing != "/":
+                self._changed_folders.append(os.path.dirname(missing))
             os.makedirs(folder, exist_ok=True)
             self._create(folder)
         _sweep_once(folder)
 
     def _create(self, folder: str) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        while True:
-            self.path = f"{folder}/{RESERVED}{_HOST}-{os.urandom(8).hex()}"
-            self.fd = os.open(self.path, flags, 0o666)
-            if _locked(self.fd) is not False and os.fstat(self.fd).st_nlink:
+        mode = 0o666
+        if self._replaced is not None:
+            mode = modes.S_IMODE(self._replaced.st_mode)
+            # With other rights for the group than for others, the first group of the file must have none.
+            mode = 0o600 | (mode & 0o077 if _of_group(mode) == _of_others(mode) else 0)
+        for attempt in range(1, _ATTEMPTS + 1):
+            self.path = f"{folder}/{RESERVED}{_HOST}-{_mark}{next(_numbers):x}"
+            try:
+                self.fd = os.open(self.path, flags, mode)
+            except FileExistsError:  # a copy of this process, such as a restored snapshot, uses the same names
+                self.path = ""
+                _choose_mark()
+                continue
+            unlocked = _locked(self.fd) is False
+            self._created = os.fstat(self.fd)
+            if attempt == _ATTEMPTS or (not unlocked and self._created.st_nlink):
                 return
-            self._close()  # a sweeper has it
+            self.discard()  # a sweeper has it
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def publish(self, sync: bool) -> None:
-        """Give the file its name.
+        """Give the file its name, and what it takes over from the file that it replaces.
 
         Args:
             sync: sync the file to the disk first, and its folder, with those made for it, afterwards.
+
+        Raises:
+            OSError: what the file system says. When `published` is true then, only the sync of a folder has failed.
         """
+        try:
+            self._replaced = os.lstat(self.target)  # it may have changed, or come, while the bytes were written
+        except FileNotFoundError:
+            pass
+        else:
+            if not modes.S_ISREG(self._replaced.st_mode):
+                raise OSError(errno.EBUSY, "it was exchanged for something that is no file while it was written")
+        if self._replaced is not None:
+            _take_over(self.fd, self._created, self.target, self._replaced)
         if sync:
             os.fsync(self.fd)
         # Closing is where a network file system reports what it could not write: hear that before the rename,
@@ -99,6 +138,7 @@ class TemporaryFile:
         os.close(os.dup(self.fd))
         os.rename(self.path, self.target)
         self.path = ""
+        self.published = True
         self._close()
         if sync:
             for folder in self._changed_folders:
@@ -125,12 +165,84 @@ class TemporaryFile:
 
 
 def sync_folder(folder: str) -> None:
-    """Sync the names in a folder to the disk."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Sync the names in a folder to the disk, where the file system can do that."""
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+
+
+# What a replaced file hands over...
+
+
+def _take_over(fd: int, created: os.stat_result, path: str, replaced: os.stat_result) -> None:
+    """Give a new file the owner, group, ACL and mode of the one it replaces, as far as the process may set them.
+
+    Args:
+        fd: the new file.
+        created: facts about it.
+        path: the file that it replaces.
+        replaced: facts about that.
+
+    Raises:
+        OSError: the mode cannot be set.
+    """
+    mode = modes.S_IMODE(replaced.st_mode)
+    if (created.st_uid, created.st_gid) != (replaced.st_uid, replaced.st_gid):
+        for owner in (replaced.st_uid, -1):
+            try:
+                os.fchown(fd, owner, replaced.st_gid)
+            except OSError:
+                continue  # not for this process to set, or no room in the owner's quota
+            break
+        created = os.fstat(fd)  # some file systems ignore a change of owner without an error
+        if created.st_uid != replaced.st_uid or created.st_gid != replaced.st_gid:
+            mode &= ~(modes.S_ISUID | modes.S_ISGID)
+    same_group = created.st_gid == replaced.st_gid
+    if not (same_group and _acl_taken_over(fd, path, mode)):
+        common = _of_group(mode) & _of_others(mode)
+        mode = mode & ~0o077 | common << 3 | common
+    if modes.S_IMODE(created.st_mode) != mode:
+        os.fchmod(fd, mode)
+
+
+def _acl_taken_over(fd: int, path: str, mode: int) -> bool:
+    """Copy the POSIX ACL of a file to a new one, and remove an inherited one where the file has none.
+
+    Returns:
+        False if the file has an ACL which the new one cannot have.
+    """
+    try:
+        acl = os.getxattr(path, _ACL)
+    except OSError:
+        # Entries of an inherited ACL give no more than the group's bits, hence no more than others have.
+        if _of_group(mode) != _of_others(mode):
+            try:
+                os.removexattr(fd, _ACL)
+            except OSError:
+                pass  # there is none
+        return True
+    try:
+        os.setxattr(fd, _ACL, acl)
+    except OSError:
+        return False
+    return True
+
+
+def _of_group(mode: int) -> int:
+    return mode >> 3 & 7
+
+
+def _of_others(mode: int) -> int:
+    return mode & 7
+
+
+# Sweeping...
 
 
 def sweep(folder: str) -> None:
@@ -167,7 +279,7 @@ def _sweep_once(folder: str) -> None:
 
 def _remove_if_stale(path: str, name: str) -> None:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return
     try:
@@ -181,8 +293,14 @@ def _remove_if_stale(path: str, name: str) -> None:
         os.close(fd)
 
 
+def _choose_mark() -> None:
+    global _mark
+    _mark = os.urandom(8).hex()
+
+
 def _forget() -> None:
     global _swept_lock
+    _choose_mark()
     _swept_lock = threading.Lock()
 
 

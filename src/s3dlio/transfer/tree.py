@@ -4,6 +4,10 @@ A store that can copy an object of its own to another of its places does so itse
 chunks, all of one version of it, and written through the target's writer: memory stays at a few chunks whatever the
 size, and a copy that fails leaves the target as it was. A tree is copied while it is listed,
 several objects at a time.
+
+A key of an object store need not be a path. An object of a tree whose name could not be a file of exactly this name
+below the target (an empty, "." or ".." part, a NUL, a reserved name) is an error that names it, before anything is
+written for it. Symbolic links that exist below the target are followed.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import NamedTuple
 from s3dlio.errors import InvalidURIError, ObjectNotFoundError
 from s3dlio.operations import iterate, pause, run
 from s3dlio.stores import store_for
+from s3dlio.stores.base import RESERVED
 from s3dlio.transfer.batch import THREADS
 from s3dlio.uri import FILE_SCHEMES, URI
 from s3dlio.workers import for_each
@@ -113,7 +118,8 @@ def _tree(source: URI, target: URI, report: _Reporter, stopping: threading.Event
         if following is None:
             report.found_all()
         for entry in page:
-            yield source.with_key(source.folder_key + entry.relative), target.child(entry.relative), entry.size
+            found = source.with_key(source.folder_key + entry.relative)
+            yield found, _place(found, target, entry.relative), entry.size
         page = following
 
 
@@ -128,7 +134,48 @@ def _object_target(source: URI, target: URI, stopping: threading.Event) -> URI:
     into_folder = not target.key or target.key.endswith("/")
     if not into_folder and target.scheme in FILE_SCHEMES:
         into_folder = run(store_for(target.scheme).is_prefix(target), stopping)
-    return target.child(source.key.rpartition("/")[2]) if into_folder else target
+    return _place(source, target, source.key.rpartition("/")[2]) if into_folder else target
+
+
+def _place(source: URI, folder: URI, relative: str) -> URI:
+    """Where an object goes below a folder.
+
+    Args:
+        source: the object.
+        folder: the folder to copy into.
+        relative: the name there, a part of the key.
+
+    Raises:
+        InvalidURIError: the name cannot be stored there: no file has the name "", "." or "..", or one with a NUL or of
+            a temporary, and a file name need not be the text that a key on an object store is.
+    """
+    why = None
+    if folder.scheme not in FILE_SCHEMES:
+        if not _encodable(relative, "strict"):
+            why = "the name is not valid UTF-8, and the keys of object stores are"
+    elif not relative or any(segment in ("", ".", "..") for segment in relative.split("/")):
+        why = "a file's path has no part that is empty, '.' or '..'"
+    elif "\0" in relative:
+        why = "a file's name has no NUL character"
+    elif f"/{RESERVED}" in f"/{relative}":
+        why = f"names that begin with {RESERVED!r} are kept for temporary files"
+    elif not _encodable(relative, "surrogateescape"):
+        why = "the name holds half a surrogate pair"
+    if why is not None:
+        raise InvalidURIError(
+            f"cannot copy {source.text!r} into {folder.text}: {why}; copy this object by itself, to a name"
+            " of your choice",
+            uri=source.text,
+        )
+    return folder.child(relative)
+
+
+def _encodable(name: str, surrogates: str) -> bool:
+    try:
+        name.encode("utf-8", surrogates)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Reporter:
