@@ -93,7 +93,7 @@ def test_a_pipe_is_written_into_and_stays(tmp_path: Path, scheme: str, put: Put,
     (tmp_path / "link").symlink_to("fifo")
     data = content(300_000)  # more than a pipe holds: the reader must be able to read meanwhile
 
-    with meanwhile(lambda: (tmp_path / "fifo").read_bytes()) as read:
+    with meanwhile((tmp_path / "fifo").read_bytes) as read:
         time.sleep(0.05)
         put(f"{scheme}://{tmp_path}/{name}", data)
         assert read.result(30) == data
@@ -212,7 +212,8 @@ def test_a_name_of_a_descriptor_is_written_through_it(tmp_path: Path, scheme: st
     assert (tmp_path / "log").stat().st_ino == inode
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        subprocess.run([sys.executable, "-c", _WRITING, f"{scheme}://{name}"], stdout=theirs, check=True, timeout=60)
+        command = [sys.executable, "-c", _WRITING, f"{scheme}://{name}"]
+        subprocess.run(command, stdout=theirs.fileno(), check=True, timeout=60)
         theirs.close()
         assert ours.recv(100) == b"content"
 

@@ -6,8 +6,8 @@ descriptor (`openat`, `fstatat`, `unlinkat`), and an entry that was a folder whe
 O_NOFOLLOW. Paths do not grow with the depth, so PATH_MAX is no limit, and nothing recurses.
 
 At most 64 descriptors are open. In deeper trees the folders nearest to the root are closed, and their remaining entries
-are kept in memory. A closed folder is opened again, name by name from the root, when one of its entries is to be opened
-or removed; if another folder is found there (`st_dev`, `st_ino`), that is an error.
+are kept in memory. A closed folder is opened again as ".." of its child or, where that is another folder (`st_dev`,
+`st_ino`), name by name from the root; another folder there is an error.
 """
 
 from __future__ import annotations
@@ -147,6 +147,8 @@ class _Way:
         left = self._folders.pop()
         self.current = self._folders[-1]
         self._first = min(self._first, len(self._folders))
+        if self.current.fd < 0 and not left.link:
+            self._open_from_below(left.fd)
         left.close()
         return left.name
 
@@ -170,6 +172,20 @@ class _Way:
         """Close all."""
         for folder in self._folders:
             folder.close()
+
+    def _open_from_below(self, child: int) -> None:
+        """Open the current folder again as the parent of its child, if it still is that: the short way."""
+        try:
+            fd = os.open("..", _FOLDER, dir_fd=child)
+        except OSError:
+            return
+        try:
+            if _identity(fd) == self.current.identity:
+                self.current.fd = fd
+                self._first = len(self._folders) - 1
+        finally:
+            if self.current.fd != fd:
+                os.close(fd)
 
     def _keep_few_open(self, depth: int) -> None:
         while depth - self._first >= _OPEN:
