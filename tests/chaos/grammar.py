@@ -250,6 +250,7 @@ def _document(scene: Scene) -> Reply | None:
         "doubled",
         "bytes",
         "null",
+        "deep",
     ]
     if scheme != "gs" or scene.verb in ("complete", "begin"):
         kinds.extend(harmless)
@@ -285,6 +286,8 @@ def _document(scene: Scene) -> Reply | None:
         reply.body = b"null"
     elif kind == "object":
         reply.body = b"{}"
+    elif kind == "deep":
+        reply.body = (b"[" if scheme == "gs" else b"<a>") * 50_000
     elif kind == "text":
         reply.body = b"upstream connect error"
     elif kind == "root":
@@ -314,7 +317,7 @@ def _json_types(scene: Scene) -> Reply | None:
         content = json.loads(reply.body)
     except ValueError:
         return None
-    odd: Any = scene.random.choice((None, "abc", {}, [[]], -1, 1.5, [None], [{}], True))
+    odd: Any = scene.random.choice((None, "abc", {}, [[]], -1, 1.5, [None], [{}], True, "9" * 5000, float("inf")))
     names = [*content, "items", "nextPageToken", "size", "done", "rewriteToken", "generation"]
     if scene.verb == "list":
         if "items" in content or "prefixes" in content or "nextPageToken" in content:
@@ -347,7 +350,7 @@ def _listing(scene: Scene) -> Reply | None:
     random, body = scene.random, reply.body
     if reply.status != 200:
         return None
-    kind = random.choice(("truncated", "token", "no token", "foreign", "foreign", "nameless", "size", "count"))
+    kind = random.choice(("truncated", "token", "no token", "foreign", "foreign", "nameless", "size", "count", "bytes"))
     outside = b"outside/victim"
     scheme = scene.model.scheme
     if kind == "truncated" and scheme == "s3":
@@ -386,6 +389,10 @@ def _listing(scene: Scene) -> Reply | None:
         body = body.replace(b'"name"', b'"nome"', 1)
     elif kind == "size":
         body = re.sub(rb"(<Size>|<Content-Length>|\"size\": \")\d+", lambda found: found[1] + b"many", body)
+    elif kind == "bytes" and scheme == "gs":
+        body = body.replace(b'"name": "d/', b'"name": "d/\\ud800', 1)
+    elif kind == "bytes" and (b"EncodingType>url" in body or scheme == "az"):
+        body = body.replace(b"<Key>d/", b"<Key>d/%FF", 1).replace(b"<Name>d/", b'<Name Encoded="true">d/%FF', 1)
     elif kind == "count":
         body = re.sub(rb"(<KeyCount>)\d+", rb"\g<1>77", body)
     if body == reply.body:

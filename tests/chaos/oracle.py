@@ -22,7 +22,7 @@ SIZES = (0, 1, 10, 500, 5_000, 30_000, 70_000, 100_000, 150_000, 200_000)
 _SIZE_WEIGHTS = (2, 2, 4, 6, 6, 2, 3, 2, 2, 1)
 _LARGE = (300_000, 524_288, 700_000)  # written in parts
 _HUGE = 6_000_000  # more than the kernel takes at once
-KEYS = ("d/a", "d/b", "d/c", "d/sub/x", "d/sub/y", "d/odd +%&<\u00fc>", "d/e", "d/f")
+KEYS = ("d/a", "d/b", "d/c", "d/sub/x", "d/sub/y", "d/odd +%&<\u00fc>", "d/e", "d/line\nend\r.")
 BESIDE = ("d.bin", "dx/near", "outside/victim", "D/a")
 
 

@@ -34,7 +34,7 @@ _MOST_REQUESTS = 2000  # of a call; after as many all is answered correctly
 _MOST_DAMAGED = 12  # answers of a call, where all of them are
 _ENVIRONMENT = {
     "S3DLIO_READ_TIMEOUT": "0.25",
-    "S3DLIO_CONNECT_TIMEOUT": "2",
+    "S3DLIO_CONNECT_TIMEOUT": "1",
     "S3DLIO_REQUEST_TIMEOUT": "3",
     "S3DLIO_RETRIES": "2",
     "S3DLIO_RETRY_SECONDS": "1",
@@ -101,12 +101,13 @@ class _Director:
         self._share, self._left = share, left
         self._random = Random(f"{self._seed} {self.turn}")
 
-    def welcome(self) -> End | None:
+    def welcome(self) -> End | bytes | None:
         if self._left and self._random.random() < 0.03 * self._share:
             self._left -= 1
             self.seen.disturbed = True
-            self.seen.played.append("a new connection: ended at once")
-            return self._random.choice((End.CLOSE, End.RESET))
+            how: End | bytes = self._random.choice((End.CLOSE, End.RESET, End.CLOSE, End.RESET, b"", b"220 ready\r\n"))
+            self.seen.played.append(f"a new connection: {how!r}")
+            return how
         return None
 
     def _draw(self) -> Random | None:

@@ -87,8 +87,8 @@ class Director(Protocol):
     @property
     def models(self) -> Mapping[str, Model]: ...
 
-    def welcome(self) -> End | None:
-        """How a new connection ends at once, if it does."""
+    def welcome(self) -> End | bytes | None:
+        """How a new connection ends at once; or what is said on it instead of any answer, perhaps nothing; or None."""
 
     def head(self, scheme: str, asked: Asked) -> Script | None:
         """A script to be played before the body of a request has come, or None."""
@@ -321,6 +321,7 @@ class Server:
             self._listeners[listener.fileno()] = listener, scheme, tls
             self.ports[scheme, tls] = listener.getsockname()[1]
         self._links: dict[int, _Link] = {}
+        self._deaf: list[socket.socket] = []  # connections on which nothing is heard
         self._timers: list[tuple[float, int, _Link]] = []
         self._serial = itertools.count()
         self._commands: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
@@ -396,6 +397,11 @@ class Server:
             return
         sock.setblocking(False)
         end = self.director.welcome()
+        if isinstance(end, bytes):
+            with contextlib.suppress(OSError):
+                sock.send(end)
+            self._deaf.append(sock)
+            return
         if end is not None:
             if end is End.RESET:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -421,4 +427,7 @@ class Server:
         """End all connections."""
         for link in list(self._links.values()):
             link.close()
+        for sock in self._deaf:
+            sock.close()
+        self._deaf.clear()
         self._timers.clear()

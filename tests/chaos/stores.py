@@ -249,6 +249,10 @@ def _texts(body: bytes, name: str) -> list[str]:
     return [element.text or "" for element in root.iter() if element.tag.rpartition("}")[2] == name]
 
 
+def _escaped(text: str) -> str:
+    return escape(text, {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
+
+
 _XML_FIELD = ("Content-Type", "application/xml")
 _JSON_FIELD = ("Content-Type", "application/json; charset=UTF-8")
 
@@ -409,7 +413,7 @@ class S3(Model):
         encoded = bool(self.profile.encoding) and query.get("encoding-type") == "url"
 
         def shown(key: str) -> str:
-            return quote(key) if encoded else escape(key)
+            return quote(key) if encoded else _escaped(key)
 
         inner = f"<Name>{BUCKET}</Name><Prefix>{shown(query.get('prefix', ''))}</Prefix><KeyCount>{len(page.keys)}"
         inner += f"</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>{'true' if page.token else 'false'}</IsTruncated>"
@@ -562,7 +566,7 @@ class Azure(Model):
             properties = (
                 f"<Properties><Content-Length>{size}</Content-Length><BlobType>BlockBlob</BlobType></Properties>"
             )
-            inner += f"<Blob><Name>{escape(key)}</Name>{properties}</Blob>"
+            inner += f"<Blob><Name>{_escaped(key)}</Name>{properties}</Blob>"
         for prefix in page.prefixes:
             inner += f"<BlobPrefix><Name>{escape(prefix)}</Name></BlobPrefix>"
         inner += f"</Blobs><NextMarker>{page.token.encode().hex()}</NextMarker>"
