@@ -248,6 +248,12 @@ class Settings:
         parse=_number(0, "seconds"),
         meaning="longest pause between two tries that a server may ask for (Retry-After), in seconds",
     )
+    unsized_max_mb: float = _setting(
+        1024,
+        "S3DLIO_UNSIZED_MAX_MB",
+        parse=_number(0, "MiB"),
+        meaning="longest object that a server may send without telling its length, in MiB",
+    )
     keep_alive: float = _setting(
         30,
         "S3DLIO_KEEP_ALIVE",

@@ -26,6 +26,10 @@ Step = bytes | float | str
 Script = Sequence[Step]
 
 
+class Endless(bytes):
+    """Bytes that are sent again and again until the client closes the connection."""
+
+
 class Scripted:
     """The server. Requests for the case are answered by the scripts given for it, one after the other."""
 
@@ -89,7 +93,10 @@ class Scripted:
                 if EARLY not in script:
                     self.bodies.append(stream.read(int(length[1]) if length else 0))
                 for step in script:
-                    if isinstance(step, bytes):
+                    if isinstance(step, Endless):
+                        while not self._ended.is_set():
+                            connection.sendall(step)
+                    elif isinstance(step, bytes):
                         connection.sendall(step)
                     elif isinstance(step, float):
                         self._ended.wait(step)

@@ -11,6 +11,9 @@ when the socket is ready. It lives through these: opening (a new connection only
 - While a body is being sent the answer is watched for: a server may refuse early. A refusal ends the sending and is
   what the exchange gives, and a failed write is no error then. A success (2xx) ends nothing: the body is sent to its
   end, and the answer counts only if that succeeds.
+- What a server sends is bounded. The content of an object of known length may be as long as memory allows; one of
+  unknown length up to S3DLIO_UNSIZED_MAX_MB. Any other answer (a page of a listing, the result of a copy) has at most
+  `DOCUMENT_BYTES`. The body of an error has at most `ERROR_BYTES`: of a longer one only status and fields are used.
 - A body of known length is received into its final buffer: one pooled for it, or the one that `receive` names when
   it has seen the head. Checksums are taken on the way, while the bytes are in the cache.
 """
@@ -21,6 +24,7 @@ from collections.abc import Callable, Generator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from s3dlio import settings
 from s3dlio.buffers import lease
 from s3dlio.http.address import Address
 from s3dlio.http.connection import WOULD_BLOCK, ConnectError, Connection
@@ -44,6 +48,8 @@ HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
 _MOST_INTERIM = 32  # 1xx answers before the real one
 
+ERROR_BYTES = 1 << 20  # the longest body of an error
+DOCUMENT_BYTES = 64 << 20  # the longest body that is no object's content: 5,000 of Azure's longest names fit
 AT_ONCE = 64 << 20  # bytes of a body that are received before others have their turn
 FEW = 16  # as many may have to wait meanwhile
 OBSERVED_BYTES = 2 << 20  # received at once where a body is looked at on the way: what the cache holds, and no less
@@ -355,6 +361,8 @@ class Exchange:
             try:
                 target = self._receive(head) if self._receive is not None else None
                 if target is None:
+                    if not self._fits(head, length):
+                        return
                     target = lease(length)
             except (MemoryError, OverflowError):
                 self._malformed(FramingError(f"the answer is said to have {length} bytes: there is no memory for them"))
@@ -391,6 +399,28 @@ class Exchange:
             else:
                 self._chunks += rest
                 self._go_on(self._on_until_close, at_once=False)
+
+    def _fits(self, head: ResponseHead, count: int) -> bool:
+        """Whether so many bytes of a body are within the limits; if not, the exchange has ended."""
+        if head.status >= 300:
+            if count <= ERROR_BYTES:
+                return True
+            self._closes = True
+            reason = f"{head.reason} (with a body longer than {ERROR_BYTES >> 10} KiB, the limit for errors)"
+            self._head = head._replace(reason=reason.strip())
+            self._done(memoryview(b""))
+            return False
+        if self._receive is not None and head.body is not BodyKind.LENGTH and head.status in (200, 206):
+            most = settings.current().unsized_max_mb
+            if count <= most * settings.MIB:
+                return True
+            why = f"the answer does not tell its length, and is longer than {most:g} MiB (S3DLIO_UNSIZED_MAX_MB)"
+        elif count <= DOCUMENT_BYTES:
+            return True
+        else:
+            why = f"the answer is longer than {DOCUMENT_BYTES >> 20} MiB, the limit for what is no object's content"
+        self._malformed(FramingError(why))
+        return False
 
     def _go_on(self, handler: Callable[[int], None], *, at_once: bool) -> None:
         """Receive the body when the socket is ready; at once where bytes are known, or may be, to wait already."""
@@ -440,6 +470,8 @@ class Exchange:
         try:
             for data in self._decoder.feed(piece):
                 self._chunks += data
+            if self._head is None or not self._fits(self._head, len(self._chunks)):
+                return
             if self._decoder.done:
                 if self._decoder.consumed != len(piece):
                     raise FramingError("the answer goes on behind its last chunk")
@@ -450,7 +482,7 @@ class Exchange:
     def _on_until_close(self, _: int) -> None:
         while (piece := self._receive_piece(at_end=self._done_until_close)) is not None:
             self._chunks += piece
-            if not self._is_more_inside():
+            if self._head is None or not self._fits(self._head, len(self._chunks)) or not self._is_more_inside():
                 return
 
     def _done_until_close(self) -> None:

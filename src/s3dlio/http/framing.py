@@ -33,6 +33,9 @@ MAX_FIELDS = 256
 MAX_CHUNK_LINE_BYTES = 4096
 """The longest chunk-size line, extensions included, in bytes."""
 
+MAX_CHUNK_OVERHEAD_BYTES = 16384
+"""The most bytes by which the framing of a chunked body may exceed 16 a chunk and twice the content (as in Go)."""
+
 _MAX_LENGTH = 2**63 - 1
 _QUOTED_CHARACTERS = 60
 _REMEMBERED_NAMES = 1024
@@ -325,7 +328,7 @@ class ChunkedDecoder:
         trailers: The trailer fields, as in `ResponseHead.headers`; empty until `done`.
     """
 
-    __slots__ = ("_line", "_remaining", "_state", "_trailer_section", "consumed", "done", "trailers")
+    __slots__ = ("_line", "_overhead", "_remaining", "_state", "_trailer_section", "consumed", "done", "trailers")
 
     def __init__(self) -> None:
         self.done = False
@@ -335,6 +338,7 @@ class ChunkedDecoder:
         self._remaining = 0  # payload bytes of the current chunk still to come
         self._line = b""  # the beginning of a line whose end has not arrived
         self._trailer_section = bytearray()
+        self._overhead = 0  # bytes of framing beyond what its content explains
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[memoryview]:
         """The payload in `data`, as slices of `data` in order: valid as long as `data` is.
@@ -391,6 +395,11 @@ class ChunkedDecoder:
             match = _CHUNK_LINE.fullmatch(line)
             if match is None or (size := int(match[1], 16)) > _MAX_LENGTH:
                 raise FramingError(f"a chunk's size line is malformed: {_quote_bytes(line)}")
+            self._overhead = max(0, self._overhead + len(line) - 16 - 2 * size)
+            if self._overhead > MAX_CHUNK_OVERHEAD_BYTES:
+                raise FramingError(
+                    f"the chunked body has {MAX_CHUNK_OVERHEAD_BYTES} bytes of framing more than its content explains"
+                )
             self._remaining = size
             self._state = _Chunk.END if size else _Chunk.TRAILER
         elif self._state is _Chunk.END:
