@@ -218,11 +218,17 @@ class Settings:
         parse=_number(0.001, "seconds"),
         meaning="seconds without a byte in either direction after which a request is given up",
     )
+    min_rate: float = _setting(
+        1024,
+        "S3DLIO_MIN_RATE",
+        parse=_number(0, "bytes per second"),
+        meaning="bytes per second, on average over 30 s, below which the transfer of a body is given up; 0: never",
+    )
     request_timeout: float = _setting(
         300,
         "S3DLIO_REQUEST_TIMEOUT",
         parse=_number(0.001, "seconds"),
-        meaning="seconds that one request may take in all; of a large object each part is one",
+        meaning="seconds that one request may take in all, without the time in which a body moves",
     )
     retries: int = _setting(
         8,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime, formatdate
 from functools import partial
@@ -25,6 +26,7 @@ from s3dlio.http.connection import pool
 from s3dlio.http.framing import parse_head
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.http.conftest import Silent
+from tests.http.scripted import Step, scripted
 from tests.replay import Replay, answer
 
 _CALLS: dict[str, Callable[[Path], Any]] = {
@@ -201,7 +203,6 @@ def _dripping(head: bytes) -> Iterator[str]:
 
 
 _DRIPS = {
-    "head": b"HTTP/1.1 200 OK\r\nX-Field: ",
     "body": b'HTTP/1.1 206 Partial\r\nContent-Length: 999\r\nContent-Range: bytes 0-998/999\r\nETag: "e"\r\n\r\n',
     "body without length": b"HTTP/1.1 200 OK\r\n\r\n",
     "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n",
@@ -209,14 +210,196 @@ _DRIPS = {
 
 
 @pytest.mark.usefixtures("bucket")
-@pytest.mark.parametrize("head", _DRIPS.values(), ids=_DRIPS.keys())
-def test_an_answer_that_never_ends_is_given_up_at_the_request_timeout(head: bytes) -> None:
+def test_a_head_that_never_ends_is_given_up_at_the_request_timeout() -> None:
     os.environ["S3DLIO_REQUEST_TIMEOUT"] = "0.6"
-    with _dripping(head) as os.environ["AWS_ENDPOINT_URL"]:
+    with _dripping(b"HTTP/1.1 200 OK\r\nX-Field: ") as os.environ["AWS_ENDPOINT_URL"]:
         error, took = _error_of(lambda: s3dlio.get("s3://http-tests/object"))
     assert isinstance(error, StoreTimeoutError)
     assert "S3DLIO_REQUEST_TIMEOUT" in str(error)
     assert took < 2.5
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("head", _DRIPS.values(), ids=_DRIPS.keys())
+def test_a_body_that_drips_is_given_up_at_the_least_rate(
+    monkeypatch: pytest.MonkeyPatch, head: bytes, batch: bool
+) -> None:
+    monkeypatch.setattr(client, "_RATE_SPAN", 0.5)
+    os.environ.update(S3DLIO_RETRY_SECONDS="1", S3DLIO_REQUEST_TIMEOUT="20")
+    with _dripping(head) as os.environ["AWS_ENDPOINT_URL"]:
+        error, took = _error_of(
+            lambda: (
+                s3dlio.get_many(["s3://http-tests/object"] * 3, max_in_flight=3)
+                if batch
+                else s3dlio.get("s3://http-tests/object")
+            )
+        )
+    assert isinstance(error, StoreTimeoutError)
+    assert "S3DLIO_MIN_RATE (1024 bytes/s)" in str(error)
+    assert 0.5 <= took < 6
+
+
+class Slow:
+    """A server that moves bodies by pieces, with a pause before each: those of requests, and those of its answers."""
+
+    def __init__(
+        self, pause: float = 0.1, size: int = 2000, pieces: int = 20, form: str = "length", think: float = 0
+    ) -> None:
+        self._pause, self._think, self._form = pause, think, form
+        self._size, self._pieces = size, pieces
+        self._listening = socket.socket()
+        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._listening.bind(("127.0.0.1", 0))
+        self._listening.listen(64)
+        self.received: list[int] = []
+        self._executor = ThreadPoolExecutor(16)
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Slow:
+        url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        os.environ.update(AWS_ENDPOINT_URL=url, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="s")
+        self._accepting = self._executor.submit(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for served in self._accepting.result():
+            served.result()
+        self._executor.shutdown()
+        pool.clear()
+
+    def _accept(self) -> list[Future[None]]:
+        served: list[Future[None]] = []
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return served
+            served.append(self._executor.submit(self._serve, connection))
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.settimeout(10)
+            received = b""
+            while b"\r\n\r\n" not in received:
+                piece = connection.recv(1)
+                if not piece:
+                    return
+                received += piece
+            length = re.search(rb"(?i)\r\nContent-Length: (\d+)\r\n", received)
+            left = int(length[1]) if length else 0
+            while left and not self._ended.wait(self._pause):
+                count = len(connection.recv(min(left, self._size)))
+                if not count:
+                    return
+                left -= count
+            self.received.append(int(length[1]) if length else 0)
+            self._ended.wait(self._think)
+            if received.startswith(b"GET"):
+                self._answer(connection, b"\r\nRange:" in received)
+            else:
+                connection.sendall(b'HTTP/1.1 200 OK\r\nConnection: close\r\nETag: "1"\r\nContent-Length: 0\r\n\r\n')
+
+    def _answer(self, connection: socket.socket, of_range: bool) -> None:
+        whole, chunked = self._size * self._pieces, self._form == "chunks"
+        status = f"206 Partial\r\nContent-Range: bytes 0-{whole - 1}/{whole}" if of_range else "200 OK"
+        form = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {whole}"
+        connection.sendall(f'HTTP/1.1 {status}\r\nETag: "1"\r\nConnection: close\r\n{form}\r\n\r\n'.encode())
+        for _ in range(self._pieces):
+            if self._ended.wait(self._pause):
+                return
+            piece = bytes(self._size)
+            connection.sendall(b"%x\r\n%s\r\n" % (self._size, piece) if chunked else piece)
+        if chunked:
+            connection.sendall(b"0\r\n\r\n")
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize("form", ["length", "chunks"])
+@pytest.mark.parametrize("verb", ["get", "get_many", "get_many_iter"])
+def test_a_body_that_flows_may_take_longer_than_the_request_timeout(verb: str, form: str) -> None:
+    os.environ.update(S3DLIO_REQUEST_TIMEOUT="0.7", S3DLIO_READ_TIMEOUT="0.6", S3DLIO_RETRIES="0")
+    uris = ["s3://http-tests/1", "s3://http-tests/2"]
+    with Slow(form=form) as server:
+        if verb == "get":
+            read = [s3dlio.get(uris[0])]
+        else:
+            read = [data for _, data in getattr(s3dlio, verb)(uris, max_in_flight=2)]
+    assert [data.tobytes() for data in read] == [bytes(40_000)] * len(read)
+    assert len(server.received) == len(read)
+
+
+def test_a_plain_read_that_flows_may_take_longer_than_the_request_timeout() -> None:
+    """On a connection that is open already, which is what `http.read` needs."""
+    os.environ.update(S3DLIO_REQUEST_TIMEOUT="0.7", S3DLIO_READ_TIMEOUT="0.6", S3DLIO_RETRIES="0")
+    head = b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 4000\r\n\r\n'
+    slow: list[Step] = [head]
+    for _ in range(10):
+        slow += [0.2, bytes(400)]
+    with scripted([slow]) as server:
+        uris = ["s3://bucket/first", "s3://bucket/case"]
+        assert len(s3dlio.get_many(uris, max_in_flight=1)[1][1]) == 4000
+        assert server.connections == 1
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize("rate", ["0", "10000"])
+def test_the_least_rate_is_what_is_set(monkeypatch: pytest.MonkeyPatch, rate: str) -> None:
+    monkeypatch.setattr(client, "_RATE_SPAN", 0.5)
+    os.environ.update(S3DLIO_MIN_RATE=rate, S3DLIO_RETRIES="0")
+    with Slow(size=500, pieces=12):  # 5,000 bytes/s
+        error, _ = _error_of(lambda: s3dlio.get("s3://http-tests/object"))
+    assert (error is None) if rate == "0" else ("S3DLIO_MIN_RATE (10000 bytes/s)" in str(error))
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+@pytest.mark.parametrize("verb", ["put_bytes", "put_many"])
+def test_an_upload_to_a_slow_server_may_take_longer_than_both_timeouts(verb: str, size: int) -> None:
+    """What is sent lies in the kernel for most of that time: that it leaves it is what counts."""
+    os.environ.update(S3DLIO_REQUEST_TIMEOUT="1.5", S3DLIO_READ_TIMEOUT="1", S3DLIO_RETRIES="0")
+    data = bytes(size)
+    with Slow(pause=0.02, size=size // 150) as server:
+        began = time.monotonic()
+        if verb == "put_bytes":
+            s3dlio.put_bytes("s3://http-tests/object", data)
+        else:
+            s3dlio.put_many([("s3://http-tests/object", data)])
+        assert time.monotonic() - began > 2
+    assert server.received == [size]
+
+
+@pytest.mark.usefixtures("bucket")
+def test_an_upload_that_drips_is_given_up_at_the_least_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_RATE_SPAN", 1)
+    os.environ.update(S3DLIO_MIN_RATE="1000000", S3DLIO_RETRIES="0")
+    with Slow(pause=0.05, size=20_000):
+        error, took = _error_of(lambda: s3dlio.put_bytes("s3://http-tests/object", bytes(5_000_000)))
+    assert isinstance(error, StoreTimeoutError)
+    assert "S3DLIO_MIN_RATE" in str(error)
+    assert took < 6
+
+
+@pytest.mark.usefixtures("bucket")
+def test_the_least_rate_is_not_asked_of_a_server_that_thinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_RATE_SPAN", 0.3)
+    os.environ.update(S3DLIO_RETRIES="0")
+    with Slow(pause=0, size=1_000_000, think=1.5):
+        s3dlio.put_bytes("s3://http-tests/object", bytes(100_000))
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_server_that_thinks_too_long_after_an_upload_is_given_up_at_the_read_timeout() -> None:
+    os.environ.update(S3DLIO_RETRIES="0", S3DLIO_READ_TIMEOUT="0.6")
+    for call in (s3dlio.put_bytes, lambda uri, data: s3dlio.put_many([(uri, data)])):
+        with Slow(pause=0, size=1_000_000, think=8):
+            error, took = _error_of(partial(call, "s3://http-tests/object", bytes(100_000)))
+        assert isinstance(error, StoreTimeoutError)
+        assert "no byte moved for 0.6 s" in str(error)
+        assert 0.5 < took < 2
 
 
 def test_the_request_timeout_holds_for_all_tries_together(proxy: FaultProxy, bucket: str) -> None:

@@ -2,9 +2,9 @@
 
 `send` takes a request, asks the service where to send it and for its signed head, and exchanges it. What fails in a
 way that may pass is tried again, at another endpoint if there is one, after a wait that grows exponentially and is
-drawn at random from its whole span (full jitter). Tries are bounded in number and in time, and all of it, waits and
-resumed bodies included, by the request's own deadline. What is left in the end is an exception that names the object,
-the endpoint and the reason.
+drawn at random from its whole span (full jitter). Tries are bounded in number and in time, and all of it, waits
+included, by the request's own deadline, which leaves out the time in which bodies move. What is left in the end is an
+exception that names the object, the endpoint and the reason.
 
 No wait ends the tries: each is cut to half of the time that is left, so that a try follows it. That holds for the wait
 that a server asks for (Retry-After) too, which is cut to S3DLIO_RETRY_AFTER_MAX besides.
@@ -45,6 +45,7 @@ TRANSIENT = frozenset({408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 52
 _FIRST_WAIT = 0.1  # seconds
 _LONGEST_WAIT = 5.0
 _LEAST_LEFT = 0.02  # seconds before the end of the tries in which no other is begun
+_RATE_SPAN = 30.0  # seconds over which S3DLIO_MIN_RATE is averaged
 _JITTER = 0.25  # part by which a wait that a server asks for varies: its other clients were told the same
 _PROGRESS = 4096  # bytes by which a resumed body gets well past those of the tries before, or
 _PROGRESS_PART = 16  # this part of what was left of it
@@ -125,7 +126,14 @@ class WriteService(StoreService, Protocol):
 
 def limits(settings: Settings) -> Limits:
     """The deadlines that the settings give."""
-    return Limits(settings.connect_timeout, settings.read_timeout, settings.request_timeout, settings.keep_alive)
+    return Limits(
+        settings.connect_timeout,
+        settings.read_timeout,
+        settings.request_timeout,
+        settings.keep_alive,
+        settings.min_rate,
+        _RATE_SPAN,
+    )
 
 
 def head_for(address: Address, method: str, target: str, fields: Sequence[tuple[str, str]]) -> bytes:
@@ -240,16 +248,19 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
         response: Response | None = None
         failure: TransportError | None = None
         endpoint.in_flight += 1
+        exchange = Exchange(
+            address, request.method, head, limits, request.body, request.receive, request.observe, begun
+        )
         try:
-            response = await Exchange(
-                address, request.method, head, limits, request.body, request.receive, request.observe, begun
-            )
+            response = await exchange
         except TransportError as error:
             failure = error
         finally:
             endpoint.in_flight -= 1
             endpoint.traffic.requests += 1
             begun = None
+        if failure is None or failure.kind != "slow":
+            deadline += exchange.body_seconds()
         if response is not None:
             endpoint.traffic.bytes += len(response.body)
             if request.body:
@@ -270,7 +281,9 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
                 if rest is not None:
                     request = rest
                     progress = rest.done - furthest
-                    if progress >= min(_PROGRESS, max(1, (rest.left + progress) // _PROGRESS_PART)):
+                    if failure.kind != "slow" and progress >= min(
+                        _PROGRESS, max(1, (rest.left + progress) // _PROGRESS_PART)
+                    ):
                         furthest, tries, began = rest.done, 0, 0.0  # the bounds are on tries without progress
         now = time.monotonic()
         began = began or now
@@ -339,7 +352,7 @@ def _translated(failure: TransportError, request: Request, address: Address, tri
     way = f" through the proxy {address.proxy.host}:{address.proxy.port}" if address.proxy is not None else ""
     message = f"{request.method} {request.uri} at {address.url}{way}: {failure}{again}"
     kind: type[S3dlioError]
-    if failure.kind in ("timeout", "connect timeout"):
+    if failure.kind in ("timeout", "slow", "connect timeout"):
         kind, hint = StoreTimeoutError, "check the endpoint and the network, or allow more time"
     elif failure.kind == "malformed":
         kind, hint = S3dlioError, "check that the endpoint is the right kind of service"

@@ -51,7 +51,8 @@ _NEAR = 250
 # Bytes that the kernel is to hold of what is sent (it doubles them): those are in the cache still when the server
 # receives them. With the 4 MiB that it takes by itself PUT of 146 MiB costs a tenth more, with 200 KiB no less.
 _SEND_BUFFER = 1 << 20
-_MIN_RTT = 148  # where `tcpi_min_rtt` is in `struct tcp_info` (linux/tcp.h)
+# Where `tcpi_unacked`, `tcpi_bytes_acked`, `tcpi_notsent_bytes` and `tcpi_min_rtt` are in linux/tcp.h's `tcp_info`.
+_UNACKED, _BYTES_ACKED, _NOT_SENT, _MIN_RTT = 24, 120, 144, 148
 _has_poll = hasattr(select, "poll")
 _TLS_LOW_WATER = min(LOW_WATER, tls.RECEIVED_BYTES)
 
@@ -199,6 +200,16 @@ class Connection:
             if self._is_near():
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
 
+    def confirmed(self) -> tuple[int, bool] | None:
+        """Bytes sent on this connection that the other side has received, and whether that is all that the kernel was
+        given; None where the kernel does not tell. Only Linux does.
+        """
+        facts = self._facts()
+        if facts is None:
+            return None
+        on_the_way = facts[_UNACKED : _UNACKED + 4] + facts[_NOT_SENT : _NOT_SENT + 4]
+        return int.from_bytes(facts[_BYTES_ACKED : _BYTES_ACKED + 8], sys.byteorder), not any(on_the_way)
+
     def receive(self, view: memoryview) -> int:
         """Receive into a buffer; returns the number of bytes, 0 at the end of the stream, WOULD_BLOCK to wait."""
         if self.tls is not None:
@@ -227,10 +238,15 @@ class Connection:
 
     def _is_near(self) -> bool:
         """Whether the shortest round trip that the kernel has seen is a short one. Only Linux tells."""
+        facts = self._facts()
+        return facts is not None and int.from_bytes(facts[_MIN_RTT:], sys.byteorder) <= _NEAR
+
+    def _facts(self) -> bytes | None:
+        """The kernel's `struct tcp_info` about this connection, up to its shortest round trip; None if it has none."""
         if sys.platform != "linux":
-            return False
+            return None
         facts = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT + 4)
-        return len(facts) == _MIN_RTT + 4 and int.from_bytes(facts[_MIN_RTT:], sys.byteorder) <= _NEAR
+        return facts if len(facts) == _MIN_RTT + 4 else None
 
     def look(self, silent: float) -> None:
         """Be told of whatever has come if nothing was told of for a while: the server may only be slow.

@@ -14,6 +14,9 @@ when the socket is ready. It lives through these: opening (a new connection only
 - What a server sends is bounded. The content of an object of known length may be as long as memory allows; one of
   unknown length up to S3DLIO_UNSIZED_MAX_MB. Any other answer (a page of a listing, the result of a copy) has at most
   `DOCUMENT_BYTES`. The body of an error has at most `ERROR_BYTES`: of a longer one only status and fields are used.
+- The limit on a request as a whole leaves out the time in which a body moves, in either direction. A body is bounded by
+  silence, and by the least rate that it must have on average. Of a body that is sent, what counts is what the other
+  side has confirmed: megabytes fit into the kernel, and take minutes to leave it over a slow network.
 - A body of known length is received into its final buffer: one pooled for it, or the one that `receive` names when
   it has seen the head. Checksums are taken on the way, while the bytes are in the cache.
 """
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what follows the head is copied
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
+_HELD_UP = 1.0  # seconds between two looks at the clock that are more than the usual ones
 _MOST_INTERIM = 32  # 1xx answers before the real one
 
 ERROR_BYTES = 1 << 20  # the longest body of an error
@@ -76,7 +80,7 @@ class TransportError(Exception):
     """An exchange that came to no answer.
 
     Attributes:
-        kind: "connect", "refused", "untrusted", "proxy", "timeout", "connect timeout", "lost" or "malformed".
+        kind: "connect", "refused", "untrusted", "proxy", "timeout", "slow", "connect timeout", "lost" or "malformed".
         head: the head of the answer if it had come.
         received: bytes of the body that had come, and are in the buffer.
     """
@@ -94,14 +98,53 @@ class Limits(NamedTuple):
     Attributes:
         connect: until a new connection is open, TLS included.
         idle: between two bytes that move in either direction.
-        total: for the exchange as a whole.
+        total: for the exchange as a whole, without the time in which a body moves.
         keep_alive: that an idle connection is trusted to be still open.
+        rate: bytes per second that a body must have on average; 0 for any.
+        span: over which that is averaged.
     """
 
     connect: float
     idle: float
     total: float
     keep_alive: float
+    rate: float
+    span: float
+
+
+class Pace:
+    """Whether a body moves fast enough, looked at every so often."""
+
+    __slots__ = ("_count", "_looked_at", "_since")
+
+    def __init__(self, now: float, count: int, since: float | None = None) -> None:
+        """
+        Args:
+            now: on the monotonic clock.
+            count: bytes that have moved by now, or at `since`.
+            since: where the average begins, if it is not now.
+        """
+        self._looked_at = now
+        self._since = now if since is None else since
+        self._count = count
+
+    def is_too_slow(self, now: float, count: int, limits: Limits) -> bool:
+        """Whether the average over the last span is below the rate.
+
+        Args:
+            now: on the monotonic clock.
+            count: bytes that have moved by now.
+            limits: the span and the rate.
+        """
+        held_up = now - self._looked_at
+        if held_up > _HELD_UP:  # the event loop, or the process, stood still: that is not the server's time
+            self._since += held_up
+        self._looked_at = now
+        if now - self._since < limits.span:
+            return False
+        slow = count - self._count < limits.rate * (now - self._since)
+        self._since, self._count = now, count
+        return slow
 
 
 class Exchange:
@@ -112,6 +155,7 @@ class Exchange:
         "_body",
         "_chunks",
         "_closes",
+        "_confirmed",
         "_connection",
         "_decoder",
         "_early",
@@ -123,9 +167,14 @@ class Exchange:
         "_interim",
         "_limits",
         "_method",
+        "_moved",
+        "_moved_at",
+        "_moves_since",
         "_observe",
         "_opening",
+        "_pace",
         "_receive",
+        "_receiving",
         "_request",
         "_target",
         "_unsent",
@@ -166,6 +215,11 @@ class Exchange:
         self._observe = observe
         self._begun = begun
         self._fresh = False
+        self._moved = 0.0  # seconds in which a body has moved, before the one that moves now
+        self._moves_since = 0.0  # when the body that moves now began to; 0 if none does
+        self._moved_at = 0.0  # when bytes of the request's body last moved
+        self._pace: Pace | None = None  # of that body
+        self._receiving = False  # whether the body that moves is the answer's
         self._connection: Connection | None = None
         self._opening: Opening | None = None
 
@@ -180,7 +234,9 @@ class Exchange:
         self._engine = engine
         self.task = task
         # The operation may have computed for long, or the event loop been held up, since the engine last looked.
-        self.began = self.touched = engine.now = monotonic()
+        self.touched = engine.now = monotonic()
+        if not self._fresh:
+            self.began = self.touched
         engine.exchanges.add(self)
         begun, self._begun = self._begun, None
         if begun is not None and begun.connection is not None:
@@ -210,6 +266,9 @@ class Exchange:
     def _start(self, connection: Connection) -> None:
         self._reset(connection)
         self._unsent = self._request.copy()
+        if len(self._unsent) > 1:
+            self._moved = self.body_seconds()
+            self._moves_since = self._moved_at = self._engine.now
         connection.will_send(sum(map(len, self._unsent)))
         if self._send():
             self._engine.watch(connection.fd, READ, self._on_head)
@@ -220,14 +279,20 @@ class Exchange:
         """Go on where a plain request has stopped: it is sent, or a part of it."""
         self._reset(connection)
         self.began, self.touched = begun.began, begun.touched
+        if len(self._request) > 1:
+            self._moves_since = self._moved_at = begun.began
         if begun.unsent:
             self._unsent = list(begun.unsent)
             self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
             return
         self._engine.watch(connection.fd, READ, self._on_head)
+        if begun.head and len(begun.target):
+            self._moved = begun.touched - begun.began
         if begun.head:
             behind = begun.target[: begun.got] if len(begun.target) else None
             self._take_head(begun.head, len(begun.head), behind)
+            if self._receiving:
+                self._pace = Pace(self._engine.now, 0, begun.began)
         if self._connection is connection and self._head is None and self.address.tls:
             self._on_head(READ)
 
@@ -241,6 +306,9 @@ class Exchange:
         self._closes = False  # whether bytes may follow the answer
         self._early: bytes | None = None  # what followed the head of a success that came before the body was sent
         self._got = 0
+        self._pace = None
+        self._confirmed = -1  # bytes that the other side has received on the connection; -1 for not known
+        self._receiving = False
 
     def _send(self) -> bool:
         """Send what fits; whether nothing is left to send."""
@@ -252,7 +320,7 @@ class Exchange:
                 count = connection.send(unsent)
                 if not count:
                     return False
-                self.touched = self._engine.now
+                self.touched = self._moved_at = self._engine.now
                 self._unsent = unsent = without_first(unsent, count)
         except OSError as error:
             # The server may have refused and closed: its answer, if there is one, is what counts.
@@ -354,6 +422,8 @@ class Exchange:
 
     def _begin_body(self, head: ResponseHead, rest: memoryview) -> None:
         """Decide where the body goes, and take what came behind the head."""
+        self._moved, self._moves_since, self._receiving = self.body_seconds(), self._engine.now, True
+        self._pace = None
         kind = head.body
         if kind is BodyKind.LENGTH:
             length = head.length
@@ -557,10 +627,16 @@ class Exchange:
     def _malformed(self, error: FramingError) -> None:
         self._fail("malformed", str(error))
 
+    def body_seconds(self) -> float:
+        """Seconds in which a body, of the request or of the answer, has moved."""
+        until = self.touched if self._receiving else self._moved_at
+        return self._moved + (max(0.0, until - self._moves_since) if self._moves_since else 0.0)
+
     def check_deadlines(self, now: float) -> None:
         """Fail if a deadline has passed."""
         limits = self._limits
-        if now - self.began > limits.total:
+        moved = self._look_at_body(now)
+        if now - self.began - self.body_seconds() > limits.total:
             self._fail("timeout", "the request took longer than S3DLIO_REQUEST_TIMEOUT allows")
         elif self._opening is not None:
             if now - self.touched > limits.connect:
@@ -569,8 +645,33 @@ class Exchange:
                 self._fail(kind, f"no connection within {limits.connect:g} s")
         elif now - self.touched > limits.idle:
             self._fail("timeout", f"no byte moved for {limits.idle:g} s")
+        elif moved is None:
+            self._pace = None
+            if self._connection is not None:
+                self._connection.look(now - self.touched)
         elif self._connection is not None:
-            self._connection.look(now - self.touched)
+            self._pace = self._pace or Pace(now, moved)
+            if self._pace.is_too_slow(now, moved, limits):
+                self._fail("slow", f"less than S3DLIO_MIN_RATE ({limits.rate:g} bytes/s) moved over {limits.span:g} s")
+            else:
+                self._connection.look(now - self.touched)
+
+    def _look_at_body(self, now: float) -> int | None:
+        """Bytes of the body that moves, counted from anywhere; None if none moves, or is still to."""
+        connection = self._connection
+        if connection is None or not self._moves_since:
+            return None
+        if self._receiving:
+            assert self._head is not None
+            return self._got if self._head.body is BodyKind.LENGTH else len(self._chunks)
+        known = connection.confirmed()
+        if known is None:
+            return sum(map(len, self._request)) - sum(map(len, self._unsent)) if self._unsent else None
+        confirmed, everything = known
+        if confirmed > self._confirmed >= 0:
+            self.touched = self._moved_at = now
+        self._confirmed = confirmed
+        return None if everything and not self._unsent else confirmed  # None: the server thinks about its answer
 
     def detach(self) -> None:
         """Called by the engine when the operation is stopped: nothing more happens here."""

@@ -7,6 +7,7 @@ retries), but its bounds are those of somebody who waits for it before anything 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -39,7 +40,7 @@ class _Place:
         current = settings_module.current()
         self.settings = dataclasses.replace(current, retry_seconds=min(current.retry_seconds, _RETRY_SECONDS))
         self.limits = limits(self.settings)._replace(
-            connect=min(connect, current.connect_timeout), idle=total, total=total
+            connect=min(connect, current.connect_timeout), idle=total, total=total, rate=math.inf, span=total
         )
         self.endpoints = Endpoints([Endpoint(address if direct else reached(address, self.settings))])
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from s3dlio.buffers import lease
 from s3dlio.checksums import Expected
 from s3dlio.http.connection import WOULD_BLOCK
-from s3dlio.http.exchange import AT_ONCE, FEW, OBSERVED_BYTES
+from s3dlio.http.exchange import AT_ONCE, FEW, OBSERVED_BYTES, Pace
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.plain import (
     NOTHING,
@@ -60,7 +60,7 @@ class ReadStore(PlainStore, Protocol):
 class Read(Plain):
     """A read."""
 
-    __slots__ = ("_ahead", "_deliver", "_expected", "_got", "_split", "_summed", "_target")
+    __slots__ = ("_ahead", "_deliver", "_expected", "_got", "_pace", "_split", "_summed", "_target")
 
     _expected: Expected | None
     store: ReadStore
@@ -85,6 +85,7 @@ class Read(Plain):
         self._ahead = NOTHING  # lent for the body before its size was known
         self._split = 0  # where in the answer that begins
         self._summed = 0  # bytes of the body that are in the checksum
+        self._pace: Pace | None = None  # of a body that takes long
 
     def common(self, endpoint: Endpoint) -> Heads:
         """What the heads of reads have in common, of objects in the same container at an endpoint."""
@@ -96,6 +97,18 @@ class Read(Plain):
 
     def _so_far(self, received: bytearray) -> dict[str, Any]:
         return {"head": self.head or received, "target": self._target, "got": self._got}
+
+    def check_deadlines(self, now: float) -> None:
+        """As for every plain request; but a body may take any time while it moves fast enough."""
+        connection, limits = self.connection, self.service.limits
+        if connection is None or not self.head:
+            super().check_deadlines(now)
+            return
+        self._pace = self._pace or Pace(now, self._got)
+        if now - self.touched > limits.idle or self._pace.is_too_slow(now, self._got, limits):
+            self.hand_over()
+        else:
+            connection.look(now - self.touched)
 
 
 def begin(engine: Engine, reads: list[Read], ended: Callable[[list[Read]], None]) -> None:

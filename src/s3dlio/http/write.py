@@ -82,6 +82,15 @@ class Write(Plain):
     def _so_far(self, received: bytearray) -> dict[str, Any]:
         return {"head": received, "unsent": self._unsent}
 
+    def check_deadlines(self, now: float) -> None:
+        """As for every plain request; but one that takes long is handed over early, as the ordinary operation looks at
+        how much of it has left the kernel.
+        """
+        if self.connection is not None and now - self.touched > self.service.limits.idle / 2:
+            self.hand_over()
+        else:
+            super().check_deadlines(now)
+
     def send(self, engine: Engine) -> None:
         """Send the request. What does not fit is handed over: while it is sent, the answer has to be listened for."""
         connection = self.connection
