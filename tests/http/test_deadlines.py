@@ -23,6 +23,7 @@ import s3dlio
 from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http import client, resolve
 from s3dlio.http.connection import pool
+from s3dlio.http.fetch import fetch
 from s3dlio.http.framing import parse_head
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.http.conftest import Silent
@@ -238,6 +239,15 @@ def test_a_body_that_drips_is_given_up_at_the_least_rate(
     assert isinstance(error, StoreTimeoutError)
     assert "S3DLIO_MIN_RATE (1024 bytes/s)" in str(error)
     assert 0.5 <= took < 6
+
+
+@pytest.mark.parametrize("head", _DRIPS.values(), ids=_DRIPS.keys())
+def test_a_request_about_no_object_is_bounded_with_its_body(head: bytes) -> None:
+    with _dripping(head) as url:
+        error, took = _error_of(lambda: fetch("GET", url, source="TEST", total=0.6))
+    assert isinstance(error, StoreTimeoutError)
+    assert "the answer took longer than 0.6 s" in str(error)
+    assert took < 2.5
 
 
 class Slow:

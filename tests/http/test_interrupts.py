@@ -84,6 +84,12 @@ class Case(NamedTuple):
 _STALL = Fault("stall at once")
 _LATER = Fault("status", 503, "SlowDown", "Retry-After: 30\r\n")
 _HANGING = "socket.getaddrinfo = lambda *_, **__: time.sleep(60)\nos.environ['AWS_ENDPOINT_URL'] = 'http://storage:9'"
+_SEVERAL = (
+    "port = int(os.environ['AWS_ENDPOINT_URL'].rpartition(':')[2])\n"
+    "found = [(socket.AF_INET, socket.SOCK_STREAM, 6, '', (f'127.0.0.{host}', port)) for host in (1, 2, 3)]\n"
+    "socket.getaddrinfo = lambda *_, **__: found\n"
+    "os.environ['AWS_ENDPOINT_URL'] = 'http://storage:9'"
+)
 _MUTE = (
     "listening = socket.create_server(('127.0.0.1', 0))\n"
     "os.environ['AWS_ENDPOINT_URL'] = f'https://127.0.0.1:{listening.getsockname()[1]}'\n"
@@ -112,6 +118,7 @@ CASES = {
     "resolving": Case("s3dlio.get(root + '/small')", _STALL, _HANGING, ("s3dlio-resolve",)),
     "connecting": Case("s3dlio.get(root + '/small')", "silent"),
     "connecting many": Case("s3dlio.get_many([f'{root}/{n}' for n in range(100)])", "silent"),
+    "connecting to several addresses": Case("s3dlio.get(root + '/small')", "silent", _SEVERAL),
     "handshaking": Case("s3dlio.get(root + '/small')", _STALL, _MUTE),
     "waiting to try again": Case("s3dlio.get(root + '/small')", _LATER),
     "waiting to try many again": Case("s3dlio.get_many([f'{root}/{n}' for n in range(100)])", _LATER),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from s3dlio.errors import StoreTimeoutError, StoreUnavailableError
 from s3dlio.http import opening, resolve
 from s3dlio.http.connection import pool
 from tests.http.conftest import Silent
-from tests.processes import in_forked_child
+from tests.processes import ended, in_forked_child
 from tests.replay import Replay, answer
 
 Place = tuple[int, tuple[str, int]]
@@ -348,3 +349,57 @@ def test_a_fork_while_a_name_is_resolved(names: Names, server: Replay) -> None:
         future.result(5)
     os.close(reading)
     os.close(writing)
+
+
+def test_a_fork_while_addresses_race(names: Names, server: Replay) -> None:
+    os.environ["S3DLIO_CONNECT_TIMEOUT"] = "1.5"
+    with Silent() as one, Silent() as other, ThreadPoolExecutor(1) as executor:
+        names.places = [_place(one.url), _place(other.url)]
+        future = executor.submit(s3dlio.get, "s3://bucket/key")
+        deadline = time.monotonic() + 5
+        while not any(len(racing._attempts) == 2 for racing in list(opening._all)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+        def in_child() -> None:
+            assert not list(opening._all)
+            names.places = [_place(server.url)]
+            _get()
+
+        in_forked_child(in_child)
+        assert "no connection within 1.5 s" in str(future.exception(5))
+
+
+def test_a_fork_of_the_thread_whose_addresses_race(names: Names, server: Replay) -> None:
+    """The child leaves the call by an exception, and calls anew."""
+    os.environ["S3DLIO_CONNECT_TIMEOUT"] = "1.5"
+
+    class Forked(Exception):
+        pass
+
+    def fork(*_: object) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        child.append(os.fork())
+        if not child[0]:
+            raise Forked
+
+    child: list[int] = []
+    with Silent() as one, Silent() as other:
+        names.places = [_place(one.url), _place(other.url)]
+        before = signal.signal(signal.SIGALRM, fork)
+        signal.setitimer(signal.ITIMER_REAL, 0.7)
+        try:
+            s3dlio.get("s3://bucket/key")
+        except Forked:
+            status = 1
+            try:
+                names.places = [_place(server.url)]
+                opening._avoided.clear()
+                _get()
+                status = 0
+            finally:
+                os._exit(status)
+        except StoreTimeoutError:
+            assert ended(child[0]) == 0
+        finally:
+            signal.signal(signal.SIGALRM, before)

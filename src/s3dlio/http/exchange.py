@@ -23,6 +23,7 @@ when the socket is ready. It lives through these: opening (a new connection only
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,7 +101,7 @@ class Limits(NamedTuple):
         idle: between two bytes that move in either direction.
         total: for the exchange as a whole, without the time in which a body moves.
         keep_alive: that an idle connection is trusted to be still open.
-        rate: bytes per second that a body must have on average; 0 for any.
+        rate: bytes per second that a body must have on average; 0 for any, infinite for a body that must end in time.
         span: over which that is averaged.
     """
 
@@ -110,6 +111,12 @@ class Limits(NamedTuple):
     keep_alive: float
     rate: float
     span: float
+
+    def why_too_slow(self) -> str:
+        """The message for a body that does not have the rate."""
+        if self.rate == math.inf:
+            return f"the answer took longer than {self.span:g} s"
+        return f"less than S3DLIO_MIN_RATE ({self.rate:g} bytes/s) moved over {self.span:g} s"
 
 
 class Pace:
@@ -652,7 +659,7 @@ class Exchange:
         elif self._connection is not None:
             self._pace = self._pace or Pace(now, moved)
             if self._pace.is_too_slow(now, moved, limits):
-                self._fail("slow", f"less than S3DLIO_MIN_RATE ({limits.rate:g} bytes/s) moved over {limits.span:g} s")
+                self._fail("slow", limits.why_too_slow())
             else:
                 self._connection.look(now - self.touched)
 
