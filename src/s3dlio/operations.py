@@ -19,6 +19,9 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from s3dlio import descriptors
+from s3dlio.errors import StoreUnavailableError
+
 if TYPE_CHECKING:
     from s3dlio.http.read import Read
     from s3dlio.http.write import Write
@@ -59,7 +62,10 @@ class Signal:
     """Tells an engine, from any thread, that something may go on. Holds two descriptors until it is closed."""
 
     def __init__(self) -> None:
-        self.reader, self._writer = socket.socketpair()
+        try:
+            self.reader, self._writer = socket.socketpair()
+        except OSError as error:
+            raise StoreUnavailableError(descriptors.shortage(error)) from error
         self.reader.setblocking(False)
         self._writer.setblocking(False)
         self.awaited = False

@@ -11,6 +11,8 @@ import contextlib
 import weakref
 from typing import TypeVar
 
+from s3dlio import descriptors
+from s3dlio.errors import StoreUnavailableError
 from s3dlio.http.engine import Engine
 from s3dlio.operations import Operation
 
@@ -25,7 +27,11 @@ class AsyncEngine:
         self._engine = Engine()
         self._users = 0
         self._timer: asyncio.TimerHandle | None = None
-        loop.add_reader(self._engine.poller.fileno(), self._turn)
+        try:
+            loop.add_reader(self._engine.poller.fileno(), self._turn)
+        except OSError as error:
+            self._engine.close()
+            raise StoreUnavailableError(descriptors.shortage(error)) from error
 
     async def run(self, operation: Operation[T]) -> T:
         """Run an operation; when the task is cancelled it is stopped, and waited for."""

@@ -275,7 +275,8 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
                 endpoint.failed()
         elif failure is not None:
             endpoint.traffic.bytes += failure.received
-            endpoint.failed()
+            if failure.kind != "descriptors":  # which says nothing about the endpoint
+                endpoint.failed()
             if failure.head is not None and failure.received and request.resume is not None:
                 rest = request.resume(failure.head, failure.received)
                 if rest is not None:
@@ -313,11 +314,11 @@ def _wait(
     kind = failure.kind if failure is not None else "answer"
     if tries > settings.retries or until_deadline <= 0:
         return None
-    if others:
+    if others and kind != "descriptors":
         return 0.0
     if kind in _FINAL or kind == "connect timeout":
         return None  # nothing will change, or it was waited for long enough
-    unconnected = kind in ("connect", "refused")
+    unconnected = kind in ("connect", "refused", "descriptors")
     longest = settings.connect_retry_seconds if unconnected else settings.retry_seconds
     left = min(longest - elapsed, until_deadline)
     if left < _LEAST_LEFT:
@@ -356,6 +357,8 @@ def _translated(failure: TransportError, request: Request, address: Address, tri
         kind, hint = StoreTimeoutError, "check the endpoint and the network, or allow more time"
     elif failure.kind == "malformed":
         kind, hint = S3dlioError, "check that the endpoint is the right kind of service"
+    elif failure.kind == "descriptors":
+        return StoreUnavailableError(message, uri=request.uri, endpoint=address.url)
     elif failure.kind == "untrusted":
         kind, hint = StoreUnavailableError, "check the endpoint's host name, and AWS_CA_BUNDLE or SSL_CERT_FILE"
     elif failure.kind == "proxy":

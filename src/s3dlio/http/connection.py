@@ -62,7 +62,7 @@ class ConnectError(OSError):
 
     Attributes:
         kind: "connect"; "refused", if somebody answered and said no; "untrusted", if the certificate is not one to
-            trust; "proxy", if the proxy will not do it.
+            trust; "proxy", if the proxy will not do it; "descriptors", if this process can open no more files.
     """
 
     def __init__(self, message: str, kind: str = "connect") -> None:

@@ -79,6 +79,7 @@ class Engine:
         self._next_tick = 0.0
         self._cancelled: list[tuple[float, Task]] = []  # each with the time at which its cleaning up is cut short
         self.lookups: dict[tuple[str, int], Lookup] = {}  # names that openings wait for, with their ports
+        self.waiting: deque[Exchange] = deque()  # that can open no connection, for want of descriptors
         self.closing = False
         _engines.add(self)
 
@@ -212,8 +213,48 @@ class Engine:
         del self._handlers[connection.fd]
         if connection.pending() and not connection.is_quiet():  # inside TLS, where no poller sees it
             self.drop_connection(connection)
-        else:
+        elif not self.waiting or not self._hand_on(connection):
             self._hot.setdefault(connection.address, []).append(connection)
+
+    # Without descriptors for more connections...
+
+    def close_idle(self) -> bool:
+        """Close the connections that nobody uses; whether there was one."""
+        idle = [connection for hot in self._hot.values() for connection in hot]
+        self._hot.clear()
+        for connection in idle:
+            self.drop_connection(connection)
+        found = bool(idle) or pool.count() > 0
+        pool.clear()
+        return found
+
+    def wait_for_connection(self, exchange: Exchange) -> bool:
+        """Let an exchange wait for a connection in use here, or for its descriptor; False if none is."""
+        if not any(one.is_connected() for one in self.exchanges):
+            return False
+        self.waiting.append(exchange)
+        return True
+
+    def _hand_on(self, connection: Connection) -> bool:
+        """Give a connection to an exchange that waits for one to that address; whether there is one."""
+        for exchange in self.waiting:
+            if exchange.address == connection.address:
+                if not connection.is_quiet():
+                    self.drop_connection(connection)
+                    return True
+                self.waiting.remove(exchange)
+                exchange.take(connection)
+                return True
+        return False
+
+    def _open_for_waiting(self) -> None:
+        """Try again to open connections for those that wait, until that fails."""
+        for exchange in list(self.waiting):
+            if exchange in self.waiting:
+                self.waiting.remove(exchange)
+                exchange.open()
+                if exchange in self.waiting:
+                    return
 
     def _on_idle(self, fd: int) -> None:
         """Something arrived on a connection that is not in use: most likely the server has closed it."""
@@ -268,6 +309,8 @@ class Engine:
             for exchange in list(self.exchanges):
                 if exchange in self.exchanges:
                     exchange.check_deadlines(now)
+            if self.waiting:
+                self._open_for_waiting()
             if self._cancelled:
                 self._hurry_cancelled(now)
         self.run_ready()

@@ -81,7 +81,8 @@ class TransportError(Exception):
     """An exchange that came to no answer.
 
     Attributes:
-        kind: "connect", "refused", "untrusted", "proxy", "timeout", "slow", "connect timeout", "lost" or "malformed".
+        kind: "connect", "refused", "untrusted", "proxy", "descriptors", "timeout", "slow", "connect timeout", "lost" or
+            "malformed".
         head: the head of the answer if it had come.
         received: bytes of the body that had come, and are in the buffer.
     """
@@ -185,6 +186,7 @@ class Exchange:
         "_request",
         "_target",
         "_unsent",
+        "_waiting",
         "_write_failed",
         "address",
         "began",
@@ -227,6 +229,7 @@ class Exchange:
         self._moved_at = 0.0  # when bytes of the request's body last moved
         self._pace: Pace | None = None  # of that body
         self._receiving = False  # whether the body that moves is the answer's
+        self._waiting = False  # for a connection of another exchange, or its descriptor
         self._connection: Connection | None = None
         self._opening: Opening | None = None
 
@@ -253,8 +256,24 @@ class Exchange:
         if connection is not None:
             self._start(connection)
             return
-        self._opening = Opening(engine, self.address, self._on_open, self._on_not_opened)
+        self.open()
+
+    def open(self) -> None:
+        """Open a connection."""
+        self._waiting = False
+        self.touched = self._engine.now
+        self._opening = Opening(self._engine, self.address, self._on_open, self._on_not_opened)
         self._opening.begin(self._limits.connect)
+
+    def take(self, connection: Connection) -> None:
+        """Use the connection of an exchange that has ended, instead of one of its own."""
+        self._waiting = False
+        self.touched = self._engine.now
+        self._start(connection)
+
+    def is_connected(self) -> bool:
+        """Whether it holds a connection, or opens one."""
+        return self._connection is not None or self._opening is not None
 
     def _on_open(self, connection: Connection) -> None:
         self._opening = None
@@ -262,7 +281,15 @@ class Exchange:
         self._start(connection)
 
     def _on_not_opened(self, error: Exception) -> None:
-        if isinstance(error, ConnectError):
+        if isinstance(error, ConnectError) and error.kind == "descriptors":
+            self._opening = None
+            if self._engine.close_idle():
+                self.open()
+            elif self._engine.wait_for_connection(self):
+                self._waiting = True
+            else:
+                self._fail(error.kind, str(error))
+        elif isinstance(error, ConnectError):
             self._fail(error.kind, str(error))
         else:  # a CA file that cannot be read, a name that TLS does not take
             self._drop()
@@ -650,7 +677,7 @@ class Exchange:
                 # Worth another try at once only where the next one begins with another address.
                 kind = "connect" if self._opening.give_up() else "connect timeout"
                 self._fail(kind, f"no connection within {limits.connect:g} s")
-        elif now - self.touched > limits.idle:
+        elif not self._waiting and now - self.touched > limits.idle:
             self._fail("timeout", f"no byte moved for {limits.idle:g} s")
         elif moved is None:
             self._pace = None
@@ -685,7 +712,7 @@ class Exchange:
         self._drop()
 
     def _fail(self, kind: str, message: str) -> None:
-        head = None if self._opening is not None else self._head
+        head = None if self._connection is None else self._head
         got = 0 if head is None else self._got
         self._drop()
         self._engine.resume(self.task, error=TransportError(kind, message, head, got))
@@ -693,6 +720,9 @@ class Exchange:
     def _drop(self) -> None:
         engine = self._engine
         engine.exchanges.discard(self)
+        if self._waiting:
+            self._waiting = False
+            engine.waiting.remove(self)
         if self._opening is not None:
             self._opening.close()
             self._opening = None

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from s3dlio import descriptors
 from s3dlio.http import resolve
 from s3dlio.http.address import Address
 from s3dlio.http.connection import ConnectError, Connection
@@ -153,7 +154,10 @@ class Opening:
             if lookup is None or lookup.waiter.is_stale:
                 lookup = Lookup(self._engine, key)
         except OSError as error:
-            self.fail(ConnectError(f"the name {way.host!r} cannot be resolved: {error.strerror or error}"))
+            if descriptors.are_short(error):
+                self.fail(ConnectError(descriptors.shortage(error), "descriptors"))
+            else:
+                self.fail(ConnectError(f"the name {way.host!r} cannot be resolved: {error.strerror or error}"))
             return
         lookup.openings.append(self)
         self._lookup = lookup
@@ -296,6 +300,9 @@ class Opening:
 
     def _error(self) -> ConnectError:
         """Why no address could be connected to."""
+        for _, error in self._failures:
+            if descriptors.are_short(error):
+                return ConnectError(descriptors.shortage(error), "descriptors")
         refused = any(isinstance(error, ConnectionRefusedError) for _, error in self._failures)
         if len(self._failures) == 1:
             [(_, error)] = self._failures

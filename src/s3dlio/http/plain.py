@@ -185,6 +185,10 @@ class Plain:
 
     # What the engine asks of everything under way...
 
+    def is_connected(self) -> bool:
+        """Whether it holds a connection."""
+        return self.connection is not None
+
     def check_deadlines(self, now: float) -> None:
         """Let the ordinary operation fail, if a deadline has passed."""
         limits = self.service.limits

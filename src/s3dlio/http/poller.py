@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import select
 import selectors
+from contextlib import suppress
 from typing import Any
 
 READ = 1
@@ -69,7 +70,8 @@ class Poller:
         self._few.register(fd, events)
         self._events[fd] = events
         if len(self._events) > _FEW:
-            self._become_many()
+            with suppress(OSError):  # without a descriptor for it, `poll` does the same
+                self._become_many()
 
     def modify(self, fd: int, events: int) -> None:
         """Wait for other events on a descriptor."""

@@ -19,7 +19,8 @@ import threading
 from collections.abc import Callable
 from functools import lru_cache
 
-from s3dlio.errors import ConfigurationError
+from s3dlio import descriptors
+from s3dlio.errors import ConfigurationError, StoreUnavailableError
 from s3dlio.http.poller import READ, WRITE
 
 WOULD_BLOCK = -1
@@ -40,11 +41,14 @@ def context(ca_file: str | None) -> ssl.SSLContext:
 
     Raises:
         ConfigurationError: the file cannot be read or holds no certificate.
+        StoreUnavailableError: the process can open no more files.
     """
     try:
         with _making:
             made = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
+        if descriptors.are_short(error):
+            raise StoreUnavailableError(descriptors.shortage(error)) from error
         raise ConfigurationError(f"the CA file {ca_file!r} cannot be used: {error}; check AWS_CA_BUNDLE") from error
     made.set_alpn_protocols(["http/1.1"])
     return made

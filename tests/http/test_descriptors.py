@@ -1,0 +1,107 @@
+"""Without file descriptors: a batch continues with the connections it has; what needs a descriptor and gets none fails
+with an error that names the limit, and no endpoint is blamed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.http.scripted import scripted
+from tests.servers import certificates
+
+# How many more files the program may open is its argument; before that everything is imported, and loaded.
+PROGRAM = """
+import asyncio, os, resource, sys
+import s3dlio
+from s3dlio import aio
+from s3dlio.endpoints import Endpoint
+from s3dlio.http import engine, async_engine
+from s3dlio.http.connection import pool
+
+s3dlio.get("s3://bucket/first")
+s3dlio.get_many(["s3://bucket/first"] * 2, 2)
+pool.clear()
+
+def failed(endpoint):
+    print("BLAMED")
+
+Endpoint.failed = failed
+more = int(sys.argv[1])
+highest = max(map(int, os.listdir("/proc/self/fd")))
+held = [os.open("/dev/null", os.O_RDONLY) for _ in range(highest)]  # no holes below the limit
+used = len(os.listdir("/proc/self/fd")) - 1
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + more, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+uris = [f"s3://bucket/{number}" for number in range(300)]
+try:
+    print(eval(sys.argv[2]))
+except s3dlio.S3dlioError as error:
+    print(type(error).__name__, error)
+"""
+BATCHES = {
+    "get_many": "sum(bytes(data) == b'plain' for _, data in s3dlio.get_many(uris, 32))",
+    "put_many": "s3dlio.put_many([(uri, b'x') for uri in uris], 32) or 300",
+    "get_many_iter": "sum(bytes(data) == b'plain' for _, data in s3dlio.get_many_iter(uris, 32))",
+    "get_many_async": "sum(bytes(data) == b'plain' for _, data in asyncio.run(aio.get_many_async(uris, 32)))",
+}
+SINGLE = {
+    "get": "s3dlio.get(uris[0])",
+    "put": "s3dlio.put_bytes(uris[0], b'x')",
+    "delete": "s3dlio.delete(uris[0])",
+    "get_many": "s3dlio.get_many(uris, 32)",
+    "get_many_iter": "list(s3dlio.get_many_iter(uris, 32))",
+}
+
+
+def run(more: int, expression: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(more), expression], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("expression", BATCHES.values(), ids=BATCHES.keys())
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("more", [8, 12])
+def test_a_batch_continues_with_the_connections_it_has(
+    more: int, secure: bool, expression: str, tmp_path: Path
+) -> None:
+    os.environ["S3DLIO_CONNECT_RETRY_SECONDS"] = "0"
+    with scripted([], certificates.make(tmp_path) if secure else None) as server:
+        assert run(more, expression) == "300\n"
+        assert server.connections <= more + 3
+
+
+def test_a_name_that_needs_descriptors_is_no_failure_of_its_server() -> None:
+    with scripted([]) as server:
+        os.environ["AWS_ENDPOINT_URL"] = server.url.replace("127.0.0.1", "localhost")
+        assert run(8, BATCHES["get_many"]) == "300\n"
+
+
+@pytest.mark.parametrize("expression", SINGLE.values(), ids=SINGLE.keys())
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_without_any_connection_the_error_names_the_limit(host: str, expression: str) -> None:
+    os.environ["S3DLIO_CONNECT_RETRY_SECONDS"] = "0.2"
+    with scripted([]) as server:
+        os.environ["AWS_ENDPOINT_URL"] = server.url.replace("127.0.0.1", host)
+        said = run(0, expression)
+    assert said.startswith("StoreUnavailableError")
+    assert "RLIMIT_NOFILE" in said
+    assert "ulimit -n" in said
+    assert "BLAMED" not in said
+
+
+def test_idle_connections_make_room() -> None:
+    with scripted([]) as server, scripted([]) as other:
+        expression = (
+            "s3dlio.get_many(uris, 3),"
+            f" os.environ.update(AWS_ENDPOINT_URL='{other.url}'),"
+            " sum(bytes(data) == b'plain' for _, data in s3dlio.get_many(uris, 3))"
+        )
+        os.environ["AWS_ENDPOINT_URL"] = server.url
+        assert run(3, f"({expression})[-1]") == "300\n"
