@@ -25,7 +25,6 @@ Sources: Google Cloud, "How Application Default Credentials works"; "About the m
 from __future__ import annotations
 
 import copy
-import json
 import os
 import re
 import threading
@@ -34,7 +33,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
 
-from s3dlio import redaction
+from s3dlio import documents, redaction
 from s3dlio.errors import ConfigurationError, PermissionDeniedError, S3dlioError, StoreUnavailableError
 from s3dlio.log import logger
 
@@ -247,7 +246,7 @@ class TokenSource:
                 status=404,
             )
         try:
-            content = json.loads(answer.body) if answer.status == 200 else {}
+            content = documents.json(answer.body) if answer.status == 200 else {}
             return _Found(str(content["access_token"]), time.time() + float(content["expires_in"]), None)
         except (ValueError, KeyError, TypeError):
             raise StoreUnavailableError(
@@ -279,7 +278,7 @@ def _read(path: str, name: str) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationError(f"{where} cannot be read: {error.strerror}; check the file's permissions") from None
     try:
-        info = json.loads(content)
+        info = documents.json(content)
     except ValueError:
         raise ConfigurationError(f"{where} is not JSON: download the key again") from None
     kind = info.get("type") if isinstance(info, dict) else None

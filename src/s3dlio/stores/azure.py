@@ -20,6 +20,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
+from s3dlio import documents
 from s3dlio.auth.shared_key import SharedKey
 from s3dlio.auth.sigv4 import MAX_PRESIGN_SECONDS, canonical_query, uri_encode
 from s3dlio.checksums import Expected, ExpectedMd5
@@ -83,13 +84,14 @@ class AzureStore(CloudStore[AzureService]):
                 status=404,
             )
         md5 = headers.get("content-md5")
-        return facts_of(
-            response,
-            "x-ms-meta-",
-            checksums={"md5": md5} if md5 else {},
-            storage_class=headers.get("x-ms-access-tier"),
-            version=headers.get("x-ms-version-id"),
-        )
+        with documents.reading(uri.text, response.address.url):
+            return facts_of(
+                response,
+                "x-ms-meta-",
+                checksums={"md5": md5} if md5 else {},
+                storage_class=headers.get("x-ms-access-tier"),
+                version=headers.get("x-ms-version-id"),
+            )
 
     async def exists(self, uri: URI) -> bool:
         self.require_key(uri)
@@ -208,7 +210,9 @@ class AzureStore(CloudStore[AzureService]):
         prefix = uri.folder_key
         async for blobs in self._list(uri, ""):
             sizes = [(_name(item)[len(prefix) :], item) for item in blobs if not _is_listed_directory(item)]
-            if found := [Entry(name, int(_property(item, "Content-Length") or 0)) for name, item in sizes if name]:
+            with documents.reading(uri.text, self.service().address.url):
+                found = [Entry(name, int(_property(item, "Content-Length") or 0)) for name, item in sizes if name]
+            if found:
                 yield found
 
     async def is_prefix(self, uri: URI) -> bool:

@@ -20,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
+from s3dlio import documents
 from s3dlio.auth.azure_credentials import Account, Anonymous, EntraToken, SharedAccessSignature
 from s3dlio.auth.shared_key import SharedKey
 from s3dlio.errors import (
@@ -147,7 +148,7 @@ def error_of(response: Response) -> AzureError:
     body = bytes(response.body[:65536])
     if b"<Error" in body:
         try:
-            root = ET.fromstring(body)
+            root = documents.xml(body)
         except ET.ParseError:
             return AzureError(code, "", "")
         code = code or root.findtext("Code") or ""
@@ -252,7 +253,7 @@ def _skew(head: ResponseHead) -> float:
 def parsed(response: Response) -> ET.Element:
     """The root of the XML in an answer."""
     try:
-        return ET.fromstring(bytes(response.body))
+        return documents.xml(bytes(response.body))
     except ET.ParseError as error:
         raise S3dlioError(
             f"{response.address.url} sent an answer that is not XML ({error}): check that it is an Azure Blob endpoint",

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
+from s3dlio import documents
 from s3dlio.checksums import Expected, ExpectedCrc32c, crc32c, crc32c_joined, crc32c_text
 from s3dlio.errors import ConfigurationError, IntegrityError, InvalidURIError, S3dlioError, StoreUnavailableError
 from s3dlio.http.client import Request, send
@@ -38,6 +39,7 @@ from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.stores.gcs_answers import (
     TRANSIENT_CODES,
+    check_page,
     child_text,
     error_of,
     hashes,
@@ -132,19 +134,9 @@ class GcsStore(CloudStore[GcsService]):
     async def stat(self, uri: URI) -> ObjectInfo:
         """Objects: get, without its data."""
         self.require_key(uri)
-        facts = parsed(await self._expect(self._about(uri, _FACTS)), uri)
-        checksums = {name: facts[field] for name, field in (("crc32c", "crc32c"), ("md5", "md5Hash")) if field in facts}
-        written = facts.get("timeCreated") or facts.get("updated")
-        return {
-            "size": int(facts.get("size", 0)),
-            "last_modified": time_of(written) if written else datetime.fromtimestamp(0, timezone.utc),
-            "etag": str(facts.get("etag", "")).strip('"') or None,
-            "content_type": facts.get("contentType"),
-            "metadata": {name.lower(): value for name, value in facts.get("metadata", {}).items()},
-            "checksums": checksums,
-            "storage_class": facts.get("storageClass"),
-            "version": facts.get("generation"),
-        }
+        response = await self._expect(self._about(uri, _FACTS))
+        with documents.reading(uri.text, response.address.url):
+            return _facts_of(parsed(response, uri))
 
     async def exists(self, uri: URI) -> bool:
         self.require_key(uri)
@@ -471,7 +463,9 @@ class GcsStore(CloudStore[GcsService]):
             request = Request(
                 uri.text, "GET", uri.container, f"{bucket_path(uri.container)}/o", query=query_of(**query, **more)
             )
-            page = parsed(await self._expect(request, of_bucket=True), uri)
+            response = await self._expect(request, of_bucket=True)
+            with documents.reading(uri.text, response.address.url):
+                page = check_page(parsed(response, uri))
             yield page
             before, token = token, page.get("nextPageToken", "")
             if not token:
@@ -533,7 +527,9 @@ class GcsStore(CloudStore[GcsService]):
         query = {"project": self._project(), "fields": "nextPageToken,items(name)"}
         while True:
             request = Request("gs://", "GET", "", "/storage/v1/b", query=query_of(**query))
-            page = parsed(await self._expect(request), None)
+            response = await self._expect(request)
+            with documents.reading("gs://", response.address.url):
+                page = check_page(parsed(response, None))
             names += [item["name"] for item in page.get("items", ())]
             if not page.get("nextPageToken"):
                 return names
@@ -576,3 +572,19 @@ class GcsStore(CloudStore[GcsService]):
 
 def _view(text: str) -> memoryview:
     return memoryview(text.encode())
+
+
+def _facts_of(facts: dict[str, Any]) -> ObjectInfo:
+    """The facts about an object that its resource gives."""
+    checksums = {name: facts[field] for name, field in (("crc32c", "crc32c"), ("md5", "md5Hash")) if field in facts}
+    written = facts.get("timeCreated") or facts.get("updated")
+    return {
+        "size": int(facts.get("size", 0)),
+        "last_modified": time_of(written) if written else datetime.fromtimestamp(0, timezone.utc),
+        "etag": str(facts.get("etag", "")).strip('"') or None,
+        "content_type": facts.get("contentType"),
+        "metadata": {name.lower(): value for name, value in facts.get("metadata", {}).items()},
+        "checksums": checksums,
+        "storage_class": facts.get("storageClass"),
+        "version": facts.get("generation"),
+    }

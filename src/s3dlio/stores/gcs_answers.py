@@ -20,11 +20,11 @@ Sources: Cloud Storage, "HTTP status and error codes for JSON", "HTTP status and
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from s3dlio import documents
 from s3dlio.errors import (
     ConfigurationError,
     IntegrityError,
@@ -58,7 +58,7 @@ def parsed(response: Response, uri: URI | None) -> dict[str, Any]:
         S3dlioError: there is none.
     """
     try:
-        content = json.loads(bytes(response.body))
+        content = documents.json(bytes(response.body))
     except ValueError:
         content = None
     if not isinstance(content, dict):
@@ -71,10 +71,28 @@ def parsed(response: Response, uri: URI | None) -> dict[str, Any]:
     return content
 
 
+def check_page(page: dict[str, Any]) -> dict[str, Any]:
+    """A page of a listing whose names, sizes and token are what they should be.
+
+    Raises:
+        TypeError, ValueError: they are not.
+    """
+    page = {name: value for name, value in page.items() if value is not None}
+    names = [item["name"] for item in page.get("items", ())]
+    for name in (*names, *page.get("prefixes", ())):
+        name.encode()  # JSON can hold halves of characters, which are no text
+    for item in page.get("items", ()):
+        if int(item.get("size", 0)) < 0:
+            raise ValueError("a size is negative")
+    if not isinstance(page.get("nextPageToken", ""), str):
+        raise TypeError("the token is no text")
+    return page
+
+
 def lacks_resource(response: Response, uri: URI) -> str:
     """What the answer to an upload lacks to say what is stored as `uri`; "" if it says so."""
     try:
-        stored = json.loads(bytes(response.body))
+        stored = documents.json(bytes(response.body))
     except (ValueError, RecursionError):
         return "resource"
     if not isinstance(stored, dict):
@@ -90,7 +108,7 @@ def lacks_resource(response: Response, uri: URI) -> str:
 def lacks_step(response: Response, _: URI) -> str:
     """What the answer to a rewrite lacks; "" if nothing."""
     try:
-        step = json.loads(bytes(response.body))
+        step = documents.json(bytes(response.body))
     except (ValueError, RecursionError):
         return "resource"
     if isinstance(step, dict) and (step.get("done") is True or (step.get("rewriteToken") and not step.get("done"))):
@@ -101,7 +119,7 @@ def lacks_step(response: Response, _: URI) -> str:
 def lacks_result(response: Response, name: str) -> str:
     """What an answer of the XML API lacks to be a result with this root element; "" if it is one."""
     try:
-        root = ET.fromstring(bytes(response.body).lstrip())
+        root = documents.xml(bytes(response.body).lstrip())
     except (ET.ParseError, ValueError, LookupError):
         return f"<{name}>"
     return "" if root.tag.rpartition("}")[2] == name else f"<{name}>"
@@ -125,7 +143,7 @@ def child_text(response: Response, name: str) -> str | None:
     if not body.lstrip().startswith(b"<"):
         return None
     try:
-        return ET.fromstring(body).findtext(f"{{*}}{name}")
+        return documents.xml(body).findtext(f"{{*}}{name}")
     except ET.ParseError:
         return None
 
@@ -150,7 +168,7 @@ def error_of(response: Response) -> tuple[str, str]:
     body = bytes(response.body[:65536])
     if body.lstrip().startswith(b"{"):
         try:
-            error = json.loads(body)["error"]
+            error = documents.json(body)["error"]
             if isinstance(error, dict):
                 reasons = error.get("errors") or [{}]
                 return str(reasons[0].get("reason", "")), str(error.get("message", ""))

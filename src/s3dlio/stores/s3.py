@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from s3dlio import documents
 from s3dlio import settings as settings_module
 from s3dlio.auth.sigv4 import canonical_query, uri_encode
 from s3dlio.checksums import (
@@ -150,13 +151,14 @@ class S3Store(CloudStore[S3Service]):
             for name, value in headers.items()
             if name.startswith("x-amz-checksum-") and name != "x-amz-checksum-type"
         }
-        return facts_of(
-            response,
-            "x-amz-meta-",
-            checksums=checksums,
-            storage_class=headers.get("x-amz-storage-class"),
-            version=headers.get("x-amz-version-id"),
-        )
+        with documents.reading(uri.text, response.address.url):
+            return facts_of(
+                response,
+                "x-amz-meta-",
+                checksums=checksums,
+                storage_class=headers.get("x-amz-storage-class"),
+                version=headers.get("x-amz-version-id"),
+            )
 
     async def exists(self, uri: URI) -> bool:
         self.require_key(uri)
@@ -425,7 +427,9 @@ class S3Store(CloudStore[S3Service]):
         while True:
             more = [("continuation-token", token)] if token else []
             request = Request(uri.text, "GET", uri.container, query=canonical_query([*query, *more]))
-            page = read_page(await self._expect(request, 200), uri.text, with_sizes)
+            response = await self._expect(request, 200)
+            with documents.reading(uri.text, response.address.url):
+                page = read_page(response, uri.text, with_sizes)
             yield page
             if not page.more:
                 return

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
+from s3dlio import documents
 from s3dlio.errors import (
     ConfigurationError,
     IntegrityError,
@@ -83,7 +84,7 @@ def error_of(response: Response) -> S3Error:
     if b"<Error" not in body:
         return S3Error()
     try:
-        root = ET.fromstring(body.lstrip())
+        root = documents.xml(body.lstrip())
     except ET.ParseError:
         return S3Error()
     if root.tag.rpartition("}")[2] != "Error":
@@ -116,7 +117,7 @@ def parsed(response: Response, uri: str) -> ET.Element:
         S3dlioError: it is something else; the message names the URI that the request was about.
     """
     try:
-        return ET.fromstring(bytes(response.body).lstrip())
+        return documents.xml(bytes(response.body).lstrip())
     except ET.ParseError as error:
         raise S3dlioError(
             f"{uri} at {response.address.url}: the answer is not XML ({error}); check that this is an S3 endpoint",
@@ -147,7 +148,7 @@ def lacks(response: Response, name: str, fields: Sequence[str] = ()) -> str:
         fields: children of the root that must have a text.
     """
     try:
-        root = ET.fromstring(bytes(response.body).lstrip())
+        root = documents.xml(bytes(response.body).lstrip())
     except (ET.ParseError, ValueError, LookupError):
         return f"<{name}>"
     if root.tag.rpartition("}")[2] != name:
