@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -101,6 +102,18 @@ class Gather:
 
     def __await__(self) -> Generator[Any, None, None]:
         yield self
+
+
+class Deadline(threading.Event):
+    """For `run`: an event that is set once some seconds have passed. Nobody can wait for it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._when = time.monotonic() + seconds
+
+    def is_set(self) -> bool:
+        """Whether the time is over."""
+        return super().is_set() or time.monotonic() >= self._when
 
 
 def run(

@@ -33,6 +33,7 @@ def for_each(
 
     The first exception stops the rest from being started; it is raised when what was under way has ended.
     KeyboardInterrupt in the calling thread also sets `stopped`, so that what is under way ends at its next pause.
+    Another one is raised at once.
 
     Args:
         items: what to work on; consumed under a lock, by one thread at a time.
@@ -98,18 +99,25 @@ def for_each(
             interrupted(failures[0])
     except BaseException as error:
         interrupted(error)
-    while True:
+    while not (failures and _is_second(failures[0])):
         try:
             for thread in threads:  # a thread may still add another behind itself
                 join(thread)
             break
         except BaseException as error:  # Ctrl-C while the last items end
+            if failures and isinstance(failures[0], KeyboardInterrupt):
+                error.__context__ = failures[0]
             interrupted(error)
     # The functions above refer to each other. What the caller's work holds, such as a pooled block, must not wait
     # for the garbage collector to find that: direct:// reads would take a new block each.
     work = _nothing
     if failures:
         raise failures[0]
+
+
+def _is_second(error: BaseException) -> bool:
+    """Whether Ctrl-C came again while what was begun was being undone: then nobody wants to wait for that."""
+    return isinstance(error, KeyboardInterrupt) and isinstance(error.__context__, KeyboardInterrupt)
 
 
 def join(thread: threading.Thread) -> None:

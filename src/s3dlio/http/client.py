@@ -72,6 +72,9 @@ class Request:
             that had come; the request for the rest, or None to send the same again.
         done, left: of the rest of a body: the bytes of the body that have come, and those that are left.
         credential: what the service let it go out with, where that may have to be renewed.
+        heard: it makes something that has to be undone if the operation is stopped: then its answer is waited for.
+        spare: it leaves an idle connection to others, if there is but one: to what undoes the operation when it is
+            stopped while all others are in use.
     """
 
     uri: str
@@ -87,6 +90,8 @@ class Request:
     credential: Any = None
     done: int = 0
     left: int = 0
+    heard: bool = False
+    spare: bool = False
 
     def add(self, name: str, value: str) -> None:
         """One more field."""
@@ -249,7 +254,16 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
         failure: TransportError | None = None
         endpoint.in_flight += 1
         exchange = Exchange(
-            address, request.method, head, limits, request.body, request.receive, request.observe, begun
+            address,
+            request.method,
+            head,
+            limits,
+            request.body,
+            request.receive,
+            request.observe,
+            begun,
+            heard=request.heard,
+            spare=request.spare,
         )
         try:
             response = await exchange

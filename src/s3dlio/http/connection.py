@@ -345,9 +345,9 @@ class Pool:
                     break  # another thread was faster
                 oldest.close()
 
-    def count(self) -> int:
-        """Idle connections kept."""
-        return sum(map(len, self._idle.values()))
+    def count(self, address: Address | None = None) -> int:
+        """Idle connections kept, to one address or to all."""
+        return len(self._idle.get(address, ())) if address is not None else sum(map(len, self._idle.values()))
 
     def clear(self) -> None:
         """Close every idle connection."""

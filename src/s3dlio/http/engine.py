@@ -37,8 +37,9 @@ from s3dlio.operations import TICK, Gather, Operation, Signal, Sleep, Stopped
 
 T = TypeVar("T")
 
-_FAREWELL = 0.2  # seconds that operations have to clean up after Ctrl-C
-_CLEANING = 2.0  # seconds that a cancelled operation has for the same
+# Seconds that an operation that is stopped, by Ctrl-C or because its task was cancelled, has to undo what it has begun.
+# One that has nothing to undo ends at once.
+_CLEANING = 2.0
 
 Handler = Callable[[int], None]
 
@@ -46,13 +47,14 @@ Handler = Callable[[int], None]
 class Task:
     """An operation under way."""
 
-    __slots__ = ("ended", "error", "on_end", "operation", "result", "waiting")
+    __slots__ = ("ended", "error", "on_end", "operation", "result", "stopping", "waiting")
 
     def __init__(self, operation: Operation[Any], on_end: Callable[[Task], None]) -> None:
         self.operation = operation
         self.on_end = on_end
         self.waiting: Any = None
         self.ended = False
+        self.stopping = False  # to be stopped at what it waits for next: it has to hear an answer before
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -118,9 +120,13 @@ class Engine:
 
     def _stop(self, task: Task) -> None:
         if isinstance(task.waiting, Exchange):
+            if task.waiting.heard and task.waiting.may_have_arrived() and not task.stopping and not self.closing:
+                task.stopping = True
+                return
             task.waiting.detach()
         elif task.waiting is None:  # about to go on: it is not to begin anything else first
             self._ready = deque(entry for entry in self._ready if entry[0] is not task)
+        task.stopping = False
         self.resume(task, error=Stopped())
 
     def _hurry_cancelled(self, now: float) -> None:
@@ -146,7 +152,8 @@ class Engine:
             self._wait(task, awaited)
 
     def _wait(self, task: Task, awaited: Any) -> None:
-        if self.closing:
+        if self.closing or task.stopping:
+            task.stopping = False
             self.resume(task, error=Stopped())
         elif isinstance(awaited, Exchange):
             task.waiting = awaited
@@ -185,9 +192,17 @@ class Engine:
             except (OSError, ValueError):
                 pass  # closed: the kernel has forgotten it
 
-    def take_connection(self, address: Address, keep_alive: float) -> Connection | None:
-        """An open connection on which nothing has arrived: one this call used before, or one from the pool."""
+    def take_connection(self, address: Address, keep_alive: float, spare: bool = False) -> Connection | None:
+        """An open connection on which nothing has arrived: one this call used before, or one from the pool.
+
+        Args:
+            address: where to.
+            keep_alive: seconds after which an idle connection is not trusted any more.
+            spare: whether the last idle one is left to others.
+        """
         hot = self._hot.get(address)
+        if spare and (len(hot) if hot else 0) + pool.count(address) < 2:
+            return None
         while hot:
             connection = hot.pop()
             if connection.is_quiet():
@@ -485,13 +500,15 @@ def run_begun(
                     engine.cancel(task)
                     told = True
         except BaseException:
-            # Ctrl-C: what is under way may clean up behind itself, but only for a moment.
-            deadline = time.monotonic() + _FAREWELL
+            # Ctrl-C: what was begun is undone, in threads of the same call at the same time. Another one ends that.
+            if stopped is not None:
+                stopped.set()
+            deadline = time.monotonic() + _CLEANING
             if not engine.closing:
                 engine.cancel(task)
                 engine.turn(0)
                 while not task.ended and time.monotonic() < deadline:
-                    engine.turn(_FAREWELL)
+                    engine.turn(TICK)
             raise
     finally:
         engine.close()

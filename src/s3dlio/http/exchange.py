@@ -184,12 +184,14 @@ class Exchange:
         "_receive",
         "_receiving",
         "_request",
+        "_spare",
         "_target",
         "_unsent",
         "_waiting",
         "_write_failed",
         "address",
         "began",
+        "heard",
         "task",
         "touched",
     )
@@ -204,6 +206,8 @@ class Exchange:
         receive: Receive | None = None,
         observe: Observe | None = None,
         begun: Begun | None = None,
+        heard: bool = False,
+        spare: bool = False,
     ) -> None:
         """
         Args:
@@ -215,6 +219,7 @@ class Exchange:
             receive: given the head of the answer, names the buffer for its body, or None for a pooled one.
             observe: called with each piece of a body of known length, in order, while it is still in the cache.
             begun: what has been done of it already, if anything.
+            heard, spare: see `Request`.
         """
         self.address = address
         self._method = method
@@ -223,6 +228,8 @@ class Exchange:
         self._receive = receive
         self._observe = observe
         self._begun = begun
+        self.heard = heard
+        self._spare = spare
         self._fresh = False
         self._moved = 0.0  # seconds in which a body has moved, before the one that moves now
         self._moves_since = 0.0  # when the body that moves now began to; 0 if none does
@@ -252,7 +259,9 @@ class Exchange:
         if begun is not None and begun.connection is not None:
             self._take_over(begun.connection, begun)
             return
-        connection = None if self._fresh else engine.take_connection(self.address, self._limits.keep_alive)
+        connection = None
+        if not self._fresh:
+            connection = engine.take_connection(self.address, self._limits.keep_alive, self._spare)
         if connection is not None:
             self._start(connection)
             return
@@ -706,6 +715,10 @@ class Exchange:
             self.touched = self._moved_at = now
         self._confirmed = confirmed
         return None if everything and not self._unsent else confirmed  # None: the server thinks about its answer
+
+    def may_have_arrived(self) -> bool:
+        """Whether some of the request has been sent, so that the server may carry it out."""
+        return self._connection is not None
 
     def detach(self) -> None:
         """Called by the engine when the operation is stopped: nothing more happens here."""

@@ -31,7 +31,7 @@ from s3dlio.http.exchange import Response
 from s3dlio.http.framing import BodyKind, ResponseHead
 from s3dlio.http.plain import Begun
 from s3dlio.http.read import Read
-from s3dlio.operations import Gather, Operation
+from s3dlio.operations import Gather, Operation, Stopped
 from s3dlio.settings import MIB
 from s3dlio.stores.base import ObjectInfo, ObjectWriter, Store
 from s3dlio.uri import URI
@@ -511,6 +511,26 @@ class CloudWriter(ObjectWriter):
         self._size = 0
 
     async def write(self, data: memoryview, *, constant: bool = False) -> None:
+        try:
+            await self._write(data, constant)
+        except Stopped:  # here, for the time to undo what was begun is that of the operation that is stopped
+            await self.abort()
+            raise
+
+    async def close(self) -> None:
+        try:
+            await self._close()
+        except Stopped:
+            await self.abort()
+            raise
+
+    async def abort(self) -> None:
+        self._full, self._buffer, self._filled = [], None, 0
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            await self._store.drop_parts(self._uri, upload)
+
+    async def _write(self, data: memoryview, constant: bool) -> None:
         self._size += len(data)
         ready: list[memoryview] = []  # whole parts, in the caller's memory
         while len(data):
@@ -532,7 +552,7 @@ class CloudWriter(ObjectWriter):
             parts, self._full = [*self._full, *ready], []
             await self._send(parts, 0 if constant else len(ready))
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         parts, self._full = self._full, []
         if self._filled:
             assert self._buffer is not None
@@ -544,12 +564,6 @@ class CloudWriter(ObjectWriter):
         await self._send(parts)
         await self._store.finish_parts(self._uri, self._upload, self._parts, self._size)
         self._upload = None
-
-    async def abort(self) -> None:
-        self._full, self._buffer, self._filled = [], None, 0
-        if self._upload is not None:
-            upload, self._upload = self._upload, None
-            await self._store.drop_parts(self._uri, upload)
 
     async def _send(self, parts: list[memoryview], to_copy: int = 0) -> None:
         """Send parts side by side; the last `to_copy` of them are copied first."""

@@ -265,6 +265,7 @@ class GcsStore(CloudStore[GcsService]):
     async def _begin_multipart(self, uri: URI) -> Multipart | None:
         """An upload, or None if the service knows nothing of the XML API's."""
         request = self._xml_request("POST", uri, uploads="")
+        request.heard = True
         request.add("Content-Type", _CONTENT_TYPE)
         response = await send(self.service(), request)
         if response.head.status == 200:
@@ -280,7 +281,7 @@ class GcsStore(CloudStore[GcsService]):
         checksum = crc32c(data)
         request = self._xml_request("PUT", uri, partNumber=str(number), uploadId=upload.id)
         request.add("x-goog-hash", f"crc32c={crc32c_text(checksum)}")
-        request.body = data
+        request.body, request.spare = data, True
         response = await self._send_for_proof(request, lambda answer: "" if answer.head.headers.get("etag") else "ETag")
         if response.head.status != 200:
             raise self.refusal(response, uri.text)
@@ -357,6 +358,7 @@ class GcsStore(CloudStore[GcsService]):
         request.add("Content-Type", "application/json; charset=UTF-8")
         request.add("X-Upload-Content-Type", _CONTENT_TYPE)
         request.body = [_view(json.dumps({"name": uri.key, "contentType": _CONTENT_TYPE}))]
+        request.heard = True
         response = await self._expect(request, of_bucket=True)
         session = urlsplit(response.head.headers.get("location", ""))
         if "upload_id=" not in session.query:
@@ -384,6 +386,7 @@ class GcsStore(CloudStore[GcsService]):
         while True:
             request = Request(uri.text, "PUT", uri.container, upload.path, upload.query, body=rest)
             place = f"{upload.sent}-{end - 1}" if rest else "*"
+            request.spare = True
             request.add("Content-Range", f"bytes {place}/{'*' if total is None else total}")
             if total is not None:
                 request.add("x-goog-hash", f"crc32c={crc32c_text(upload.checksum)}")

@@ -221,6 +221,7 @@ class S3Store(CloudStore[S3Service]):
 
     async def _begin(self, uri: URI, headers: list[tuple[str, str]]) -> Upload:
         request = self._request("POST", uri, [("uploads", "")], headers=headers)
+        request.heard = True
         # Not asked again without need: there may be an upload already, which nobody could abort.
         result = partial(lacks, name="InitiateMultipartUploadResult", fields=("UploadId",))
         response = await self._expect_proof(request, result, tries=1)
@@ -233,7 +234,7 @@ class S3Store(CloudStore[S3Service]):
         checksum = crc32c_text(value)
         request = self._request("PUT", uri, [("partNumber", str(number)), ("uploadId", upload.id)])
         request.add(CHECKSUM, checksum)
-        request.body = data
+        request.body, request.spare = data, True
         response = await self._expect_proof(request, lacks_etag)
         self._compare_stored(uri, response.head, response.address, checksum, data)
         headers = response.head.headers

@@ -2,19 +2,28 @@
 
 It is a plain writable file object, so `torch.save`, `pickle.dump` or `shutil.copyfileobj` can write into it. It does
 not derive from `io`'s classes on purpose: those close themselves when they are dropped, and a writer that is dropped
-half-way must not leave half an object.
+half-way must not leave half an object. One that is still open when the program ends is aborted, too.
 """
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
+import sys
+import time
+import weakref
 from types import TracebackType
 
 from s3dlio.errors import S3dlioError
-from s3dlio.operations import run
+from s3dlio.operations import Deadline, Stopped, run
 from s3dlio.stores import store_for
 from s3dlio.transfer.data import BytesLike, as_view
 from s3dlio.uri import URI, parse
+
+_log = logging.getLogger("s3dlio")
+
+_CLEANING = 2.0  # seconds that throwing away an object may take after Ctrl-C, and at the end of the program
 
 
 class MultipartUploadWriter:
@@ -32,6 +41,7 @@ class MultipartUploadWriter:
         self._process = os.getpid()
         self._position = 0
         self._state = "open"
+        _open.add(self)
 
     @classmethod
     def from_uri(cls, uri: str) -> MultipartUploadWriter:
@@ -57,8 +67,8 @@ class MultipartUploadWriter:
         self._check_usable()
         try:
             run(self._writer.write(view))
-        except BaseException:
-            self.abort()
+        except BaseException as error:
+            self._abort_after(error)
             raise
         self._position += len(view)
         return len(view)
@@ -73,17 +83,14 @@ class MultipartUploadWriter:
             self._check_usable()
             try:
                 run(self._writer.close())
-            except BaseException:
-                self.abort()
+            except BaseException as error:
+                self._abort_after(error)
                 raise
             self._state = "closed"
 
     def abort(self) -> None:
         """Throw away what was written; the object stays as it was. After `close` it does nothing."""
-        if self._state == "open":
-            self._state = "aborted"
-            if self._process == os.getpid():
-                run(self._writer.abort())
+        self._abort(None)
 
     @property
     def closed(self) -> bool:
@@ -110,11 +117,25 @@ class MultipartUploadWriter:
         if error is None:
             self.close()
         else:
-            self.abort()
+            self._abort_after(error)
 
     def __del__(self) -> None:
-        if getattr(self, "_state", "closed") == "open":
-            self.abort()
+        # At the end of the program `_abort_open` has done it; later nothing can be imported any more.
+        if getattr(self, "_state", "closed") == "open" and not sys.is_finalizing():
+            self._abort(_CLEANING)
+
+    def _abort_after(self, error: BaseException) -> None:
+        """Throw away what was written, after Ctrl-C at most for a moment."""
+        self._abort(None if isinstance(error, Exception) else _CLEANING)
+
+    def _abort(self, seconds: float | None) -> None:
+        if self._state == "open":
+            self._state = "aborted"
+            if self._process == os.getpid():
+                try:
+                    run(self._writer.abort(), None if seconds is None else Deadline(seconds))
+                except Stopped:
+                    _log.warning("the parts of %s could not be dropped in %g s", self._uri.text, seconds)
 
     def _check_usable(self) -> None:
         if self._state != "open":
@@ -125,3 +146,19 @@ class MultipartUploadWriter:
                 " open one in each",
                 uri=self._uri.text,
             )
+
+
+_open: weakref.WeakSet[MultipartUploadWriter] = weakref.WeakSet()
+
+
+def _abort_open() -> None:
+    """At the end of the program: throw away what writers have written that are still open, in two seconds for all."""
+    deadline = time.monotonic() + _CLEANING
+    for writer in list(_open):
+        try:
+            writer._abort(max(0.0, deadline - time.monotonic()))
+        except Exception as error:
+            _log.warning("what was written of %s could not be thrown away: %s", writer._uri.text, error)
+
+
+atexit.register(_abort_open)
