@@ -176,3 +176,22 @@ def test_ctrl_c_a_moment_before_the_threads_are_waited_for_is_not_slept_over() -
     assert time.monotonic() - began < 5
     assert stopped.is_set()
     pending.join()
+
+
+def test_ctrl_c_is_raised_though_other_threads_were_stopped_by_it_before() -> None:
+    stopped, other_ended = threading.Event(), threading.Event()
+    calling = threading.get_ident()
+
+    def work(item: int) -> None:
+        if threading.get_ident() == calling and item:
+            stopped.set()  # as the engine does, before it undoes what was begun here
+            assert other_ended.wait(10)
+            time.sleep(0.1)
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+        if item and stopped.wait(10):
+            other_ended.set()
+            raise Stopped
+
+    with pytest.raises(KeyboardInterrupt):
+        for_each(range(1000), work, 2, at_once=True, stopped=stopped)

@@ -95,24 +95,29 @@ def for_each(
             for _ in range(limit - 1):
                 add_thread()
         labour()
-        if failures and not isinstance(failures[0], Exception):
-            interrupted(failures[0])
+        if failures and not isinstance(_first(failures), Exception):
+            interrupted(_first(failures))
     except BaseException as error:
         interrupted(error)
-    while not (failures and _is_second(failures[0])):
+    while not (failures and _is_second(_first(failures))):
         try:
             for thread in threads:  # a thread may still add another behind itself
                 join(thread)
             break
         except BaseException as error:  # Ctrl-C while the last items end
-            if failures and isinstance(failures[0], KeyboardInterrupt):
-                error.__context__ = failures[0]
+            if failures and isinstance(_first(failures), KeyboardInterrupt):
+                error.__context__ = _first(failures)
             interrupted(error)
     # The functions above refer to each other. What the caller's work holds, such as a pooled block, must not wait
     # for the garbage collector to find that: direct:// reads would take a new block each.
     work = _nothing
     if failures:
-        raise failures[0]
+        raise _first(failures)
+
+
+def _first(failures: list[BaseException]) -> BaseException:
+    """The failure to raise: Ctrl-C, which stops other threads before the calling one has undone its own work."""
+    return next((failure for failure in failures if not isinstance(failure, Exception | Stopped)), failures[0])
 
 
 def _is_second(error: BaseException) -> bool:
