@@ -22,7 +22,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dlio .dlio-if-possible servers setup test test-dlio lint format demo bench clean
+.PHONY: help venv dlio .dlio-if-possible servers setup test test-long test-dlio lint format demo bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -58,6 +58,10 @@ setup: ## all of the above
 test: setup ## lint, then every test
 	@$(MAKE) --no-print-directory lint
 	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+test-long: setup ## lint, then every test and those that take long, but for the matrix of DLIO
+	@$(MAKE) --no-print-directory lint
+	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal -m "not matrix" $(PYTEST_ARGS)
 
 # DLIO_SOURCE=<checkout> runs them on that DLIO instead of 2.0.0. TensorFlow, where .venv has it, is tested too.
 test-dlio: setup ## every test of DLIO, the whole matrix of formats, protocols and start methods included

@@ -5,8 +5,9 @@ The public names are listed below and loaded on first use, so that `import s3dli
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from s3dlio.loading import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,7 +124,7 @@ def __getattr__(name: str) -> object:
         module, attribute = _NAMES[name]
     except KeyError:
         raise AttributeError(f"module 's3dlio' has no attribute {name!r}") from None
-    value = globals()[name] = getattr(importlib.import_module(module), attribute)
+    value = globals()[name] = load(module, attribute)
     return value
 
 

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from fastcrc import crc32
 
+from s3dlio import loading
+
 
 class Expected(Protocol):
     """The checksum that a server sent with some bytes, and that of the bytes which have come so far.
@@ -165,9 +167,10 @@ def crc64_text(views: Iterable[memoryview]) -> str:
 
 @lru_cache(maxsize=1)
 def _crc64_model() -> Any:
-    import anycrc  # most programs do without
+    with loading.lock:
+        import anycrc  # most programs do without
 
-    return anycrc.Model("CRC64-NVME")
+        return anycrc.Model("CRC64-NVME")
 
 
 def md5_hex(views: Iterable[memoryview]) -> str:

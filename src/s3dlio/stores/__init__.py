@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 
+from s3dlio.loading import load
 from s3dlio.stores.base import Store
 
 _CLASSES = {
@@ -24,7 +24,9 @@ def store_for(scheme: str) -> Store:
         return _stores[scheme]
     except KeyError:
         module, name = _CLASSES[scheme]
-        store: Store = getattr(importlib.import_module(module), name)()
+        store: Store = load(module, name)()
+        if not store.blocking:
+            load("s3dlio.http.engine", "run_begun")  # which `operations.run` imports without taking the lock each time
         return _stores.setdefault(scheme, store)
 
 

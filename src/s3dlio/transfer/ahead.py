@@ -11,17 +11,31 @@ is woken when half a window has come or the engine has nothing else to do. With 
 66 µs of CPU time an object instead of 100.
 
 The front, which the caller holds, and the state, which the thread holds, are two objects: dropping the front ends
-the thread. In a forked child, where the thread does not exist, the front starts again with what it has not yet
-handed out.
+the thread. Three rules keep every end of an iterator from hanging:
+
+- Collection. `__del__` runs at any allocation, in any thread, also inside a locked section of this module. It sets a
+  flag and takes no lock; the thread sees the flag within 0.1 s.
+- Exit. The interpreter stops daemon threads wherever they are, and a lock that one of them held stays locked. So an
+  atexit handler ends the threads before that happens, and no lock is taken later. It waits at most 1 s: a thread may be
+  inside the caller's own iterable, or in a system call that never returns. An iterator that is used afterwards, by
+  another atexit handler, raises an error; a daemon thread that uses one stops there, as it soon would anywhere.
+- Fork. The thread does not exist in a child, and its lock may be held for ever. The front makes a new state from the
+  old one, without a lock: what has arrived is handed out, what was under way is read again, and then the source is
+  continued. Every change of the state is made in an order in which a fork between two steps loses nothing. A list or a
+  tuple continues at the next place. Any other iterable that another thread was inside of at the fork cannot be
+  continued: after what was taken from it the child gets an error.
 """
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
+import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from s3dlio import settings
@@ -38,6 +52,7 @@ if TYPE_CHECKING:
 
 _SIZES_REMEMBERED = 32
 _SMALL = 1 << 20  # bytes
+_CLEANING = 1.0  # seconds that the threads have at the end of the program
 
 Item = tuple[str, memoryview]
 
@@ -47,9 +62,24 @@ _process = os.getpid()  # which each call of the function would ask the kernel f
 def _note_fork() -> None:
     global _process
     _process = os.getpid()
+    _reading.clear()
 
 
 os.register_at_fork(after_in_child=_note_fork)
+
+
+class _Flag(threading.Event):
+    """An event that nobody waits for. Setting it takes no lock, so a finalizer may do that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._raised = False
+
+    def set(self) -> None:
+        self._raised = True
+
+    def is_set(self) -> bool:
+        return self._raised
 
 
 class ReadAhead(Iterator[Item]):
@@ -64,32 +94,85 @@ class ReadAhead(Iterator[Item]):
             ordered: hand out in the order of `uris`; otherwise as they come.
         """
         self._arguments = (max_in_flight, window, ordered)
-        self._state = _State(iter(uris), *self._arguments)
+        self._state = _State(_Source(uris), *self._arguments)
         self._process = _process
 
     def __next__(self) -> Item:
         if self._process != _process:
-            self._state = _State(self._state.remaining(), *self._arguments)
+            self._state = self._state.in_child(_State(self._state.source.in_child(), *self._arguments))
             self._process = _process
         return self._state.take()
 
     def close(self) -> None:
         """End the reading and wait until nothing is under way. Nothing more is handed out."""
         if self._process != _process:  # the thread, and who held its lock, stayed behind in the parent
-            self._state = _State(iter(()), *self._arguments)
+            self._state = _State(_Source(()), *self._arguments)
             self._process = _process
-        self._state.stop(wait=True)
+        if sys.is_finalizing():
+            self._state.stopped.set()
+        else:
+            self._state.stop()
 
     def __del__(self) -> None:
         if (state := getattr(self, "_state", None)) and self._process == _process:
-            state.stop(wait=False)
+            state.stopped.set()
+
+
+class _Source:
+    """The URIs that were given, each with its place. Used by one thread at a time.
+
+    Attributes:
+        place: the place of the next one.
+        is_inside: whether a thread may be inside the caller's iterable, or hold what that has just given.
+    """
+
+    def __init__(self, uris: Iterable[str], place: int = 0) -> None:
+        self._list: Sequence[str] | None = uris if isinstance(uris, list | tuple) else None
+        self._uris = iter(uris)
+        self.place = place
+        self.is_inside = False
+        self._is_broken = False
+
+    def next_into(self, under_way: dict[int, str]) -> int | None:
+        """Note the next one in `under_way` and return its place; None after the last. Raises what the iterable raises.
+
+        An iterable that raised counts as being inside of it until `is_inside` is reset: its error is not noted yet.
+        """
+        if self._is_broken:
+            raise S3dlioError(
+                "the process was forked while another thread was taking the next URI from the iterable that"
+                " get_many_iter was given, so the child cannot continue: give it a list, or call it in the child"
+            )
+        place = self.place
+        if self._list is not None:
+            if place >= len(self._list):
+                return None
+            uri = self._list[place]
+        else:
+            self.is_inside = True
+            try:
+                uri = next(self._uris)
+            except StopIteration:
+                self.is_inside = False
+                return None
+        under_way[place] = uri
+        self.place = place + 1
+        self.is_inside = False
+        return place
+
+    def in_child(self) -> _Source:
+        """The same for a forked child, whose parent may have been anywhere in it."""
+        child = _Source(self._uris if self._list is None else self._list, self.place)
+        child._is_broken = self.is_inside or self._is_broken
+        return child
 
 
 class _State:
-    """What the iterator and its thread share; every field is guarded by `_lock`."""
+    """What the iterator and its thread share; every field but `stopped` is guarded by `_lock`."""
 
-    def __init__(self, uris: Iterator[str], max_in_flight: int, window: int, ordered: bool) -> None:
-        self._uris = uris
+    def __init__(self, source: _Source, max_in_flight: int, window: int, ordered: bool) -> None:
+        self.source = source
+        self.stopped = _Flag()
         self._max_in_flight = max_in_flight
         self._window = window
         self._ordered = ordered
@@ -101,8 +184,10 @@ class _State:
         self._waiting_bytes = 0
         self._sizes: deque[int] = deque(maxlen=_SIZES_REMEMBERED)
         self._largest = 0  # of those; 0 as long as none has come
-        self._handed_out = 0
-        self._stopped = threading.Event()
+        self._again: dict[int, str] = {}  # what the parent of a forked child had under way
+        self._first = source.place  # what comes before it had its room in the parent of a forked child
+        self._started: Iterator[tuple[int, str]] = iter(())
+        self._next = 0  # the place of what is handed out next, if in order
         self._ended = False
         self._thread: threading.Thread | None = None
         self._signal: Signal | None = None
@@ -111,41 +196,75 @@ class _State:
 
     def take(self) -> Item:
         """The next object. Waits for it; raises its error, or StopIteration after the last."""
+        if _is_exiting:
+            _refuse()
         with self._lock:
-            if self._thread is None and not self._stopped.is_set():
-                self._thread = threading.Thread(target=self._read, name="s3dlio-read-ahead", daemon=True)
-                self._thread.start()
-            while (place := self._next_place()) is None:
-                if self._ended or self._stopped.is_set():
-                    raise StopIteration
+            if self._thread is None and not self.stopped.is_set():
+                self._start()
+            while (place := self._next_place()) is None and not (self._ended or self.stopped.is_set()):
                 self._changed.wait(TICK)
-            uri, result = self._waiting.pop(place)
-            self._handed_out += 1
-            if isinstance(result, memoryview):
-                self._waiting_bytes -= len(result)
-                self._room_made()
-                return uri, result
-        self.stop(wait=True)
+            if place is not None:
+                self._next = place + 1  # first: after a fork between the two lines the child must not wait for it
+                uri, result = self._waiting.pop(place)
+                if isinstance(result, memoryview):
+                    self._waiting_bytes -= len(result)
+                    self._room_made()
+                    return uri, result
+        if place is None:
+            if _is_exiting:
+                _refuse()
+            raise StopIteration
+        self.stop()
+        assert isinstance(result, BaseException)
         raise result
 
-    def stop(self, *, wait: bool) -> None:
-        """Start nothing more, and end what is under way at its next pause; with `wait`, return when it has ended."""
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._read, name="s3dlio-read-ahead", daemon=True)
+        _reading.add(self)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._thread = None
+            _reading.discard(self)
+            raise S3dlioError(f"no thread could be started to read ahead: {error}") from None
+
+    def stop(self) -> None:
+        """Start nothing more, end what is under way at its next pause, and wait until that has ended."""
+        self.stopped.set()
         with self._lock:
-            self._stopped.set()
             self._waiting.clear()
             self._room_made()
-        if wait and self._thread is not None:
+        if self._thread is not None:
             join(self._thread)
 
-    def remaining(self) -> Iterator[str]:
-        """What has not been handed out, in order; for a forked child, where nothing else uses this object."""
-        begun = {place: uri for place, (uri, _) in self._waiting.items()} | self._under_way
-        return itertools.chain((begun[place] for place in sorted(begun)), self._uris)
+    def wait(self, seconds: float) -> None:
+        """Wait for the thread to end, at most so long; another thread may be starting it just now."""
+        deadline = time.monotonic() + seconds
+        while self in _reading and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    def in_child(self, child: _State) -> _State:
+        """Give a new state, in a forked child, what this one has not handed out. Takes no lock: nothing else runs."""
+        first = self._next if self._ordered else 0
+        child._waiting = {place: item for place, item in self._waiting.items() if place >= first}
+        begun = self._again | self._under_way
+        child._again = {place: begun[place] for place in sorted(begun.keys() - self._waiting.keys()) if place >= first}
+        for place in begun.keys() | self._waiting.keys():
+            child.source.place = max(child.source.place, place + 1)
+        child._first = child.source.place
+        child._next = self._next
+        for _, result in child._waiting.values():
+            if isinstance(result, memoryview):
+                child._waiting_bytes += len(result)
+                child._remember(len(result))
+        if self.stopped.is_set():
+            child.stopped.set()
+        return child
 
     def _next_place(self) -> int | None:
         if not self._ordered:
             return next(iter(self._waiting), None)
-        return self._handed_out if self._handed_out in self._waiting else None
+        return self._next if self._next in self._waiting else None
 
     def _is_small(self) -> bool:
         """Whether objects are such that waking the other thread for a single one would not pay."""
@@ -161,26 +280,39 @@ class _State:
     def _read(self) -> None:
         failure: BaseException | None = None
         try:
-            for first in self._uris:
-                self._uris = itertools.chain([first], self._uris)
-                if store_for(parse(first).scheme).blocking:
+            places = self._places()
+            if (first := next(places, None)) is not None:
+                self._started = itertools.chain([first], places)
+                if store_for(parse(first[1]).scheme).blocking:
                     self._read_in_threads()
                 else:
                     self._read_on_engine()
-                break
         except BaseException as error:  # the caller's own iterable failed, or its first URI is none
             failure = error
         with self._lock:
-            if failure is not None and not self._stopped.is_set():
-                place = self._handed_out + len(self._waiting)
-                self._waiting[place] = ("", failure)
+            if self.stopped.is_set():
+                self._waiting.clear()
+            elif failure is not None:
+                self._waiting[self.source.place] = ("", failure)
             self._ended = True
+            self.source.is_inside = False  # last: until now its failure was not noted
             self._changed.notify_all()
+        _reading.discard(self)
+
+    def _places(self) -> Iterator[tuple[int, str]]:
+        """What is to be read: first, in a forked child, what its parent had under way."""
+        while self._again:
+            place = next(iter(self._again))
+            self._under_way[place] = self._again[place]
+            uri = self._again.pop(place)
+            yield place, uri
+        while (begun := self.source.next_into(self._under_way)) is not None:
+            yield begun, self._under_way[begun]
 
     def _read_in_threads(self) -> None:
         for_each(
             self._admitted(),
-            lambda item: run(self._get(*item, split=True), self._stopped),
+            lambda item: run(self._get(*item, split=True), self.stopped),
             min(self._max_in_flight, THREADS),
         )
 
@@ -192,7 +324,7 @@ class _State:
 
         try:
             with settings.held():
-                run(read(), self._stopped, self._tell)
+                run(read(), self.stopped, self._tell)
         finally:
             with self._lock:
                 self._signal.close()
@@ -200,12 +332,11 @@ class _State:
 
     def _admitted(self) -> Iterator[tuple[int, str]]:
         """The next object each time, when there is room for it."""
-        for place, uri in enumerate(self._uris):
+        for place, uri in self._started:
             with self._lock:
-                self._under_way[place] = uri
-                while not self._stopped.is_set() and not self._has_room():
-                    self._changed.wait()
-                if self._stopped.is_set():
+                while not self.stopped.is_set() and not self._has_room(place):
+                    self._changed.wait(TICK)
+                if self.stopped.is_set():
                     return
             yield place, uri
 
@@ -213,24 +344,23 @@ class _State:
         """The same for the engine, which must not be kept waiting: it gets a signal to listen to."""
         signal = self._signal
         assert signal is not None
-        for place, uri in enumerate(self._uris):
-            while not self._may_begin(place, uri, signal):
+        for place, uri in self._started:
+            while not self._may_begin(place, signal):
                 yield signal
-            if self._stopped.is_set():
+            if self.stopped.is_set():
                 return
             yield self._read_one(place, uri)
 
-    def _may_begin(self, place: int, uri: str, signal: Signal) -> bool:
+    def _may_begin(self, place: int, signal: Signal) -> bool:
         """Whether there is room for an object, or all is to end; otherwise the signal tells when to ask again."""
         with self._lock:
-            self._under_way[place] = uri
-            signal.awaited = not self._has_room() and not self._stopped.is_set()
+            signal.awaited = not self._has_room(place) and not self.stopped.is_set()
             return not signal.awaited
 
-    def _has_room(self) -> bool:
+    def _has_room(self, place: int) -> bool:
         """Whether one more object, the last of those under way, fits into the window."""
         count = len(self._under_way) + len(self._waiting)
-        if count == 1:
+        if count == 1 or place < self._first:
             return True
         if not self._sizes:
             return False
@@ -265,7 +395,7 @@ class _State:
         """An object has come, or failed."""
         place, text = item
         with self._lock:
-            if self._stopped.is_set():
+            if self.stopped.is_set():
                 return
             self._waiting[place] = (text, result)
             del self._under_way[place]  # last: a fork between the two lines must not lose it for the child
@@ -289,3 +419,32 @@ class _State:
         with self._lock:
             if self._waiting:
                 self._changed.notify_all()
+
+
+# The end of the program...
+
+_reading: set[_State] = set()  # those with a thread
+_is_exiting = False
+
+
+def _end() -> None:
+    """Ends the threads while the interpreter still works."""
+    global _is_exiting
+    _is_exiting = True
+    deadline = time.monotonic() + _CLEANING
+    reading = list(_reading)
+    for state in reading:
+        state.stopped.set()
+    for state in reading:
+        state.wait(max(0.0, deadline - time.monotonic()))
+
+
+def _refuse() -> None:
+    """No object is handed out any more: the end of the iteration would look like the end of the objects."""
+    if threading.current_thread() is threading.main_thread():
+        raise S3dlioError("get_many_iter reads nothing more: the interpreter is exiting")
+    while True:
+        time.sleep(TICK)
+
+
+atexit.register(_end)
