@@ -103,7 +103,7 @@ def test_a_pipe_is_written_into_and_stays(tmp_path: Path, scheme: str, put: Put,
 
 def test_a_pipe_without_a_reader_is_an_error_at_once(tmp_path: Path, scheme: str, put: Put) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(s3dlio.S3dlioError, match=f"{scheme}://{tmp_path}/fifo: no process has opened this pipe|fifo"):
+    with pytest.raises(s3dlio.S3dlioError, match="/fifo: no process has opened this pipe for reading"):
         put(f"{scheme}://{tmp_path}/fifo", b"x")
     assert stat.S_ISFIFO(os.lstat(tmp_path / "fifo").st_mode)
 

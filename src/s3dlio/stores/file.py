@@ -24,13 +24,14 @@ from s3dlio.operations import pause
 from s3dlio.stores import folders
 from s3dlio.stores.base import RESERVED, Entry, ObjectInfo, ObjectWriter, Store
 from s3dlio.stores.folders import FolderError
-from s3dlio.stores.special import Special, check_kind, descriptor_named
-from s3dlio.stores.temporary import TemporaryFile
+from s3dlio.stores.special import Special, descriptor_named
+from s3dlio.stores.temporary import KIND, REGULAR, TemporaryFile
 from s3dlio.uri import URI
 
 # Bytes per system call: an operation can be stopped between two of them.
 PIECE = 16 << 20
 
+_RESERVED = f"/{RESERVED}"
 _UNSIZED_PIECE = 64 << 10
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # NONBLOCK: opening a FIFO must not wait
@@ -243,7 +244,7 @@ class FileWriter(ObjectWriter):
         if self._special is not None:
             return None
         path = self._uri.key
-        if f"/{RESERVED}" in path:
+        if _RESERVED in path:
             raise InvalidURIError(
                 f"{self._uri.text}: names that begin with {RESERVED!r} are kept for temporary files",
                 uri=self._uri.text,
@@ -251,24 +252,19 @@ class FileWriter(ObjectWriter):
         if path.endswith("/"):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         facts = _facts(os.lstat, path)
-        if facts is not None and modes.S_ISLNK(facts.st_mode):
+        if facts is not None and facts.st_mode & KIND != REGULAR:
+            facts = _facts(os.stat, path)
             number = descriptor_named(path)
-            if number is not None:
+            if number is not None or (facts is not None and not modes.S_ISREG(facts.st_mode)):
                 self._special = Special(path, number)
                 return None
-            facts = _facts(os.stat, path)
-            if facts is None or modes.S_ISREG(facts.st_mode):
-                path = os.path.realpath(path)
-        if facts is not None and not modes.S_ISREG(facts.st_mode):
-            check_kind(facts.st_mode)
-            self._special = Special(path, None)
-            return None
+            path = os.path.realpath(path)
         self._file = TemporaryFile(path, facts)
         self._create(self._file)
         return self._file
 
     def _fail(self, error: OSError) -> NoReturn:
-        if self._special is not None and error.errno == errno.ENXIO:
+        if error.errno == errno.ENXIO:
             raise S3dlioError(
                 f"cannot write into {self._uri.text}: no process has opened this pipe for reading, or the device does"
                 " not exist",
@@ -287,7 +283,8 @@ class FileWriter(ObjectWriter):
         done = 0
         while done < len(data):
             done += os.write(file.fd, data[done : done + PIECE])
-            await pause
+            if done < len(data):
+                await pause
 
     async def _finish(self, file: TemporaryFile) -> bool:  # noqa: ARG002  # direct needs it
         """Bring the last bytes out; returns whether file and folder are to be synced when it is published."""

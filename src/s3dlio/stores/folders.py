@@ -16,6 +16,7 @@ import errno
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 from s3dlio.stores.base import RESERVED
 
@@ -89,11 +90,12 @@ class _Folder:
             self.reader = None
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Give the descriptors back. A failed close of a folder that was only read loses nothing."""
         self.all_read()
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            with suppress(OSError):
+                os.close(fd)
 
 
 class _Way:
@@ -185,7 +187,8 @@ class _Way:
                 self._first = len(self._folders) - 1
         finally:
             if self.current.fd != fd:
-                os.close(fd)
+                with suppress(OSError):
+                    os.close(fd)
 
     def _keep_few_open(self, depth: int) -> None:
         while depth - self._first >= _OPEN:
@@ -327,7 +330,8 @@ def remove(root: str) -> Iterator[None]:
             except OSError as error:
                 raise FolderError(error, "") from error
     finally:
-        os.close(above)
+        with suppress(OSError):
+            os.close(above)
 
 
 def _clear(way: _Way) -> Iterator[None]:

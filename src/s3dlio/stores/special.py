@@ -26,10 +26,6 @@ _FILE_PIECE = 16 << 20
 _LINKS = 40  # as many as the kernel follows in one path
 
 
-class NotAFile(OSError):
-    """The target is of a kind that is not written: a block device or a socket."""
-
-
 class Special:
     """A pipe, a character device, or a descriptor of this process, open for writing.
 
@@ -44,14 +40,16 @@ class Special:
             number: the descriptor of this process that it names, if it names one.
 
         Raises:
-            NotAFile: a block device or a socket.
-            OSError: what the system says; ENXIO for a pipe that no process reads.
+            OSError: what the system says; EISDIR for a folder, ENOTSUP for a block device or a socket, ENXIO for a pipe
+                that no process reads.
         """
+        if number is None:
+            _check(os.stat(path).st_mode)  # opening a device may do something already
         self.fd = os.open(path, _FLAGS) if number is None else os.dup(number)
         try:
             mode = os.fstat(self.fd).st_mode
-            if number is None and not (modes.S_ISFIFO(mode) or modes.S_ISCHR(mode)):
-                raise NotAFile(errno.ENOTSUP, "it is neither a file, a pipe nor a character device")
+            if number is None:
+                _check(mode)
         except BaseException:
             self.close()
             raise
@@ -85,19 +83,12 @@ class Special:
             os.close(fd)
 
 
-def check_kind(mode: int) -> None:
-    """Raise for a target of a kind that is never written.
-
-    Raises:
-        NotAFile: a block device or a socket.
-        IsADirectoryError: a folder.
-    """
+def _check(mode: int) -> None:
     if modes.S_ISDIR(mode):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if modes.S_ISBLK(mode):
-        raise NotAFile(errno.ENOTSUP, "it is a block device")
-    if modes.S_ISSOCK(mode):
-        raise NotAFile(errno.ENOTSUP, "it is a socket")
+    if not (modes.S_ISFIFO(mode) or modes.S_ISCHR(mode)):
+        kind = "a block device" if modes.S_ISBLK(mode) else "a socket" if modes.S_ISSOCK(mode) else "no pipe any more"
+        raise OSError(errno.ENOTSUP, f"it is {kind}")
 
 
 def descriptor_named(path: str) -> int | None:
