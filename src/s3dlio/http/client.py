@@ -273,8 +273,6 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
             endpoint.in_flight -= 1
             endpoint.traffic.requests += 1
             begun = None
-        if failure is None or failure.kind != "slow":
-            deadline += exchange.body_seconds()
         if response is not None:
             endpoint.traffic.bytes += len(response.body)
             if request.body:
@@ -300,6 +298,8 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
                         _PROGRESS, max(1, (rest.left + progress) // _PROGRESS_PART)
                     ):
                         furthest, tries, began = rest.done, 0, 0.0  # the bounds are on tries without progress
+        if failure is None or failure.kind != "slow":
+            deadline += exchange.body_seconds()
         now = time.monotonic()
         began = began or now
         tries += 1

@@ -234,6 +234,7 @@ class Exchange:
         self._moved = 0.0  # seconds in which a body has moved, before the one that moves now
         self._moves_since = 0.0  # when the body that moves now began to; 0 if none does
         self._moved_at = 0.0  # when bytes of the request's body last moved
+        self._confirmed = -1  # bytes that the other side has received on the connection; -1 for not known
         self._pace: Pace | None = None  # of that body
         self._receiving = False  # whether the body that moves is the answer's
         self._waiting = False  # for a connection of another exchange, or its descriptor
@@ -310,8 +311,7 @@ class Exchange:
         self._reset(connection)
         self._unsent = self._request.copy()
         if len(self._unsent) > 1:
-            self._moved = self.body_seconds()
-            self._moves_since = self._moved_at = self._engine.now
+            self._begin_to_send(self._engine.now)
         connection.will_send(sum(map(len, self._unsent)))
         if self._send():
             self._engine.watch(connection.fd, READ, self._on_head)
@@ -323,7 +323,7 @@ class Exchange:
         self._reset(connection)
         self.began, self.touched = begun.began, begun.touched
         if len(self._request) > 1:
-            self._moves_since = self._moved_at = begun.began
+            self._begin_to_send(begun.began)
         if begun.unsent:
             self._unsent = list(begun.unsent)
             self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
@@ -339,6 +339,13 @@ class Exchange:
         if self._connection is connection and self._head is None and self.address.tls:
             self._on_head(READ)
 
+    def _begin_to_send(self, now: float) -> None:
+        """The body of the request begins to move."""
+        if self._moves_since:  # on another connection, which was lost
+            self._moved = self.body_seconds()
+        self._moves_since = self._moved_at = now
+        self._confirmed, self._pace = -1, None
+
     def _reset(self, connection: Connection) -> None:
         self._connection = connection
         self._unsent = []
@@ -349,9 +356,6 @@ class Exchange:
         self._closes = False  # whether bytes may follow the answer
         self._early: bytes | None = None  # what followed the head of a success that came before the body was sent
         self._got = 0
-        self._pace = None
-        self._confirmed = -1  # bytes that the other side has received on the connection; -1 for not known
-        self._receiving = False
 
     def _send(self) -> bool:
         """Send what fits; whether nothing is left to send."""
@@ -465,8 +469,9 @@ class Exchange:
 
     def _begin_body(self, head: ResponseHead, rest: memoryview) -> None:
         """Decide where the body goes, and take what came behind the head."""
-        self._moved, self._moves_since, self._receiving = self.body_seconds(), self._engine.now, True
-        self._pace = None
+        if self._moves_since:  # the request had a body
+            self._moved, self._pace = self.body_seconds(), None
+        self._moves_since, self._receiving = self._engine.now, True
         kind = head.body
         if kind is BodyKind.LENGTH:
             length = head.length
@@ -678,8 +683,8 @@ class Exchange:
     def check_deadlines(self, now: float) -> None:
         """Fail if a deadline has passed."""
         limits = self._limits
-        moved = self._look_at_body(now)
-        if now - self.began - self.body_seconds() > limits.total:
+        moved = self._look_at_body(now) if self._moves_since else None
+        if now - self.began > limits.total and now - self.began - self.body_seconds() > limits.total:
             self._fail("timeout", "the request took longer than S3DLIO_REQUEST_TIMEOUT allows")
         elif self._opening is not None:
             if now - self.touched > limits.connect:
@@ -700,9 +705,9 @@ class Exchange:
                 self._connection.look(now - self.touched)
 
     def _look_at_body(self, now: float) -> int | None:
-        """Bytes of the body that moves, counted from anywhere; None if none moves, or is still to."""
+        """Bytes of the body that moves, counted from anywhere; None if it has moved as a whole."""
         connection = self._connection
-        if connection is None or not self._moves_since:
+        if connection is None:
             return None
         if self._receiving:
             assert self._head is not None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from s3dlio.http.address import Address
     from s3dlio.http.client import Heads, StoreService
     from s3dlio.http.engine import Engine
+    from s3dlio.http.exchange import Limits
     from s3dlio.uri import URI
 
 TOGETHER = 32  # requests that take a step together: what they touch is to stay in the cache until the next
@@ -191,13 +192,17 @@ class Plain:
 
     def check_deadlines(self, now: float) -> None:
         """Let the ordinary operation fail, if a deadline has passed."""
-        limits = self.service.limits
-        if self.connection is None:
+        connection = self.connection
+        if connection is None:
             return
-        if now - self.began > limits.total or now - self.touched > limits.idle:
+        if self.is_late(now, self.service.limits):
             self.hand_over()
-        else:
-            self.connection.look(now - self.touched)
+        elif connection.low_water > 1:
+            connection.look(now - self.touched)
+
+    def is_late(self, now: float, limits: Limits) -> bool:
+        """Whether a deadline has passed."""
+        return now - self.touched > limits.idle or now - self.began > limits.total
 
     def stop(self) -> None:
         """Drop everything; nothing is delivered, and nobody told."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from s3dlio.buffers import lease
 from s3dlio.checksums import Expected
 from s3dlio.http.connection import WOULD_BLOCK
-from s3dlio.http.exchange import AT_ONCE, FEW, OBSERVED_BYTES, Pace
+from s3dlio.http.exchange import AT_ONCE, FEW, OBSERVED_BYTES, Limits, Pace
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.plain import (
     NOTHING,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from s3dlio.uri import URI
 
 _SUMMED = 256 << 10  # bytes after which the checksum is taken further: few enough to be in the cache still
+_BRIEF = 0.2  # seconds from which on it is looked at how fast a body moves
 _SMALL = 1 << 20  # bytes of an object that takes its steps together with others
 
 _WHOLE = b"HTTP/1.1 200 "
@@ -98,17 +99,14 @@ class Read(Plain):
     def _so_far(self, received: bytearray) -> dict[str, Any]:
         return {"head": self.head or received, "target": self._target, "got": self._got}
 
-    def check_deadlines(self, now: float) -> None:
-        """As for every plain request; but a body may take any time while it moves fast enough."""
-        connection, limits = self.connection, self.service.limits
-        if connection is None or not self.head:
-            super().check_deadlines(now)
-            return
+    def is_late(self, now: float, limits: Limits) -> bool:
+        """Whether a deadline has passed. A body may take any time while it moves fast enough."""
+        if not self.head:
+            return now - self.touched > limits.idle or now - self.began > limits.total
+        if now - self.began < _BRIEF:
+            return now - self.touched > limits.idle
         self._pace = self._pace or Pace(now, self._got)
-        if now - self.touched > limits.idle or self._pace.is_too_slow(now, self._got, limits):
-            self.hand_over()
-        else:
-            connection.look(now - self.touched)
+        return now - self.touched > limits.idle or self._pace.is_too_slow(now, self._got, limits)
 
 
 def begin(engine: Engine, reads: list[Read], ended: Callable[[list[Read]], None]) -> None:

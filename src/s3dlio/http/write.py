@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from s3dlio.http.address import Address
     from s3dlio.http.client import Heads, WriteService
     from s3dlio.http.engine import Engine
+    from s3dlio.http.exchange import Limits
     from s3dlio.uri import URI
 
 SMALL = 1 << 20
@@ -82,14 +83,11 @@ class Write(Plain):
     def _so_far(self, received: bytearray) -> dict[str, Any]:
         return {"head": received, "unsent": self._unsent}
 
-    def check_deadlines(self, now: float) -> None:
-        """As for every plain request; but one that takes long is handed over early, as the ordinary operation looks at
-        how much of it has left the kernel.
+    def is_late(self, now: float, limits: Limits) -> bool:
+        """Whether a deadline has passed; or half of the silence that is allowed, as the ordinary operation looks at how
+        much of an upload has left the kernel.
         """
-        if self.connection is not None and now - self.touched > self.service.limits.idle / 2:
-            self.hand_over()
-        else:
-            super().check_deadlines(now)
+        return now - self.touched > limits.idle / 2 or now - self.began > limits.total
 
     def send(self, engine: Engine) -> None:
         """Send the request. What does not fit is handed over: while it is sent, the answer has to be listened for."""
