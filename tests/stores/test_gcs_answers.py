@@ -249,14 +249,14 @@ def tokens() -> Callable[[Replay, Path], None]:
 
 
 def _issuing(accepted: list[str], data: bytes = b"content") -> Callable[[Received], bytes]:
-    """Gives out "token 1", "token 2" … and accepts some of them."""
+    """Gives out "token-1", "token-2" … and accepts some of them."""
     count = 0
 
     def reply(request: Received) -> bytes:
         nonlocal count
         if request.path == "/token":
             count += 1
-            return answer(200, json.dumps({"access_token": f"token {count}", "expires_in": 3600}), JSON)
+            return answer(200, json.dumps({"access_token": f"token-{count}", "expires_in": 3600}), JSON)
         if request.headers.get("authorization", "").removeprefix("Bearer ") in accepted:
             return object_answer(request, data)
         return EXPIRED
@@ -265,14 +265,14 @@ def _issuing(accepted: list[str], data: bytes = b"content") -> Callable[[Receive
 
 
 def test_every_request_carries_the_token(tokens: Any, tmp_path: Path) -> None:
-    with Replay(_issuing(["token 1"])) as server:
+    with Replay(_issuing(["token-1"])) as server:
         tokens(server, tmp_path)
         assert s3dlio.get_many([f"{URI}/{number}" for number in range(50)])[49][1] == b"content"
     assert len([request for request in server.requests if request.path == "/token"]) == 1
 
 
 def test_a_token_refused_is_renewed_once_and_the_request_sent_again(tokens: Any, tmp_path: Path) -> None:
-    with Replay(_issuing(["token 2"])) as server:
+    with Replay(_issuing(["token-2"])) as server:
         tokens(server, tmp_path)
         assert [data for _, data in s3dlio.get_many([f"{URI}/{number}" for number in range(50)])] == [b"content"] * 50
     assert len([request for request in server.requests if request.path == "/token"]) == 2
@@ -282,7 +282,7 @@ def test_tasks_and_threads_share_a_renewed_token(tokens: Any, tmp_path: Path) ->
     async def all_of_them() -> list[memoryview]:
         return await asyncio.gather(*(s3dlio.get_async(f"{URI}/{number}") for number in range(30)))
 
-    with Replay(_issuing(["token 2"])) as server:
+    with Replay(_issuing(["token-2"])) as server:
         tokens(server, tmp_path)
         assert asyncio.run(all_of_them()) == [b"content"] * 30
         with ThreadPoolExecutor(8) as executor:
@@ -297,12 +297,12 @@ def test_a_new_token_refused_too_is_the_end(tokens: Any, tmp_path: Path) -> None
             s3dlio.PermissionDeniedError, match=r"Invalid Credentials.*GOOGLE_APPLICATION_CREDENTIALS"
         ) as e:
             s3dlio.get(URI)
-    assert "token 2" not in str(e.value)
+    assert "token-2" not in str(e.value)
     assert [request.path for request in server.requests] == ["/token", OBJECT, "/token", OBJECT]
 
 
 def test_a_forked_child_gets_a_token_of_its_own(tokens: Any, tmp_path: Path) -> None:
-    with Replay(_issuing(["token 1", "token 2"])) as server:
+    with Replay(_issuing(["token-1", "token-2"])) as server:
         tokens(server, tmp_path)
         assert s3dlio.get(URI) == b"content"
 
@@ -336,16 +336,16 @@ def test_ctrl_c_ends_the_wait_for_a_token(tokens: Any, tmp_path: Path) -> None:
 
 def test_a_token_is_never_said_or_logged(tokens: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(1)
-    with Replay(_issuing(["token 1"])) as server:
+    with Replay(_issuing(["token-1"])) as server:
         tokens(server, tmp_path)
         assert s3dlio.get(URI) == b"content"
         server.requests.clear()
-    assert "token 1" not in caplog.text
+    assert "token-1" not in caplog.text
 
 
 def test_who_pays_is_said_with_every_request(tokens: Any, tmp_path: Path) -> None:
     os.environ["GOOGLE_CLOUD_QUOTA_PROJECT"] = "payer"
-    with Replay(_issuing(["token 1"])) as server:
+    with Replay(_issuing(["token-1"])) as server:
         tokens(server, tmp_path)
         s3dlio.get(URI)
     assert server.requests[-1].headers["x-goog-user-project"] == "payer"
