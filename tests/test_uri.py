@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,11 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 _SEGMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/"), min_size=1, max_size=8)
 
 
-@given(st.sampled_from(CLOUD_SCHEMES), _SEGMENT.filter(lambda text: not text.isspace()), _TEXT)
+def _names_a_container(text: str) -> bool:
+    return not text.isspace() and unquote(text) not in (".", "..")
+
+
+@given(st.sampled_from(CLOUD_SCHEMES), _SEGMENT.filter(_names_a_container), _TEXT)
 def test_a_cloud_key_is_everything_behind_the_container(scheme: str, container: str, key: str) -> None:
     uri = parse(f"{scheme}://{container}/{key}")
     assert uri == (scheme, container, key, f"{scheme}://{container}/{key}")
@@ -69,3 +75,15 @@ def test_a_child_lies_below() -> None:
     assert parse("file:///data").child("a/b").text == "file:///data/a/b"
     assert parse("direct:///data/").child("a b%20").text == "direct:///data/a b%20"
     assert parse("gs://bucket").child("a").text == "gs://bucket/a"
+
+
+@pytest.mark.parametrize("container", [".", "..", "%2e", "%2E.", ".%2e", "%2E%2e", "", " "])
+@pytest.mark.parametrize("scheme", CLOUD_SCHEMES)
+def test_a_container_that_a_path_takes_for_a_folder_is_refused(scheme: str, container: str) -> None:
+    for key in ("", "/", "/key"):
+        with pytest.raises(InvalidURIError):
+            parse(f"{scheme}://{container}{key}")
+
+
+def test_a_container_may_begin_with_dots() -> None:
+    assert parse("s3://..a/key").container == "..a"

@@ -18,6 +18,9 @@ from s3dlio.errors import InvalidURIError
 FILE_SCHEMES = ("file", "direct")
 CLOUD_SCHEMES = ("s3", "az", "gs")
 
+_DOT = (".", "%2e", "%2E")
+# What "." and ".." are in the path of a request, percent-encoded or not: it would be sent about something else.
+_DOTS = frozenset([*_DOT, *(first + second for first in _DOT for second in _DOT)])
 _EXPECTED = "expected s3://bucket/key, az://container/key, gs://bucket/key, file:///path or direct:///path"
 
 
@@ -102,6 +105,13 @@ def parse(text: str) -> URI:
                 raise InvalidURIError(
                     f"a URI {scheme}://USER:PASSWORD@… holds credentials, which would end up in logs: write"
                     f" {scheme}://bucket/key, and give the credentials by the environment or by s3dlio.configure"
+                )
+            if container in _DOTS:
+                what = "container" if scheme == "az" else "bucket"
+                raise InvalidURIError(
+                    f"{text!r}: no {what} is named {container!r}, which a path takes for a folder: expected"
+                    f" {scheme}://{what}/key",
+                    uri=text,
                 )
             if not container or container.isspace():
                 what = "container" if scheme == "az" else "bucket"

@@ -17,7 +17,6 @@ import base64
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from s3dlio import documents
@@ -29,10 +28,22 @@ from s3dlio.http.client import Request, send
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import ResponseHead
 from s3dlio.operations import Gather, Sleep
-from s3dlio.stores.azure_answers import error_of, is_overtaken, parsed, refusal, says_not_there, unproven
+from s3dlio.stores.azure_answers import (
+    TRANSIENT_CODES,
+    Page,
+    error_of,
+    is_overtaken,
+    listing_of,
+    name_of,
+    page_of,
+    refusal,
+    says_not_there,
+    unproven,
+)
 from s3dlio.stores.azure_service import VERSION, AzureService, encoded_key
 from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore, facts_of
+from s3dlio.stores.listed import Listing
 from s3dlio.uri import URI
 
 NAMES_PER_PAGE = 5000  # the most that the service gives
@@ -77,12 +88,7 @@ class AzureStore(CloudStore[AzureService]):
         if response.head.status != 200:
             raise self.refusal(response, uri.text)
         if _is_directory(response.head):
-            raise ObjectNotFoundError(
-                f"{uri.text} at {response.address.url} is a folder, not an object",
-                uri=uri.text,
-                endpoint=response.address.url,
-                status=404,
-            )
+            raise _is_folder(uri, response)
         md5 = headers.get("content-md5")
         with documents.reading(uri.text, response.address.url):
             return facts_of(
@@ -103,7 +109,12 @@ class AzureStore(CloudStore[AzureService]):
         raise self.refusal(response, uri.text)
 
     async def _head(self, uri: URI) -> Response:
-        return await send(self.service(), self._request("HEAD", uri))
+        response = await send(self.service(), self._request("HEAD", uri))
+        if response.head.status == 400 and not error_of(response).code:
+            # The answer to a HEAD has no body, so no reason. A GET of one byte is refused with the reason.
+            reason = await send(self.service(), self._request("GET", uri, headers=[("Range", "bytes=0-0")]))
+            response = reason if reason.head.status >= 400 else response
+        return response
 
     # Writing (Put Blob, Put Block, Put Block List)...
 
@@ -200,49 +211,84 @@ class AzureStore(CloudStore[AzureService]):
     # Listing (List Blobs)...
 
     async def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
-        prefix = uri.folder_key
-        async for blobs in self._list(uri, "" if recursive else "/"):
-            names = [_name(item)[len(prefix) :] for item in blobs if not _is_listed_directory(item)]
-            if found := [name for name in names if name]:
+        listing = Listing(uri, "" if recursive else "/")
+        async for page in self._list(listing):
+            folders = page.prefixes if recursive else [*page.prefixes, *(_as_folder(name) for name in page.folders)]
+            if found := listing.children(page.keys, folders):
                 yield found
 
     async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
-        prefix = uri.folder_key
-        async for blobs in self._list(uri, ""):
-            sizes = [(_name(item)[len(prefix) :], item) for item in blobs if not _is_listed_directory(item)]
-            with documents.reading(uri.text, self.service().address.url):
-                found = [Entry(name, int(_property(item, "Content-Length") or 0)) for name, item in sizes if name]
-            if found:
-                yield found
+        cut = len(uri.folder_key)
+        async for page in self._list(Listing(uri, "")):
+            below = []
+            for key, size in zip(page.keys, page.sizes, strict=True):
+                if size is None:
+                    raise S3dlioError(f"the listing of {uri.text} does not tell the size of {key!r}", uri=uri.text)
+                if len(key) > cut:
+                    below.append(Entry(key[cut:], size))
+            if below:
+                yield below
 
     async def is_prefix(self, uri: URI) -> bool:
-        async for blobs in self._list(uri, "", most=1):
-            if blobs:
-                return True
-        return False
+        pages = self._list(Listing(uri, ""), most=1)
+        try:
+            async for page in pages:
+                if page.keys or page.folders:
+                    return True
+        finally:
+            await pages.aclose()
+        return await self._is_marked(uri)
 
-    async def _list(self, uri: URI, delimiter: str, most: int | None = None) -> AsyncGenerator[list[ET.Element], None]:
-        """The elements Blob and BlobPrefix of every page. A page may be empty and not be the last."""
+    async def _list(self, listing: Listing, most: int | None = None) -> AsyncGenerator[Page, None]:
+        """The pages of a listing, each of them checked. A page may be empty and not be the last."""
+        uri = listing.uri
         query = [("restype", "container"), ("prefix", uri.folder_key), ("maxresults", str(most or NAMES_PER_PAGE))]
-        if delimiter:
-            query.append(("delimiter", delimiter))
-        async for page in self._pages(uri, query, "Blobs"):
+        query.append(("include", "metadata"))  # which tells the markers of folders
+        if listing.delimiter:
+            query.append(("delimiter", listing.delimiter))
+        async for answer, response in self._pages(listing, query, "Blobs"):
+            page = page_of(answer, response, uri.text)
+            listing.check([*page.keys, *page.folders], page.prefixes, response.address.url)
             yield page
 
-    async def _pages(self, uri: URI, query: list[tuple[str, str]], kind: str) -> AsyncGenerator[list[ET.Element], None]:
-        """What is in the element `kind` of every page of a listing."""
+    async def _pages(
+        self, listing: Listing, query: list[tuple[str, str]], kind: str
+    ) -> AsyncGenerator[tuple[ET.Element, Response], None]:
+        """The element `kind` of every page of a listing, and the answer it came in."""
+        uri = listing.uri
         marker = ""
         while True:
             more = [("comp", "list"), *([("marker", marker)] if marker else [])]
             request = Request(uri.text, "GET", uri_encode(uri.container), query=canonical_query([*query, *more]))
-            page = parsed(await self._expect(request, 200))
-            found = page.find(kind)
-            yield list(found) if found is not None else []
-            before, marker = marker, page.findtext("NextMarker") or ""
+            response = await self._expect_no_error(request)
+            answer = listing_of(response, uri.text, kind)
+            yield answer.kind, response
+            marker = listing.following(answer.marker, response.address.url)
             if not marker:
                 return
-            if marker == before:
-                raise S3dlioError(f"the listing of {uri.text} goes on from where it was already", uri=uri.text)
+
+    async def _expect_no_error(self, request: Request) -> Response:
+        """An answer of status 200 without an error in its body; sent again while the error may pass."""
+        tries = 0
+        while True:
+            response = await self._expect(request, 200)
+            code = error_of(response).code
+            if not code:
+                return response
+            tries += 1
+            if code not in TRANSIENT_CODES or tries > self.service().settings.retries:
+                raise self.refusal(response, request.uri)
+            await Sleep(min(5.0, 0.1 * 2**tries))
+
+    # Folders that are blobs (hierarchical namespaces, and the markers of Hadoop's drivers)...
+
+    async def _is_marked(self, uri: URI) -> bool:
+        """Whether a blob of the folder's own name says that there is a folder."""
+        name = uri.key.rstrip("/")
+        if not name:
+            return False
+        response = await self._head(uri.with_key(name))
+        return response.head.status == 200 and _is_directory(response.head)
 
     # Deleting (Delete Blob)...
 
@@ -256,12 +302,13 @@ class AzureStore(CloudStore[AzureService]):
 
     async def delete_prefix(self, uri: URI) -> None:
         folders: list[str] = []
-        async for blobs in self._list(uri, ""):
-            folders += [_name(item) for item in blobs if _is_listed_directory(item)]
-            names = [_name(item) for item in blobs if not _is_listed_directory(item)]
-            await Gather((self.delete(uri.with_key(name)) for name in names), _DELETES_AT_A_TIME)
-        for name in sorted(folders, reverse=True):  # those of a hierarchical namespace, once they are empty
+        async for page in self._list(Listing(uri, "")):
+            folders += page.folders
+            await Gather((self.delete(uri.with_key(name)) for name in page.keys), _DELETES_AT_A_TIME)
+        for name in sorted(folders, reverse=True):  # once they are empty: a hierarchical namespace insists
             await self.delete(uri.with_key(name))
+        if await self._is_marked(uri):
+            await self.delete(uri.with_key(uri.key.rstrip("/")))
 
     # Containers, copies, and links...
 
@@ -323,7 +370,8 @@ class AzureStore(CloudStore[AzureService]):
     async def buckets(self) -> list[str]:
         """List Containers: the names of the account's containers."""
         account = URI("az", "", "", "az://")
-        return [_name(item) async for page in self._pages(account, [], "Containers") for item in page]
+        pages = self._pages(Listing(account, ""), [], "Containers")
+        return [name_of(item, response, account.text) async for page, response in pages for item in page]
 
     def refusal(self, response: Response, uri: str) -> S3dlioError:
         return refusal(response, uri, self.service().account)
@@ -375,25 +423,18 @@ def _md5_of_blob(head: ResponseHead) -> str | None:
 
 def _is_directory(head: ResponseHead) -> bool:
     """Whether an answer is about a folder, as accounts with a hierarchical namespace have them."""
-    return head.headers.get("x-ms-resource-type") == "directory" or head.headers.get("x-ms-meta-hdi_isfolder") == "true"
+    marked = head.headers.get("x-ms-meta-hdi_isfolder", "").lower() == "true"
+    return marked or head.headers.get("x-ms-resource-type", "").lower() == "directory"
 
 
-# Listings...
+def _is_folder(uri: URI, response: Response) -> ObjectNotFoundError:
+    return ObjectNotFoundError(
+        f"{uri.text} at {response.address.url} is a folder, not an object",
+        uri=uri.text,
+        endpoint=response.address.url,
+        status=404,
+    )
 
 
-def _name(item: ET.Element) -> str:
-    """The name of a Blob or BlobPrefix; one that XML cannot hold comes percent-encoded."""
-    element = item.find("Name")
-    if element is None:
-        return ""
-    text = element.text or ""
-    return unquote(text) if element.get("Encoded") == "true" else text
-
-
-def _property(item: ET.Element, name: str) -> str | None:
-    return item.findtext(f"Properties/{name}")
-
-
-def _is_listed_directory(item: ET.Element) -> bool:
-    """Whether a Blob is the folder itself, as accounts with a hierarchical namespace list them."""
-    return item.tag == "Blob" and _property(item, "ResourceType") == "directory"
+def _as_folder(name: str) -> str:
+    return name if name.endswith("/") else name + "/"

@@ -18,6 +18,7 @@ import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from s3dlio import documents
@@ -38,6 +39,9 @@ from s3dlio.http.exchange import Response
 from s3dlio.http.framing import ResponseHead
 
 CHANGED_ON_THE_WAY = frozenset({"Crc64Mismatch", "Md5Mismatch"})
+
+TRANSIENT_CODES = frozenset({"InternalError", "OperationTimedOut", "ServerBusy", *CHANGED_ON_THE_WAY})
+"""Errors that may have gone when the same is asked again, whatever their status."""
 
 _OVERTAKEN = "InvalidBlockList"
 _MOST_SKEW = 900  # seconds that a clock may be wrong
@@ -250,12 +254,107 @@ def _skew(head: ResponseHead) -> float:
         return 0.0
 
 
-def parsed(response: Response) -> ET.Element:
-    """The root of the XML in an answer."""
+# Listings...
+
+
+class Page(NamedTuple):
+    """What a page of List Blobs tells.
+
+    Attributes:
+        keys: of its objects.
+        sizes: of these, in bytes; None where the page does not tell.
+        folders: names of blobs that are folders: of hierarchical namespaces, and markers (`hdi_isfolder`).
+        prefixes: names with the delimiter at the end, below which there is something.
+    """
+
+    keys: list[str]
+    sizes: list[int | None]
+    folders: list[str]
+    prefixes: list[str]
+
+
+class Listed(NamedTuple):
+    """The element of a page that holds what is listed, and the marker of the next page, "" after the last one."""
+
+    kind: ET.Element
+    marker: str
+
+
+def listing_of(response: Response, uri: str, kind: str) -> Listed:
+    """Read a page of List Blobs or List Containers.
+
+    Args:
+        response: the answer.
+        uri: what was listed, for messages.
+        kind: "Blobs" or "Containers".
+
+    Raises:
+        S3dlioError: it is something else.
+    """
     try:
-        return documents.xml(bytes(response.body))
+        root = documents.xml(bytes(response.body))
     except ET.ParseError as error:
         raise S3dlioError(
-            f"{response.address.url} sent an answer that is not XML ({error}): check that it is an Azure Blob endpoint",
+            f"{uri}: {response.address.url} sent an answer that is not XML ({error}): check that it is an Azure Blob"
+            " endpoint",
+            uri=uri,
             endpoint=response.address.url,
         ) from None
+    found = root.findall(f"{{*}}{kind}")
+    if root.tag.rpartition("}")[2] != "EnumerationResults" or len(found) != 1:
+        raise _unusable(response, uri, f"it is a <{root.tag.rpartition('}')[2]:.40}>, or has no <{kind}>")
+    return Listed(found[0], root.findtext("{*}NextMarker") or "")
+
+
+def page_of(blobs: ET.Element, response: Response, uri: str) -> Page:
+    """What the element `Blobs` of a page tells.
+
+    Raises:
+        S3dlioError: something in it has no name, or one that is not valid UTF-8.
+    """
+    page = Page([], [], [], [])
+    for item in blobs:
+        kind, name = item.tag.rpartition("}")[2], name_of(item, response, uri)
+        if kind == "BlobPrefix":
+            page.prefixes.append(name)
+        elif kind != "Blob":
+            raise _unusable(response, uri, f"it has a <{kind:.40}>")
+        elif _is_folder(item):
+            page.folders.append(name)
+        else:
+            size = (item.findtext("{*}Properties/{*}Content-Length") or "").strip()
+            page.keys.append(name)
+            page.sizes.append(int(size) if size.isascii() and size.isdecimal() and len(size) < 20 else None)
+    return page
+
+
+def name_of(item: ET.Element, response: Response, uri: str) -> str:
+    """The name of a Blob, BlobPrefix or Container; one that XML cannot hold comes percent-encoded."""
+    found = item.findall("{*}Name")
+    text = found[0].text if len(found) == 1 and not len(found[0]) else None
+    if not text:
+        raise _unusable(response, uri, "it has something without a name, or with two")
+    if found[0].get("Encoded", "").lower() != "true":
+        return text
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise _unusable(response, uri, f"the name {text!a:.300} is not valid UTF-8") from None
+
+
+def _is_folder(item: ET.Element) -> bool:
+    """Whether a Blob is a folder: of a hierarchical namespace, or the marker that Hadoop's drivers write."""
+    if (item.findtext("{*}Properties/{*}ResourceType") or "").lower() == "directory":
+        return True
+    metadata = item.find("{*}Metadata")
+    fields = () if metadata is None else metadata
+    return any(field.tag.lower() == "hdi_isfolder" and (field.text or "").strip().lower() == "true" for field in fields)
+
+
+def _unusable(response: Response, uri: str, why: str) -> S3dlioError:
+    return S3dlioError(
+        f"listing {uri} at {response.address.url}: the answer is not a listing that can be trusted: {why}; check that"
+        " it is an Azure Blob endpoint",
+        uri=uri,
+        endpoint=response.address.url,
+    )

@@ -19,7 +19,6 @@ import abc
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from s3dlio import settings as settings_module
@@ -34,6 +33,7 @@ from s3dlio.http.read import Read
 from s3dlio.operations import Gather, Operation, Stopped
 from s3dlio.settings import MIB
 from s3dlio.stores.base import ObjectInfo, ObjectWriter, Store
+from s3dlio.stores.dates import date_of
 from s3dlio.uri import URI
 
 T = TypeVar("T")
@@ -462,15 +462,29 @@ class _RangeRead:
         return Replaced(f"{self._uri.text} was replaced while it was read")
 
 
+def modified_at(text: str | None, response: Response) -> datetime:
+    """When an object was written, as the answer to a request for its facts tells; the epoch if it does not.
+
+    Raises:
+        S3dlioError: the answer has a date that cannot be read.
+    """
+    moment = date_of(text) if text else datetime.fromtimestamp(0, timezone.utc)
+    if moment is None:
+        raise S3dlioError(
+            f"{response.address.url} sent the date {text!r:.60} of the object's last change, which cannot be read",
+            endpoint=response.address.url,
+        )
+    return moment
+
+
 def facts_of(
     response: Response, prefix: str, *, checksums: dict[str, str], storage_class: str | None, version: str | None
 ) -> ObjectInfo:
     """The facts about an object that the answer to a HEAD gives; user metadata stands in fields with this prefix."""
     headers = response.head.headers
-    modified = headers.get("last-modified")
     return {
         "size": response.head.length or 0,
-        "last_modified": parsedate_to_datetime(modified) if modified else datetime.fromtimestamp(0, timezone.utc),
+        "last_modified": modified_at(headers.get("last-modified"), response),
         "etag": headers.get("etag", "").strip('"') or None,
         "content_type": headers.get("content-type"),
         "metadata": {name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)},

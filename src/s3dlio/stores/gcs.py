@@ -22,7 +22,6 @@ import json
 import re
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
@@ -35,21 +34,24 @@ from s3dlio.http.exchange import Response, without_first
 from s3dlio.http.framing import ResponseHead
 from s3dlio.log import logger
 from s3dlio.operations import Gather, Sleep
+from s3dlio.settings import MIB
 from s3dlio.stores.base import Entry, ObjectInfo
-from s3dlio.stores.cloud import CloudStore
+from s3dlio.stores.cloud import CloudStore, modified_at
 from s3dlio.stores.gcs_answers import (
     TRANSIENT_CODES,
+    Page,
     check_page,
     child_text,
+    error_inside,
     error_of,
     hashes,
     is_about_bucket,
     lacks_resource,
     lacks_result,
     lacks_step,
+    page_of,
     parsed,
     refusal,
-    time_of,
     unproven,
 )
 from s3dlio.stores.gcs_service import (
@@ -61,12 +63,14 @@ from s3dlio.stores.gcs_service import (
     object_path,
     query_of,
 )
+from s3dlio.stores.listed import Listing
 from s3dlio.uri import URI
 
 _CONTENT_TYPE = "application/octet-stream"
 _STORED = "size,crc32c,generation"  # what is asked of the answer to a write
 _FACTS = "size,timeCreated,updated,etag,contentType,metadata,crc32c,md5Hash,storageClass,generation"
 _DELETES_AT_ONCE = 32
+_IDLE_STEPS = 10  # of a copy, one after the other, that may copy nothing
 _TRIES_WITHOUT_PROOF = 3  # of a request that is answered by something else than a result
 _KEPT_RANGE = re.compile(r"bytes=0-(\d+)")
 _NO_MULTIPART = frozenset({400, 404, 405, 501})  # without an error of the XML API: nobody there who knows it
@@ -136,7 +140,7 @@ class GcsStore(CloudStore[GcsService]):
         self.require_key(uri)
         response = await self._expect(self._about(uri, _FACTS))
         with documents.reading(uri.text, response.address.url):
-            return _facts_of(parsed(response, uri))
+            return _facts_of(parsed(response, uri), response)
 
     async def exists(self, uri: URI) -> bool:
         self.require_key(uri)
@@ -423,58 +427,67 @@ class GcsStore(CloudStore[GcsService]):
     # Listing (Objects: list)...
 
     async def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
-        prefix = uri.folder_key
-        last_folder = ""
-        async for page in self._list(uri, "name", "" if recursive else "/"):
-            names = [item["name"] for item in page.get("items", ())]
-            # Pages follow each other in the order of names; what comes again from an emulator is passed over.
-            folders = [folder for folder in page.get("prefixes", ()) if folder > last_folder]
-            last_folder = folders[-1] if folders else last_folder
-            below = [name[len(prefix) :] for name in (*names, *folders) if name != prefix]
-            if below:
+        listing = Listing(uri, "" if recursive else "/")
+        async for page in self._list(listing, "name"):
+            if below := listing.children(page.keys, page.folders):
                 yield below
 
     async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
-        prefix = uri.folder_key
-        async for page in self._list(uri, "name,size", ""):
-            found = [(item["name"], int(item.get("size", 0))) for item in page.get("items", ())]
-            below = [Entry(name[len(prefix) :], size) for name, size in found if name != prefix]
+        cut = len(uri.folder_key)
+        async for page in self._list(Listing(uri, ""), "name,size"):
+            below = []
+            for key, size in zip(page.keys, page.sizes, strict=True):
+                if size is None:
+                    raise S3dlioError(f"the listing of {uri.text} does not tell the size of {key!r}", uri=uri.text)
+                if len(key) > cut:
+                    below.append(Entry(key[cut:], size))
             if below:
                 yield below
 
     async def is_prefix(self, uri: URI) -> bool:
-        pages = self._list(uri, "name", "", most=1)
+        pages = self._list(Listing(uri, ""), "name", most=1)
         try:
             async for page in pages:  # a page may be empty and others follow
-                if page.get("items"):
+                if page.keys:
                     return True
             return False
         finally:
             await pages.aclose()
 
-    async def _list(
-        self, uri: URI, fields: str, delimiter: str, most: int = 1000
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        query = {"maxResults": str(most), "fields": f"nextPageToken,prefixes,items({fields})"}
+    async def _list(self, listing: Listing, fields: str, most: int = 1000) -> AsyncGenerator[Page, None]:
+        """The pages of a listing, each of them checked."""
+        uri = listing.uri
+        query = {"maxResults": str(most), "fields": f"kind,nextPageToken,prefixes,items({fields})"}
         if uri.folder_key:
             query["prefix"] = uri.folder_key
-        if delimiter:
-            query["delimiter"] = delimiter
+        if listing.delimiter:
+            query["delimiter"] = listing.delimiter
+        path = f"{bucket_path(uri.container)}/o"
         token = ""
         while True:
             more = {"pageToken": token} if token else {}
-            request = Request(
-                uri.text, "GET", uri.container, f"{bucket_path(uri.container)}/o", query=query_of(**query, **more)
+            response = await self._expect_no_error(
+                Request(uri.text, "GET", uri.container, path, query=query_of(**query, **more))
             )
-            response = await self._expect(request, of_bucket=True)
-            with documents.reading(uri.text, response.address.url):
-                page = check_page(parsed(response, uri))
+            page = page_of(response, uri)
+            listing.check(page.keys, page.folders, response.address.url)
             yield page
-            before, token = token, page.get("nextPageToken", "")
+            token = listing.following(page.token, response.address.url)
             if not token:
                 return
-            if token == before:
-                raise S3dlioError(f"the listing of {uri.text} says that it goes on, but not where", uri=uri.text)
+
+    async def _expect_no_error(self, request: Request) -> Response:
+        """An answer of status 200 without an error in its body; sent again while the error may pass."""
+        tries = 0
+        while True:
+            response = await self._expect(request, of_bucket=True)
+            error = error_inside(response)
+            if error is None:
+                return response
+            tries += 1
+            if not error or tries > self.service().settings.retries:
+                raise self.refusal(response, request.uri)
+            await Sleep(min(5.0, 0.1 * 2**tries))
 
     # Deleting (Objects: delete)...
 
@@ -487,16 +500,18 @@ class GcsStore(CloudStore[GcsService]):
             raise self.refusal(response, uri.text)
 
     async def delete_prefix(self, uri: URI) -> None:
-        async for page in self._list(uri, "name", ""):
-            await Gather((self.delete(uri.with_key(item["name"])) for item in page.get("items", ())), _DELETES_AT_ONCE)
+        async for page in self._list(Listing(uri, ""), "name"):
+            await Gather((self.delete(uri.with_key(key)) for key in page.keys), _DELETES_AT_ONCE)
 
     # Buckets and copies...
 
-    async def copy(self, source: URI, target: URI, size: int) -> bool:  # noqa: ARG002 - of other stores' interest
+    async def copy(self, source: URI, target: URI, size: int) -> bool:
         """Objects: rewrite: let the service copy, in as many steps as it needs. Always possible."""
         path = f"{object_path(source)}/rewriteTo{object_path(target).removeprefix('/storage/v1')}"
-        query = {"fields": "done,rewriteToken"}
-        while True:
+        query = {"fields": "done,rewriteToken,totalBytesRewritten"}
+        idle, written = 0, 0
+        # A step copies 1 MiB at least, and where the service does not tell how far it is, that is all that is known.
+        while idle <= _IDLE_STEPS + (0 if written else size // MIB):
             request = Request(source.text, "POST", source.container, path, query=query_of(**query))
             response = await self._send_for_proof(request, lambda answer: lacks_step(answer, source))
             if response.head.status != 200:
@@ -504,7 +519,16 @@ class GcsStore(CloudStore[GcsService]):
             answer = parsed(response, source)
             if answer.get("done"):
                 return True
-            query["rewriteToken"] = answer["rewriteToken"]
+            query["rewriteToken"] = str(answer["rewriteToken"])
+            now = str(answer.get("totalBytesRewritten", ""))
+            idle = 0 if now.isdecimal() and len(now) < 20 and int(now) > written else idle + 1
+            written = written if idle else int(now)
+        raise StoreUnavailableError(
+            f"{source.text} at {response.address.url}: the copy to {target.text} makes no progress after {written} of"
+            f" {size} bytes; try again later",
+            uri=source.text,
+            endpoint=response.address.url,
+        )
 
     async def make_bucket(self, uri: URI) -> None:
         """Buckets: insert. One that is ours already is fine."""
@@ -577,13 +601,13 @@ def _view(text: str) -> memoryview:
     return memoryview(text.encode())
 
 
-def _facts_of(facts: dict[str, Any]) -> ObjectInfo:
+def _facts_of(facts: dict[str, Any], response: Response) -> ObjectInfo:
     """The facts about an object that its resource gives."""
     checksums = {name: facts[field] for name, field in (("crc32c", "crc32c"), ("md5", "md5Hash")) if field in facts}
     written = facts.get("timeCreated") or facts.get("updated")
     return {
         "size": int(facts.get("size", 0)),
-        "last_modified": time_of(written) if written else datetime.fromtimestamp(0, timezone.utc),
+        "last_modified": modified_at(str(written) if written else None, response),
         "etag": str(facts.get("etag", "")).strip('"') or None,
         "content_type": facts.get("contentType"),
         "metadata": {name.lower(): value for name, value in facts.get("metadata", {}).items()},

@@ -20,8 +20,7 @@ Sources: Cloud Storage, "HTTP status and error codes for JSON", "HTTP status and
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from s3dlio import documents
@@ -46,6 +45,8 @@ _CHECK_ROLES = (
 TOO_FAST = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
 # Codes of errors inside an answer of status 200 that may pass.
 TRANSIENT_CODES = frozenset({"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"})
+_TRANSIENT_REASONS = frozenset({"backendError", "internalError", "serviceUnavailable"})
+_LISTING = "storage#objects"
 
 
 # What there is...
@@ -154,10 +155,74 @@ def hashes(head: ResponseHead) -> dict[str, str]:
     return {name.strip(): value for name, _, value in (field.partition("=") for field in fields)}
 
 
-def time_of(text: str) -> datetime:
-    """A time of RFC 3339, of which Python 3.10 does not know the final Z, nor other fractions than of 3 or 6 digits."""
-    moment, _, fraction = text.removesuffix("Z").partition(".")
-    return datetime.fromisoformat(f"{moment}.{fraction[:6].ljust(6, '0')}+00:00")
+# Listings...
+
+
+class Page(NamedTuple):
+    """What a page of a listing tells.
+
+    Attributes:
+        keys: of its objects.
+        sizes: of these, in bytes; None where the page does not tell.
+        folders: names with the delimiter at the end.
+        token: what to ask for the next page with; "" after the last page.
+    """
+
+    keys: list[str]
+    sizes: list[int | None]
+    folders: list[str]
+    token: str
+
+
+def page_of(response: Response, uri: URI) -> Page:
+    """Read the answer to Objects: list.
+
+    Raises:
+        S3dlioError: it is no listing. An empty object is one: of nothing, where no kind is told.
+    """
+    content = {name: value for name, value in parsed(response, uri).items() if value is not None}
+    items, folders = content.get("items", []), content.get("prefixes", [])
+    token = content.get("nextPageToken", "")
+    known = {"kind", "items", "prefixes", "nextPageToken"} & content.keys()
+    right = (known or not content) and content.get("kind", _LISTING) == _LISTING and isinstance(token, str)
+    if not right or not isinstance(items, list) or not isinstance(folders, list):
+        raise _unusable(response, uri, "it is no list of objects")
+    keys: list[Any] = [item.get("name") if isinstance(item, dict) else None for item in items]
+    for name in (*keys, *folders):
+        if not isinstance(name, str):
+            raise _unusable(response, uri, f"it has an object or folder without a name ({name!r:.60})")
+        if not name.isascii():
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise _unusable(response, uri, f"the name {name!a:.300} is not valid UTF-8") from None
+    sizes = [str(item.get("size", "")) for item in items]
+    return Page(keys, [int(size) if size.isdecimal() and len(size) < 20 else None for size in sizes], folders, token)
+
+
+def error_inside(response: Response) -> bool | None:
+    """Whether the error in an answer of status 200 may pass; None if there is no error."""
+    body = bytes(response.body[:1024]).lstrip()
+    if body.startswith(b"<"):
+        code = child_text(response, "Code")
+        return None if code is None else code in TRANSIENT_CODES
+    try:
+        error = documents.json(bytes(response.body)).get("error")
+    except (ValueError, AttributeError):
+        return None
+    if error is None:
+        return None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code in TRANSIENT or error_of(response)[0] in TOO_FAST | _TRANSIENT_REASONS
+
+
+def _unusable(response: Response, uri: URI, why: str) -> S3dlioError:
+    return S3dlioError(
+        f"listing {uri.text} at {response.address.url}: the answer is not a listing that can be trusted: {why}; check"
+        " that it is an endpoint of Cloud Storage",
+        uri=uri.text,
+        endpoint=response.address.url,
+    )
 
 
 # Refusals...

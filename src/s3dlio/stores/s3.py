@@ -9,6 +9,7 @@ Source: Amazon S3 API Reference, https://docs.aws.amazon.com/AmazonS3/latest/API
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import random
 import re
@@ -41,6 +42,7 @@ from s3dlio.log import logger
 from s3dlio.operations import Gather, Operation, Sleep
 from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore, facts_of
+from s3dlio.stores.listed import Listing
 from s3dlio.stores.s3_answers import (
     NAMESPACE,
     TRANSIENT_CODES,
@@ -60,6 +62,8 @@ from s3dlio.stores.s3_service import CHECKED_READ, CHECKSUM, STORED_AS, S3Servic
 from s3dlio.uri import URI
 
 _DELETE_AT_ONCE = 1000
+_DELETES_AT_A_TIME = 32  # where there is no DeleteObjects
+_NOT_IMPLEMENTED = frozenset({"NotImplemented", "MethodNotAllowed"})
 _TRIES_WITHOUT_PROOF = 3  # of a request that is answered by something else than a result
 _COPY_AT_ONCE = 5 << 30  # bytes; more has to be copied in parts
 _COPY_PART = 512 << 20
@@ -177,6 +181,13 @@ class S3Store(CloudStore[S3Service]):
             bucket = await send(self.service(), Request(uri.text, "HEAD", uri.container))
             if region_of(bucket):
                 response = await send(self.service(), request)
+        if response.head.status == 400:
+            # The answer to a HEAD has no body, so no reason. A GET of one byte is refused with the reason.
+            reason = await send(
+                self.service(),
+                dataclasses.replace(request, method="GET", headers=(*CHECKED_READ, ("Range", "bytes=0-0"))),
+            )
+            response = reason if reason.head.status >= 400 else response
         return response
 
     # Writing (PutObject and multipart upload)...
@@ -394,22 +405,26 @@ class S3Store(CloudStore[S3Service]):
     # Listing (ListObjectsV2)...
 
     async def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
-        prefix = uri.folder_key
-        async for page in self._list(uri, "" if recursive else "/"):
-            below = [name[len(prefix) :] for name in (*page.keys, *page.prefixes) if name != prefix]
+        listing = Listing(uri, "" if recursive else "/")
+        async for page in self._list(listing):
+            below = listing.children(page.keys, page.prefixes)
             if below:
                 yield below
 
     async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
-        prefix = uri.folder_key
-        async for page in self._list(uri, "", with_sizes=True):
-            found = zip(page.keys, page.sizes, strict=True)
-            below = [Entry(key[len(prefix) :], size) for key, size in found if key != prefix]
+        cut = len(uri.folder_key)
+        async for page in self._list(Listing(uri, ""), with_sizes=True):
+            below = []
+            for key, size in zip(page.keys, page.sizes, strict=True):
+                if size is None:
+                    raise S3dlioError(f"the listing of {uri.text} does not tell the size of {key!r}", uri=uri.text)
+                if len(key) > cut:
+                    below.append(Entry(key[cut:], size))
             if below:
                 yield below
 
     async def is_prefix(self, uri: URI) -> bool:
-        pages = self._list(uri, "", most=1)
+        pages = self._list(Listing(uri, ""), most=1)
         try:
             async for page in pages:  # a page may be empty and others follow
                 if page.keys:
@@ -418,25 +433,27 @@ class S3Store(CloudStore[S3Service]):
         finally:
             await pages.aclose()
 
-    async def _list(
-        self, uri: URI, delimiter: str, most: int = 1000, with_sizes: bool = False
-    ) -> AsyncGenerator[Page, None]:
+    async def _list(self, listing: Listing, most: int = 1000, with_sizes: bool = False) -> AsyncGenerator[Page, None]:
+        """The pages of a listing, each of them checked."""
+        uri = listing.uri
         query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(most)), ("prefix", uri.folder_key)]
-        if delimiter:
-            query.append(("delimiter", delimiter))
+        if listing.delimiter:
+            query.append(("delimiter", listing.delimiter))
         token = ""
         while True:
             more = [("continuation-token", token)] if token else []
             request = Request(uri.text, "GET", uri.container, query=canonical_query([*query, *more]))
-            response = await self._expect(request, 200)
-            with documents.reading(uri.text, response.address.url):
-                page = read_page(response, uri.text, with_sizes)
+            response = await self._expect_no_error(request)
+            page = read_page(response, uri.text, with_sizes)
+            listing.check(page.keys, page.prefixes, response.address.url)
             yield page
             if not page.more:
                 return
-            before, token = token, page.token
-            if not token or token == before:
-                raise S3dlioError(f"the listing of {uri.text} says that it goes on, but not where", uri=uri.text)
+            token = listing.following(page.token, response.address.url)
+
+    async def _expect_no_error(self, request: Request) -> Response:
+        """An answer of status 200 without an error in its body; sent again while the error may pass."""
+        return await self._expect_proof(request, lambda _: "")
 
     # Deleting (DeleteObject, DeleteObjects)...
 
@@ -448,38 +465,73 @@ class S3Store(CloudStore[S3Service]):
             raise self.refusal(response, uri.text)
 
     async def delete_prefix(self, uri: URI) -> None:
-        async for page in self._list(uri, ""):
+        """Delete page by page. A page whose names cannot be trusted is an error before anything of it is deleted."""
+        async for page in self._list(Listing(uri, "")):
             # What XML cannot hold has to go one by one.
-            for key in filter(_NOT_XML.search, page.keys):
-                await self.delete(uri.with_key(key))
+            await self._delete_singly(uri, [key for key in page.keys if _NOT_XML.search(key)])
             keys = [key for key in page.keys if not _NOT_XML.search(key)]
             for start in range(0, len(keys), _DELETE_AT_ONCE):
                 await self._delete_keys(uri, keys[start : start + _DELETE_AT_ONCE])
 
+    async def _delete_singly(self, uri: URI, keys: list[str]) -> None:
+        await Gather((self.delete(uri.with_key(key)) for key in keys), _DELETES_AT_A_TIME)
+
     async def _delete_keys(self, uri: URI, keys: list[str]) -> None:
-        """DeleteObjects, which answers 200 and reports errors key by key; again for those that may pass."""
+        """Delete up to 1,000 keys at once: by DeleteObjects, or one by one where the service has none.
+
+        DeleteObjects answers 200 and reports errors key by key. It is asked to be quiet about what it has deleted, so a
+        DeleteResult without an error is the proof for all keys. A service that names the deleted keys all the same has
+        to name every one: those that it leaves out are deleted once more, singly, which proves it. Errors that may pass
+        are tried again for their keys alone; an error for a key that was not asked for is taken for one of them all.
+        """
+        service = self.service()
         tries = 0
-        while keys:
-            response = await self._expect_proof(self._delete_request(uri, keys), partial(lacks, name="DeleteResult"))
-            failed = {}
-            for error in children(parsed(response, uri.text), "Error"):
+        while keys and service.has_delete_objects:
+            response = await send(service, self._delete_request(uri, keys))
+            code = error_of(response).code
+            if code in _NOT_IMPLEMENTED or (not code and response.head.status in (405, 501)):
+                service.has_delete_objects = False
+                break
+            tries += 1
+            if response.head.status == 200 and code in TRANSIENT_CODES and tries <= service.settings.retries:
+                await Sleep(_wait(tries))
+                continue
+            if response.head.status != 200 or code:
+                raise self.refusal(response, uri.text)
+            if missing := lacks(response, "DeleteResult"):
+                if tries >= min(_TRIES_WITHOUT_PROOF, service.settings.retries + 1):
+                    raise unproven(response, uri.text, missing)
+                await Sleep(_wait(tries))
+                continue
+            answer = parsed(response, uri.text)
+            asked = dict(zip(map(_as_parsed, keys), keys, strict=True))
+            failed: dict[str, tuple[str, str]] = {}
+            for error in children(answer, "Error"):
                 code = child_text(error, "Code")
                 if code != "NoSuchKey":
-                    failed[child_text(error, "Key")] = code, child_text(error, "Message")
-            lasting = {key: why for key, why in failed.items() if why[0] not in TRANSIENT_CODES}
-            tries += 1
-            if lasting or (failed and tries > self.service().settings.retries):
-                key, (code, message) = next(iter((lasting or failed).items()))
-                kind = PermissionDeniedError if code == "AccessDenied" else S3dlioError
-                raise kind(
-                    f"{len(failed)} of {len(keys)} objects were not deleted, the first s3://{uri.container}/{key}:"
-                    f" {code} {message} at {response.address.url}",
-                    uri=uri.text,
-                    endpoint=response.address.url,
-                )
-            keys = list(failed)
+                    failed[_as_parsed(child_text(error, "Key"))] = code, child_text(error, "Message")
+            lasting = {key: why for key, why in failed.items() if why[0] not in TRANSIENT_CODES or key not in asked}
+            if lasting or (failed and tries > service.settings.retries):
+                raise self._not_deleted(uri, response, lasting or failed, len(failed), len(keys))
+            if deleted := {_as_parsed(child_text(item, "Key")) for item in children(answer, "Deleted")}:
+                gone = {_as_parsed(child_text(item, "Key")) for item in children(answer, "Error")} | deleted
+                await self._delete_singly(uri, [key for name, key in asked.items() if name not in gone])
+            keys = [asked[name] for name in failed]
             if keys:
                 await Sleep(_wait(tries))
+        await self._delete_singly(uri, keys)
+
+    def _not_deleted(
+        self, uri: URI, response: Response, errors: dict[str, tuple[str, str]], failed: int, asked: int
+    ) -> S3dlioError:
+        key, (code, message) = next(iter(errors.items()))
+        kind = PermissionDeniedError if code == "AccessDenied" else S3dlioError
+        return kind(
+            f"{failed} of {asked} objects were not deleted, the first s3://{uri.container}/{key}:"
+            f" {code} {message:.300} at {response.address.url}",
+            uri=uri.text,
+            endpoint=response.address.url,
+        )
 
     def _delete_request(self, uri: URI, keys: list[str]) -> Request:
         body = _delete_document(keys)
@@ -627,6 +679,11 @@ class S3Store(CloudStore[S3Service]):
 def _delete_document(keys: list[str]) -> bytes:
     objects = "".join(f"<Object><Key>{_escaped(key)}</Key></Object>" for key in keys)
     return f'<Delete xmlns="{NAMESPACE}"><Quiet>true</Quiet>{objects}</Delete>'.encode()
+
+
+def _as_parsed(key: str) -> str:
+    """A key as an XML parser reads it where a service writes line ends as they are."""
+    return key.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _copied_from(source: URI) -> tuple[str, str]:

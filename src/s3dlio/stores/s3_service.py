@@ -53,6 +53,7 @@ class S3Service:
         self.settings = settings
         self.limits = limits(settings)
         self.is_aws = settings.s3_endpoints is None
+        self.has_delete_objects = True  # until it says otherwise
         self._regions: dict[str, str] = {}
         self._signers: dict[tuple[str, str], Signer] = {}
         self._places: dict[tuple[str, Endpoint], tuple[Address, str, str]] = {}

@@ -1,0 +1,86 @@
+"""Dates as services send them, read into aware datetimes in UTC.
+
+RFC 9110 asks senders for one form and readers for three; vendors send more: offsets other than GMT, `-0000`, fractions
+of a second, ISO 8601 with and without a zone. A date without a zone is in UTC, as all three forms of RFC 9110 are. A
+zone that has a name other than those of RFC 5322 is not guessed at: the date is unreadable.
+
+Sources: RFC 9110, section 5.6.7; RFC 5322, sections 3.3 and 4.3; RFC 3339.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_tz
+
+_OFFSET = r"([+-])(\d\d?)(?::?(\d\d))?"
+_ISO = re.compile(
+    r"(\d{4})-?(\d\d)-?(\d\d)"
+    rf"(?:[Tt ]\s*(\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s*(?:[Zz]|UTC|GMT|{_OFFSET})?)?"
+)
+_COMMENT = re.compile(r"\s*\([^()]*\)$")
+_CLOCK = re.compile(r"(\b\d\d?:\d\d:\d\d)[.,](\d+)")
+_OFFSET_AT_END = re.compile(rf"(?<=\d)\s*(?:GMT|UTC|UT)?\s*{_OFFSET}$")
+_ZONE = re.compile(r"[A-Za-z]+$")
+_ZONES = frozenset({"GMT", "UT", "UTC", "Z", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT"})
+
+
+def date_of(text: str | None) -> datetime | None:
+    """The moment that a date names, in UTC.
+
+    Args:
+        text: as a server sent it.
+
+    Returns:
+        An aware datetime in UTC; None if the text is no date.
+    """
+    if not text:
+        return None
+    text = text.strip()
+    try:
+        return _iso_date(text) if text[:4].isdecimal() and text.isascii() else _mail_date(text)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+def _iso_date(text: str) -> datetime | None:
+    match = _ISO.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
+    moment = _moment(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), fraction)
+    return moment - _offset(sign, hours, minutes)
+
+
+def _mail_date(text: str) -> datetime | None:
+    """RFC 5322, RFC 850 and asctime."""
+    text = _COMMENT.sub("", text)
+    clock = _CLOCK.search(text)
+    if clock is not None:
+        text = text[: clock.end(1)] + text[clock.end() :]
+    offset = _OFFSET_AT_END.search(text) if ":" in text else None
+    if offset is not None:
+        text = text[: offset.start()]
+    zone = _ZONE.search(text)
+    parts = parsedate_tz(text)
+    if parts is None or (zone is not None and zone[0].upper() not in _ZONES):
+        return None
+    year, month, day, hour, minute, second = parts[:6]
+    moment = _moment(year, month, day, hour, minute, second, clock[2] if clock is not None else None)
+    return moment - (timedelta(seconds=parts[9] or 0) if offset is None else _offset(*offset.groups()))
+
+
+def _offset(sign: str | None, hours: str | None, minutes: str | None) -> timedelta:
+    """What a zone is ahead of UTC. ValueError for an offset that no zone has."""
+    ahead = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    if ahead >= timedelta(days=1) or int(minutes or 0) > 59:
+        raise ValueError(f"no zone is {ahead} from UTC")
+    return -ahead if sign == "-" else ahead
+
+
+def _moment(year: int, month: int, day: int, hour: int, minute: int, second: int, fraction: str | None) -> datetime:
+    """A moment in UTC; the second 60 of a leap second is the first of the next minute."""
+    leap = second == 60
+    microsecond = int((fraction or "0")[:6].ljust(6, "0"))
+    moment = datetime(year, month, day, hour, minute, 59 if leap else second, microsecond, timezone.utc)
+    return moment + timedelta(seconds=1) if leap else moment

@@ -1,0 +1,424 @@
+"""A listing never misses anything silently, never lists what was not asked for, and never ends in an endless loop."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import s3dlio
+from s3dlio.operations import run
+from s3dlio.stores import s3_listing
+from s3dlio.stores.gcs import GcsStore
+from s3dlio.uri import parse
+from tests.replay import Received, Replay, answer
+from tests.stores.s3_replay import error, error_body, use, xml
+from tests.stores.test_s3_listing import answer as page_answer
+from tests.stores.test_s3_listing import contents, document
+
+Names = list[str]
+
+
+class Service(NamedTuple):
+    """How a service lists: with objects, folders, and the token of the next page; and how it says an error inside."""
+
+    root: str
+    use: Callable[[Replay], None]
+    page: Callable[[Names, Names, str], bytes]
+    failed: Callable[[str], bytes]
+
+
+def _s3_page(keys: Names, folders: Names, token: str) -> bytes:
+    more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+    entries = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in keys)
+    entries += "".join(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in folders)
+    return answer(200, xml("ListBucketResult", more + entries))
+
+
+def _az_page(keys: Names, folders: Names, token: str) -> bytes:
+    entries = "".join(
+        f"<Blob><Name>{key}</Name><Properties><Content-Length>1</Content-Length></Properties></Blob>" for key in keys
+    )
+    entries += "".join(f"<BlobPrefix><Name>{name}</Name></BlobPrefix>" for name in folders)
+    content = f"<Blobs>{entries}</Blobs><NextMarker>{token}</NextMarker>"
+    return answer(200, f"<EnumerationResults>{content}</EnumerationResults>")
+
+
+def _gs_page(keys: Names, folders: Names, token: str) -> bytes:
+    page = {"kind": "storage#objects", "items": [{"name": key, "size": "1"} for key in keys], "prefixes": folders}
+    return answer(200, json.dumps({**page, "nextPageToken": token} if token else page))
+
+
+def _use_az(server: Replay) -> None:
+    os.environ.update(
+        AZURE_STORAGE_ACCOUNT_NAME="account", AZURE_STORAGE_ACCOUNT_KEY="a2V5", AZURE_STORAGE_ENDPOINT=server.url
+    )
+
+
+def _use_gs(server: Replay) -> None:
+    os.environ["STORAGE_EMULATOR_HOST"] = server.url
+
+
+def _gs_failed(code: str) -> bytes:
+    transient = code in ("SlowDown", "InternalError")
+    return answer(200, json.dumps({"error": {"code": 503 if transient else 403, "message": code}}))
+
+
+SERVICES = {
+    "s3": Service("s3://bucket", use, _s3_page, lambda code: answer(200, error_body(code))),
+    "az": Service(
+        "az://container",
+        _use_az,
+        _az_page,
+        lambda code: answer(200, error_body({"SlowDown": "ServerBusy"}.get(code, code))),
+    ),
+    "gs": Service("gs://bucket", _use_gs, _gs_page, _gs_failed),
+}
+
+
+@pytest.fixture(params=list(SERVICES.values()), ids=list(SERVICES))
+def service(request: pytest.FixtureRequest) -> Service:
+    found: Service = request.param
+    return found
+
+
+CALLS: dict[str, Callable[[str], object]] = {
+    "list": s3dlio.list,
+    "list of all": lambda uri: s3dlio.list(uri, recursive=True),
+    "list_iter": lambda uri: list(s3dlio.list_iter(uri)),
+    "is_prefix": s3dlio.is_prefix,
+    "delete": lambda uri: s3dlio.delete(uri, recursive=True),
+    "copy": lambda uri: s3dlio.copy(uri, "file:///nowhere/to/go", recursive=True),
+}
+FOREIGN = {
+    "XHTML": '<html xmlns="http://www.w3.org/1999/xhtml"><body>Sign in</body></html>',
+    "a list of buckets": xml("ListAllMyBucketsResult", "<Buckets/>"),
+    "a list of containers": "<EnumerationResults><Containers/></EnumerationResults>",
+    "an error": error_body("Odd"),
+    "an error without a code": "<Error/>",
+    "JSON": '{"error": {"code": 403, "message": "no"}}',
+    "other JSON": '{"message": "no"}',
+    "a list": "[]",
+    "buckets in JSON": '{"kind": "storage#buckets", "items": []}',
+    "nothing": "",
+    "half": '<?xml version="1.0"?><ListBucketResult><IsTruncated>false</Is',
+    "an encoding that nobody knows": '<?xml version="1.0" encoding="odd"?><ListBucketResult/>',
+}
+
+
+@pytest.mark.parametrize("body", FOREIGN.values(), ids=FOREIGN.keys())
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_an_answer_that_is_no_listing_is_an_error(service: Service, call: Callable[[str], object], body: str) -> None:
+    def choose(request: Received) -> bytes:
+        return answer(404) if request.method == "HEAD" or "/o/" in request.target else answer(200, body)
+
+    with Replay(choose) as server:
+        service.use(server)
+        with pytest.raises(s3dlio.S3dlioError) as caught:
+            call(f"{service.root}/f")
+    assert f"{service.root}/f" in str(caught.value)
+    assert server.url in str(caught.value)
+
+
+def test_an_error_inside_that_may_pass_is_asked_again(service: Service) -> None:
+    answers = [service.failed("SlowDown"), service.failed("InternalError"), service.page(["f/a"], [], "")]
+    with Replay(answers) as server:
+        service.use(server)
+        assert s3dlio.list(f"{service.root}/f") == [f"{service.root}/f/a"]
+
+
+@pytest.mark.parametrize("key", ["other/a", "f", "f2/a", "F/a", ""])
+@pytest.mark.parametrize("call", ["list", "list of all", "list_iter", "delete"])
+def test_a_key_without_the_prefix_is_an_error_and_nothing_is_deleted(service: Service, call: str, key: str) -> None:
+    with Replay([service.page(["f/a", key, "f/b"], [], "")]) as server:
+        service.use(server)
+        with pytest.raises(s3dlio.S3dlioError, match=key or "f"):
+            CALLS[call](f"{service.root}/f")
+    assert [request.method for request in server.requests] == ["GET"]
+
+
+def test_an_empty_key_never_deletes_a_bucket(service: Service) -> None:
+    with Replay([service.page([""], [], "")]) as server:
+        service.use(server)
+        with pytest.raises(s3dlio.S3dlioError):
+            s3dlio.delete(f"{service.root}/", recursive=True)
+    assert [request.method for request in server.requests] == ["GET"]
+
+
+@pytest.mark.parametrize("folder", ["g/", "f/a", "/"])
+def test_a_folder_that_is_none_is_an_error(service: Service, folder: str) -> None:
+    with Replay([service.page([], [folder], "")]) as server:
+        service.use(server)
+        with pytest.raises(s3dlio.S3dlioError, match=folder):
+            s3dlio.list(f"{service.root}/f")
+
+
+def test_folders_where_all_keys_were_asked_for_are_an_error(service: Service) -> None:
+    for call in ("list of all", "delete"):
+        with Replay([service.page(["f/a"], ["f/hidden/"], "")]) as server:
+            service.use(server)
+            with pytest.raises(s3dlio.S3dlioError, match="f/hidden/"):
+                CALLS[call](f"{service.root}/f")
+        assert len(server.requests) == 1
+
+
+def test_a_service_that_ignores_the_delimiter_misses_nothing(service: Service) -> None:
+    pages = [service.page(["f/a", "f/b/1", "f/b/2"], [], "1"), service.page(["f/b/3", "f/c/"], ["f/d/"], "")]
+    with Replay(pages) as server:
+        service.use(server)
+        expected = [f"{service.root}/f/{name}" for name in ("a", "b/", "c/", "d/")]
+        assert s3dlio.list(f"{service.root}/f") == expected
+
+
+@pytest.mark.parametrize("tokens", [["x"], ["x", "y"], ["x", "y", "z"]])
+def test_tokens_that_come_again_end_the_listing(service: Service, tokens: Names) -> None:
+    asked = iter(range(1000))
+
+    def choose(_: Received) -> bytes:
+        number = next(asked)
+        return service.page([f"f/{number:04}"], [], tokens[number % len(tokens)])
+
+    with Replay(choose) as server:
+        service.use(server)
+        with pytest.raises(s3dlio.S3dlioError, match="goes on, but not where"):
+            s3dlio.list(f"{service.root}/f")
+    assert len(server.requests) <= 3 * len(tokens) + 1
+
+
+def test_the_same_page_again_with_another_token_ends_the_listing(service: Service) -> None:
+    asked = iter(range(1000))
+    with Replay(lambda _: service.page(["f/a"], [], f"token-{next(asked)}")) as server:
+        service.use(server)
+        with pytest.raises(s3dlio.S3dlioError, match="the same keys"):
+            s3dlio.list(f"{service.root}/f")
+    assert len(server.requests) == 2
+
+
+# S3...
+
+
+def _listed(content: str) -> list[str]:
+    with Replay([answer(200, xml("ListBucketResult", content))]) as server:
+        use(server)
+        return s3dlio.list("s3://bucket/f", recursive=True)
+
+
+@pytest.mark.parametrize("truncated", ["True", "TRUE", " true\n", "1", "", None])
+def test_a_page_is_truncated_however_that_is_written(truncated: str | None) -> None:
+    more = "" if truncated is None else f"<IsTruncated>{truncated}</IsTruncated>"
+    first = xml("ListBucketResult", f"{more}<NextContinuationToken>t</NextContinuationToken>{contents('f/a', 1)}")
+    with Replay([answer(200, first), _s3_page(["f/b"], [], "")]) as server:
+        use(server)
+        assert s3dlio.list("s3://bucket/f") == ["s3://bucket/f/a", "s3://bucket/f/b"]
+
+
+def test_a_page_that_may_or_may_not_be_truncated_is_an_error() -> None:
+    with pytest.raises(s3dlio.S3dlioError, match="perhaps"):
+        _listed("<IsTruncated>perhaps</IsTruncated>")
+
+
+@pytest.mark.parametrize("name", ["EncodingType", "Encoding-Type", "encoding-type", "ENCODINGTYPE"])
+@pytest.mark.parametrize("value", ["url", " URL "])
+def test_names_are_decoded_however_that_is_announced(name: str, value: str) -> None:
+    assert _listed(f"<{name}>{value}</{name}>{contents('f/a+b%2Bc%0D%0A%00', 1)}") == ["s3://bucket/f/a b+c\r\n\x00"]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("a&#10;b", "a\nb"),
+        ("a&#13;b", "a\rb"),
+        ("a\rb", "a\rb"),
+        ("&#0;&#x1F;", "\x00\x1f"),
+        ("\ue000&#1;", "\ue000\x01"),
+        ("&#xFFFE;", "\ufffe"),
+        ("a\nb", "a\nb"),
+        ("&amp;#0;", "&#0;"),
+    ],
+)
+def test_keys_that_are_not_encoded_are_listed_as_they_are(text: str, key: str) -> None:
+    assert _listed(contents(f"f/{text}", 1)) == [f"s3://bucket/f/{key}"]
+
+
+@pytest.mark.parametrize("text", ["%FF", "a%C3", "%ED%A0%80"])
+def test_a_key_that_is_no_utf8_is_named(text: str) -> None:
+    with pytest.raises(s3dlio.S3dlioError, match=rf"f/{text}.*not valid UTF-8"):
+        _listed(f"<EncodingType>url</EncodingType>{contents(f'f/{text}', 1)}")
+
+
+def test_a_key_of_raw_bytes_that_are_no_utf8_is_named() -> None:
+    body = xml("ListBucketResult", contents("f/@@", 1)).encode().replace(b"@@", b"\xff\xfe")
+    with Replay([answer(200, body)]) as server:
+        use(server)
+        with pytest.raises(s3dlio.S3dlioError, match=r"f/\\xff\\xfe"):
+            s3dlio.list("s3://bucket/f")
+
+
+DAMAGED = {
+    "an entity that nobody knows": contents("f/a", 1, "<Owner>&nope;</Owner>"),
+    "tags that do not match": contents("f/a", 1, "<A><B></A></B>"),
+    "two keys": "<Contents><Key>f/a</Key><Key>f/b</Key><Size>1</Size></Contents>",
+    "no key": "<Contents><Size>1</Size></Contents>",
+    "a key with an element": "<Contents><Key>f/a<B/>b</Key><Size>1</Size></Contents>",
+    "a control character": contents("f/a", 1, "<A>\x01</A>"),
+    "the end of CDATA": contents("f/a", 1, "<A>]]></A>"),
+    "an attribute twice": contents("f/a", 1, '<A b="1" b="2">c</A>'),
+    "objects in an attribute": f'<A b="{contents("f/a", 1)}"/>',
+    "a lone ampersand": contents("f/a", 1, "<A>&</A>"),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+@pytest.mark.parametrize("beside", ["", contents("f/0", 1)], ids=["alone", "behind another"])
+def test_a_damaged_page_is_refused(content: str, beside: str) -> None:
+    with pytest.raises(s3dlio.S3dlioError):
+        _listed(beside + content)
+
+
+_PIECES = st.sampled_from(
+    ["<", ">", "&", "&amp;", "&quot;", "&#0;", "]]>", "<!--", "-->", "<Key>", "</Key>", "<Contents>", "</Contents>",
+     "\x00", "\x0b", "\r", "\n", "\ufffe", '"', "<Size>2</Size>", "<A/>", "x", "</ListBucketResult>", "<![CDATA[",
+     "<?x ?>", "é", " "]
+)  # fmt: skip
+_START = document(contents("a", 1) + contents("b", 22, "<A>text</A>") + contents("c", 3))
+
+
+@given(st.lists(st.tuples(st.integers(0, len(_START)), st.integers(0, 12), _PIECES), max_size=3))
+@example([(0, 0, "é")])
+def test_a_page_changed_anywhere_is_read_as_a_parser_reads_it_or_refused(changes: list[tuple[int, int, str]]) -> None:
+    text = _START
+    for place, cut, piece in changes:
+        text = text[:place] + piece + text[place + cut :]
+    plain = s3_listing._plain_contents(memoryview(text.encode()), True)
+    if plain is None:
+        return
+    root = ET.fromstring(text.encode().lstrip())
+    found = root.findall("{*}Contents")
+    assert plain[1] == [item.findtext("{*}Key") for item in found]
+    assert [str(size) for size in plain[2]] == [(item.findtext("{*}Size") or "").lstrip("0") or "0" for item in found]
+    assert all(len(item.findall("{*}Key")) == 1 == len(item.findall("{*}Size")) for item in found)
+    assert page_answer(text).head.status == 200
+
+
+# Deletes on S3...
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        error(501, "NotImplemented"),
+        error(400, "NotImplemented"),
+        error(405, "MethodNotAllowed"),
+        answer(501),
+        answer(200, error_body("NotImplemented")),
+    ],
+)
+def test_without_deleteobjects_objects_are_deleted_singly_and_that_is_remembered(refused: bytes) -> None:
+    left = {"/bucket/f/1", "/bucket/f/2"}
+
+    def choose(request: Received) -> bytes:
+        if request.method == "DELETE":
+            left.discard(request.path)
+            return answer(204)
+        return refused if request.method == "POST" else _s3_page(["f/1", "f/2"], [], "")
+
+    with Replay(choose) as server:
+        use(server)
+        s3dlio.delete("s3://bucket/f", recursive=True)
+        s3dlio.delete("s3://bucket/f", recursive=True)
+    assert not left
+    assert [request.method for request in server.requests].count("POST") == 1
+
+
+def test_a_key_that_the_answer_leaves_out_is_deleted_once_more() -> None:
+    deleted = answer(200, xml("DeleteResult", "<Deleted><Key>f/1</Key></Deleted>"))
+    with Replay([_s3_page(["f/1", "f/2"], [], ""), deleted, answer(204)]) as server:
+        use(server)
+        s3dlio.delete("s3://bucket/f", recursive=True)
+    assert (server.requests[-1].method, server.requests[-1].path) == ("DELETE", "/bucket/f/2")
+
+
+def test_an_error_of_a_key_that_was_not_asked_for_is_an_error() -> None:
+    failed = answer(200, xml("DeleteResult", "<Error><Key/><Code>InternalError</Code></Error>"))
+    with Replay([_s3_page(["f/1"], [], ""), failed]) as server:
+        use(server)
+        with pytest.raises(s3dlio.S3dlioError, match="InternalError"):
+            s3dlio.delete("s3://bucket/f", recursive=True)
+
+
+# A HEAD without a reason, markers of folders, copies, dates...
+
+
+@pytest.mark.parametrize("call", [s3dlio.stat, s3dlio.exists])
+@pytest.mark.parametrize("name", ["s3", "az"])
+def test_a_head_refused_without_a_reason_is_asked_again_for_it(call: Callable[[str], object], name: str) -> None:
+    def choose(request: Received) -> bytes:
+        return answer(400) if request.method == "HEAD" else error(400, "ExpiredToken")
+
+    service = SERVICES[name]
+    with Replay(choose) as server:
+        service.use(server)
+        with pytest.raises(s3dlio.S3dlioError, match="ExpiredToken"):
+            call(f"{service.root}/key")
+    assert server.requests[-1].headers["range"] == "bytes=0-0"
+
+
+def _marker(name: str) -> str:
+    return (
+        f"<Blob><Name>{name}</Name><Properties><Content-Length>0</Content-Length></Properties>"
+        "<Metadata><Hdi_isfolder>True</Hdi_isfolder></Metadata></Blob>"
+    )
+
+
+def _marked(*blobs: str) -> bytes:
+    return answer(200, f"<EnumerationResults><Blobs>{''.join(blobs)}</Blobs><NextMarker/></EnumerationResults>")
+
+
+def test_the_marker_of_a_folder_is_a_folder() -> None:
+    object_ = "<Blob><Name>f/a</Name><Properties><Content-Length>1</Content-Length></Properties></Blob>"
+    marked = answer(200, headers={"x-ms-meta-hdi_isfolder": "true", "ETag": '"1"'})
+    with Replay([_marked(object_, _marker("f/sub"))] * 2 + [_marked(), marked]) as server:
+        _use_az(server)
+        assert s3dlio.list("az://container/f") == ["az://container/f/a", "az://container/f/sub/"]
+        assert s3dlio.list("az://container/f", recursive=True) == ["az://container/f/a"]
+        assert s3dlio.is_prefix("az://container/empty")
+    assert "include=metadata" in server.requests[0].target
+    with Replay(
+        [_marked(object_, _marker("f/sub"), _marker("f/sub/b")), *[answer(202)] * 3, marked, answer(202)]
+    ) as server:
+        _use_az(server)
+        s3dlio.delete("az://container/f", recursive=True)
+    deleted = [request.path.partition("container/")[2] for request in server.requests if request.method == "DELETE"]
+    assert deleted == ["f/a", "f/sub/b", "f/sub", "f"]
+
+
+@pytest.mark.parametrize("progress", [{}, {"totalBytesRewritten": "5"}, {"totalBytesRewritten": "x"}])
+def test_a_copy_without_progress_ends(progress: dict[str, str]) -> None:
+    step = {"done": False, "rewriteToken": "t", **progress}
+    with Replay(lambda _: answer(200, json.dumps(step))) as server:
+        _use_gs(server)
+        with pytest.raises(s3dlio.StoreUnavailableError, match="no progress"):
+            run(GcsStore().copy(parse("gs://bucket/a"), parse("gs://bucket/b"), 3 << 20))
+    assert len(server.requests) < 20
+
+
+@pytest.mark.parametrize("date", ["never", "Sun, 31 Feb 1994 08:49:37 GMT"])
+def test_a_date_that_cannot_be_read_is_an_error_of_stat(date: str) -> None:
+    for service in SERVICES.values():
+        facts = json.dumps({"size": "1", "updated": date})
+        with Replay(
+            lambda request, facts=facts: answer(
+                200,
+                b"" if request.method == "HEAD" else facts,  # type: ignore[misc]
+                {"Last-Modified": date, "ETag": '"1"'},
+            )
+        ) as server:
+            service.use(server)
+            with pytest.raises(s3dlio.S3dlioError, match="cannot be read"):
+                s3dlio.stat(f"{service.root}/key")
