@@ -213,7 +213,7 @@ def error_inside(response: Response) -> bool | None:
     if error is None:
         return None
     code = error.get("code") if isinstance(error, dict) else None
-    return code in TRANSIENT or error_of(response)[0] in TOO_FAST | _TRANSIENT_REASONS
+    return (isinstance(code, int) and code in TRANSIENT) or error_of(response)[0] in TOO_FAST | _TRANSIENT_REASONS
 
 
 def _unusable(response: Response, uri: URI, why: str) -> S3dlioError:
