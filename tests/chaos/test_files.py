@@ -64,3 +64,32 @@ def test_the_oracle_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None
     for verb, wrong in verbs.items():
         monkeypatch.setitem(files.VERBS, verb, wrong)
         assert files.play(failing._replace(verb=verb)).wrong, verb
+
+
+@pytest.mark.usefixtures("strace")
+@pytest.mark.parametrize(
+    ("calls", "error", "when", "fails"),
+    [
+        *(("flock", error, "1+", False) for error in ("ENOLCK", "EOPNOTSUPP", "ENOSYS", "EAGAIN", "EIO")),
+        *(("fsync", error, "2", False) for error in ("EINVAL", "EBADF", "EOPNOTSUPP")),  # of the folder
+        *(("fsync", error, "1", True) for error in ("EIO", "ENOSPC", "EDQUOT")),  # of the file
+        *(("write,pwrite64", error, "1", True) for error in ("ENOSPC", "EDQUOT", "EIO", "ESTALE", "EFBIG")),
+        ("write,pwrite64", "EINTR", "1", False),
+        ("fchown", "EPERM", "1+", False),
+        ("fchmod", "EPERM", "1", True),
+        ("listxattr", "EOPNOTSUPP", "1+", False),
+        *(("?rename,renameat,renameat2", error, "1", True) for error in ("EDQUOT", "EXDEV", "EPERM")),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["file", "direct"])
+def test_what_a_write_survives_and_what_it_reports(scheme: str, calls: str, error: str, when: str, fails: bool) -> None:
+    composition = files.Composition(0, "put_bytes", scheme, True, files.Fault(calls, error, when))
+    assert files.play(composition) == files.Verdict([], fails)
+
+
+@pytest.mark.usefixtures("strace")
+@pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT", "EIO"])
+@pytest.mark.parametrize("scheme", ["file", "direct"])
+def test_what_only_the_close_reports_is_a_failed_write(scheme: str, error: str) -> None:
+    composition = files.Composition(0, "put_bytes", scheme, False, files.Fault("close", error, "1+"))
+    assert files.play(composition) == files.Verdict([], True)

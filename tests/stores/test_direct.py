@@ -389,3 +389,19 @@ def test_the_kernel_sees_direct_transfers_and_a_sync_before_the_rename(strace: l
         )
     ]
     assert order == sorted(order)
+
+
+@pytest.mark.parametrize("most", [4096, 5000, 100_000, (1 << 20) + 7])
+def test_transfers_that_the_system_cuts_short_are_continued(
+    folder: Path, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = content(6 << 20)
+    for scheme in ("file", "direct"):
+        with monkeypatch.context() as patch:
+            real = {name: getattr(os, name) for name in ("preadv", "pwrite", "write")}
+            patch.setattr(os, "preadv", lambda fd, to, at, real=real: real["preadv"](fd, [to[0][:most]], at))
+            patch.setattr(os, "pwrite", lambda fd, part, at, real=real: real["pwrite"](fd, part[:most], at))
+            patch.setattr(os, "write", lambda fd, part, real=real: real["write"](fd, part[:most]))
+            s3dlio.put_bytes(f"{scheme}://{folder}/object", data)
+            assert bytes(s3dlio.get(f"{scheme}://{folder}/object")) == data
+            assert bytes(s3dlio.get_range(f"{scheme}://{folder}/object", 5, 3 << 20)) == data[5 : 5 + (3 << 20)]
