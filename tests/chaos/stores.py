@@ -148,7 +148,6 @@ class Model(abc.ABC):
         self.begun: dict[str, str] = {}
         self.others: dict[str, list[bytes]] = {}
         self._numbers = 0
-        self._tokens = {"": ""}
 
     # State...
 
@@ -195,16 +194,10 @@ class Model(abc.ABC):
             if name <= after or (folder and folder in prefixes):
                 continue
             if len(keys) + len(prefixes) >= max(1, min(most, self.profile.page)):
-                token = f"t{last.encode().hex()}"
-                self._tokens[token] = last
-                return Page(keys, prefixes, token)
+                return Page(keys, prefixes, last)
             (prefixes if folder else keys).append(name)
             last = name
         return Page(keys, prefixes, "")
-
-    def after(self, token: str) -> str | None:
-        """The name after which a page begins; None for a token that was never given."""
-        return self._tokens.get(token)
 
     # Answers...
 
@@ -415,9 +408,7 @@ class S3(Model):
 
     def _list(self, asked: Asked) -> Answer:
         query = asked.query
-        after = self.after(query.get("continuation-token", ""))
-        if after is None:
-            return self.error(400, "InvalidArgument")
+        after = bytes.fromhex(query.get("continuation-token", "")).decode()
         page = self.page(query.get("prefix", ""), query.get("delimiter", ""), after, int(query.get("max-keys", "1000")))
         encoded = bool(self.profile.encoding) and query.get("encoding-type") == "url"
 
@@ -429,7 +420,7 @@ class S3(Model):
         if encoded:
             inner += f"<{self.profile.encoding}>url</{self.profile.encoding}>"
         if page.token:
-            inner += f"<NextContinuationToken>{page.token}</NextContinuationToken>"
+            inner += f"<NextContinuationToken>{page.token.encode().hex()}</NextContinuationToken>"
         for key in page.keys:
             size = len(self.objects[key].content)
             inner += (
@@ -566,9 +557,7 @@ class Azure(Model):
 
     def _list(self, asked: Asked) -> Answer:
         query = asked.query
-        after = self.after(query.get("marker", ""))
-        if after is None:
-            return self.error(400, "InvalidQueryParameterValue")
+        after = bytes.fromhex(query.get("marker", "")).decode()
         most = int(query.get("maxresults", "5000"))
         page = self.page(query.get("prefix", ""), query.get("delimiter", ""), after, most)
         inner = "<Blobs>"
@@ -580,7 +569,7 @@ class Azure(Model):
             inner += f"<Blob><Name>{_escaped(key)}</Name>{properties}</Blob>"
         for prefix in page.prefixes:
             inner += f"<BlobPrefix><Name>{escape(prefix)}</Name></BlobPrefix>"
-        inner += f"</Blobs><NextMarker>{page.token}</NextMarker>"
+        inner += f"</Blobs><NextMarker>{page.token.encode().hex()}</NextMarker>"
         return Answer(200, [_XML_FIELD], _xml("EnumerationResults", inner, ""))
 
 
@@ -749,9 +738,7 @@ class Gcs(Model):
 
     def _list(self, asked: Asked) -> Answer:
         query = asked.query
-        after = self.after(query.get("pageToken", ""))
-        if after is None:
-            return self.error(400, "invalid")
+        after = bytes.fromhex(query.get("pageToken", "")).decode()
         most = int(query.get("maxResults", "1000"))
         page = self.page(query.get("prefix", ""), query.get("delimiter", ""), after, most)
         content: dict[str, Any] = {}
@@ -760,7 +747,7 @@ class Gcs(Model):
         if page.prefixes:
             content["prefixes"] = page.prefixes
         if page.token:
-            content["nextPageToken"] = page.token
+            content["nextPageToken"] = page.token.encode().hex()
         return self._json(content)
 
 

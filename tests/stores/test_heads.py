@@ -126,7 +126,7 @@ def test_a_token_of_google_that_is_refused_is_renewed_once(tmp_path: Path) -> No
     def reply(request: Received) -> bytes:
         if request.path != "/token":
             return objects(request)
-        given.append(f"token-{len(given)}")
+        given.append(f"token {len(given)}")
         body = {"access_token": given[-1], "expires_in": 3600}
         return answer(200, json.dumps(body), {"Content-Type": "application/json"})
 

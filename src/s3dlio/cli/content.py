@@ -13,7 +13,7 @@ import s3dlio
 from s3dlio import api
 from s3dlio.cli import copying, output, progress
 from s3dlio.cli.arguments import STANDARD, OneURI, URIs
-from s3dlio.errors import IntegrityError, S3dlioError
+from s3dlio.errors import S3dlioError
 from s3dlio.operations import iterate
 from s3dlio.stores import store_for
 from s3dlio.uri import parse
@@ -30,8 +30,7 @@ def cat(
 ) -> None:
     """Write objects to standard output, one after the other."""
     for uri in uris:
-        pieces = _pieces(uri) if not offset and length is None else _pieces_of_range(uri, offset, length)
-        for piece in pieces:
+        for piece in _pieces(uri, offset, length):
             output.write(piece)
 
 
@@ -72,14 +71,8 @@ def put(
             report(s3dlio.Progress(uri, writer.tell(), None, 0, 1))
 
 
-def _pieces(uri: str) -> Iterator[memoryview]:
-    """The whole object, all of one version of it, in pieces that are valid until the next."""
-    target = parse(uri)
-    return iterate(store_for(target.scheme).chunks(target, PIECE))
-
-
-def _pieces_of_range(uri: str, offset: int, length: int | None) -> Iterator[memoryview]:
-    """A part of an object, in pieces.
+def _pieces(uri: str, offset: int = 0, length: int | None = None) -> Iterator[memoryview]:
+    """An object, or a part of it, all of one version of it, in pieces that are valid until the next.
 
     Raises:
         IntegrityError: the object was replaced between two pieces.
@@ -87,9 +80,5 @@ def _pieces_of_range(uri: str, offset: int, length: int | None) -> Iterator[memo
     if length is not None and length <= PIECE:
         yield s3dlio.get_range(uri, offset, length)
         return
-    facts = s3dlio.stat(uri)
-    end = facts["size"] if length is None else min(facts["size"], offset + length)
-    for start in range(offset, end, PIECE):
-        yield s3dlio.get_range(uri, start, min(PIECE, end - start))
-    if s3dlio.stat(uri)["etag"] != facts["etag"]:
-        raise IntegrityError(f"{uri} was replaced while it was read: what was written is a mixture", uri=uri)
+    target = parse(uri)
+    yield from iterate(store_for(target.scheme).chunks(target, PIECE, offset, length))

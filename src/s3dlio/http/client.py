@@ -9,7 +9,7 @@ exception that names the object, the endpoint and the reason.
 No wait ends the tries: each is cut to half of the time that is left, so that a try follows it. That holds for the wait
 that a server asks for (Retry-After) too, which is cut to S3DLIO_RETRY_AFTER_MAX besides.
 
-A body that was cut off is not fetched again from the start: `Request.resume` says how the request continues. Such a
+A body that was cut off is not always fetched again from the start: `Request.resume` gives the next request. Such a
 body begins new tries only if it got well past the furthest byte of the tries before: a server that cuts every answer
 at the same byte, or sends a few bytes each time, gets no more requests than one that refuses.
 """
@@ -68,8 +68,8 @@ class Request:
         body: buffers, sent one after the other, not copied.
         receive: names the buffer for the answer's body (see `Exchange`).
         observe: sees the pieces of the answer's body as they come (see `Exchange`).
-        resume: called when the body of an answer was cut off, with the head of the answer and the number of bytes
-            that had come; the request for the rest, or None to send the same again.
+        resume: called when an answer was cut off after its head, with that head; gives the request for what has not
+            come yet, or for all of it again; None to send the same request again.
         done, left: of the rest of a body: the bytes of the body that have come, and those that are left.
         credential: what the service let it go out with, where that may have to be renewed.
         heard: it makes something that has to be undone if the operation is stopped: then its answer is waited for.
@@ -86,7 +86,7 @@ class Request:
     body: Sequence[memoryview] = ()
     receive: Receive | None = None
     observe: Observe | None = None
-    resume: Callable[[ResponseHead, int], Request | None] | None = None
+    resume: Callable[[ResponseHead], Request | None] | None = None
     credential: Any = None
     done: int = 0
     left: int = 0
@@ -289,15 +289,14 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
             endpoint.traffic.bytes += failure.received
             if failure.kind != "descriptors":  # which says nothing about the endpoint
                 endpoint.failed()
-            if failure.head is not None and failure.received and request.resume is not None:
-                rest = request.resume(failure.head, failure.received)
-                if rest is not None:
-                    request = rest
-                    progress = rest.done - furthest
-                    if failure.kind != "slow" and progress >= min(
-                        _PROGRESS, max(1, (rest.left + progress) // _PROGRESS_PART)
-                    ):
-                        furthest, tries, began = rest.done, 0, 0.0  # the bounds are on tries without progress
+            resumed = request.resume(failure.head) if failure.head is not None and request.resume is not None else None
+            if resumed is not None:
+                request = resumed
+                progress = request.done - furthest
+                if failure.kind != "slow" and progress >= min(
+                    _PROGRESS, max(1, (request.left + progress) // _PROGRESS_PART)
+                ):
+                    furthest, tries, began = request.done, 0, 0.0  # the bounds are on tries without progress
         if failure is None or failure.kind != "slow":
             deadline += exchange.body_seconds()
         now = time.monotonic()

@@ -17,8 +17,9 @@ when the socket is ready. It lives through these: opening (a new connection only
 - The limit on a request as a whole leaves out the time in which a body moves, in either direction. A body is bounded by
   silence, and by the least rate that it must have on average. Of a body that is sent, what counts is what the other
   side has confirmed: megabytes fit into the kernel, and take minutes to leave it over a slow network.
-- A body of known length is received into its final buffer: one pooled for it, or the one that `receive` names when
-  it has seen the head. Checksums are taken on the way, while the bytes are in the cache.
+- A body of known length is received into its final buffer: one pooled for it, or the target that `receive` names when
+  it has seen the head. Checksums are taken on the way, while the bytes are in the cache. A body that tells its length
+  only by its end is collected, whatever `receive` says.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from s3dlio.http.framing import (
 )
 from s3dlio.http.opening import Opening
 from s3dlio.http.poller import READ, WRITE
+from s3dlio.http.target import Buffer, Target
 
 if TYPE_CHECKING:
     from s3dlio.http.engine import Engine, Task
@@ -59,7 +61,7 @@ AT_ONCE = 64 << 20  # bytes of a body that are received before others have their
 FEW = 16  # as many may have to wait meanwhile
 OBSERVED_BYTES = 2 << 20  # received at once where a body is looked at on the way: what the cache holds, and no less
 
-Receive = Callable[[ResponseHead], "memoryview | None"]
+Receive = Callable[[ResponseHead], "Target | None"]
 Observe = Callable[[memoryview], None]
 
 
@@ -68,7 +70,7 @@ class Response(NamedTuple):
 
     Attributes:
         head: status and fields.
-        body: the bytes of the body, in a pooled buffer or in the one that was asked for.
+        body: the bytes of this answer's body, in a pooled buffer or in the target that was asked for.
         address: the server that answered.
     """
 
@@ -216,7 +218,8 @@ class Exchange:
             head: the head of the request, as it goes out.
             limits: deadlines.
             body: the body of the request; not copied, so it must not change meanwhile.
-            receive: given the head of the answer, names the buffer for its body, or None for a pooled one.
+            receive: given the head of each answer before its body, names the target for that body, which has as much
+                room as the body is long; None for a pooled one.
             observe: called with each piece of a body of known length, in order, while it is still in the cache.
             begun: what has been done of it already, if anything.
             heard, spare: see `Request`.
@@ -329,10 +332,10 @@ class Exchange:
             self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
             return
         self._engine.watch(connection.fd, READ, self._on_head)
-        if begun.head and len(begun.target):
+        if begun.target is not None:
             self._moved = begun.touched - begun.began
         if begun.head:
-            behind = begun.target[: begun.got] if len(begun.target) else None
+            behind = begun.target.received() if begun.target is not None else None
             self._take_head(begun.head, len(begun.head), behind)
             if self._receiving:
                 self._pace = Pace(self._engine.now, 0, begun.began)
@@ -473,35 +476,41 @@ class Exchange:
             self._moved, self._pace = self.body_seconds(), None
         self._moves_since, self._receiving = self._engine.now, True
         kind = head.body
+        try:
+            target = self._receive(head) if self._receive is not None else None
+        except (MemoryError, OverflowError):
+            self._malformed(_no_memory(head.length))
+            return
+        except Exception as error:  # what the operation makes of the head is its own to hear
+            self._drop()
+            self._engine.resume(self.task, error=error)
+            return
         if kind is BodyKind.LENGTH:
             length = head.length
             assert length is not None
-            try:
-                target = self._receive(head) if self._receive is not None else None
-                if target is None:
-                    if not self._fits(head, length):
-                        return
-                    target = lease(length)
-            except (MemoryError, OverflowError):
-                self._malformed(FramingError(f"the answer is said to have {length} bytes: there is no memory for them"))
-                return
-            except Exception as error:  # what the operation makes of the head is its own to hear
-                self._drop()
-                self._engine.resume(self.task, error=error)
-                return
-            if len(target) != length:
-                self._malformed(FramingError(f"the answer has {length} bytes where {len(target)} were asked for"))
+            if target is None:
+                if not self._fits(head, length):
+                    return
+                try:
+                    target = Buffer(lease(length))
+                except (MemoryError, OverflowError):
+                    self._malformed(_no_memory(length))
+                    return
+            if target.size - target.filled != length:
+                room = target.size - target.filled
+                self._malformed(FramingError(f"the answer has {length} bytes where {room} were asked for"))
                 return
             got = len(rest)
             if got > length:
                 self._malformed(FramingError("the answer is longer than its Content-Length"))
                 return
-            target[:got] = rest
             self._target, self._got = target, got
-            if self._observe is not None and got:
-                self._observe(rest)
+            if got:
+                target.take(rest)
+                if self._observe is not None:
+                    self._observe(rest)
             if got == length:
-                self._done(target)
+                self._done_of_length(length)
             else:
                 self._go_on(self._on_body, at_once=len(rest) >= HEAD_BYTES // 2)
         elif kind is BodyKind.NONE:
@@ -550,10 +559,11 @@ class Exchange:
     def _on_body(self, _: int) -> None:
         connection, target, got, observe = self._connection, self._target, self._got, self._observe
         assert connection is not None
+        length = got + target.size - target.filled
         few = len(self._engine.exchanges) <= FEW
         until, pours = got + AT_ONCE, few and connection.low_water > 1
         while True:
-            view = target[got:] if observe is None else target[got : got + OBSERVED_BYTES]
+            view = target.room() if observe is None else target.room(OBSERVED_BYTES)
             try:
                 count = connection.receive(view)
             except OSError as error:
@@ -565,18 +575,24 @@ class Exchange:
                 return
             self.touched = self._engine.now
             if observe is not None:
-                observe(target[got : got + count])
+                observe(view[:count])
+            target.filled += count  # type: ignore[misc]
             self._got = got = got + count
-            connection.expect(len(target) - got)
+            connection.expect(length - got)
             pours = pours or (few and connection.low_water > 1)
-            if got == len(target):
-                self._done(target)
+            if got == length:
+                self._done_of_length(length)
                 return
             if self.address.tls:
                 if count < len(view) and connection.low_water > 1:
                     return  # inside TLS there is less than a record
             elif got >= until or not pours:
                 return  # what else is there the poller will tell, for less than a receive that finds nothing
+
+    def _done_of_length(self, length: int) -> None:
+        """The body is whole: the last `length` bytes of its target."""
+        whole = self._target.result()
+        self._done(whole if len(whole) == length else whole[len(whole) - length :])
 
     def _on_chunked(self, _: int) -> None:
         while (piece := self._receive_piece()) is not None:
@@ -747,6 +763,11 @@ class Exchange:
         if self._connection is not None:
             engine.drop_connection(self._connection)
             self._connection = None
+
+
+def _no_memory(length: int | None) -> FramingError:
+    """The error for an answer that is said to have more bytes than there is memory."""
+    return FramingError(f"the answer is said to have {length} bytes: there is no memory for them")
 
 
 def without_first(views: Sequence[memoryview], count: int) -> list[memoryview]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from s3dlio.http.client import Heads, StoreService
     from s3dlio.http.engine import Engine
     from s3dlio.http.exchange import Limits
+    from s3dlio.http.target import Buffer
     from s3dlio.uri import URI
 
 TOGETHER = 32  # requests that take a step together: what they touch is to stay in the cache until the next
@@ -49,9 +50,8 @@ class Begun(NamedTuple):
         began, touched: when it was sent, and when a byte last came, in seconds of the monotonic clock.
         connection: on which the answer comes; None if the request has not been sent.
         unsent: what has not been sent of it, if some of it has.
-        head: the head of the answer; or, as long as `target` is empty, whatever has come.
-        target: the buffer for the body.
-        got: bytes of the body that are in there.
+        head: the head of the answer; or, while there is no `target`, whatever has come.
+        target: holds what has come of the body; None if the head has not been taken.
         failure: what is wrong with the object, which has come whole, or been taken, then.
     """
 
@@ -64,8 +64,7 @@ class Begun(NamedTuple):
     connection: Connection | None = None
     unsent: Sequence[memoryview] = ()
     head: bytearray = NO_BYTES
-    target: memoryview = NOTHING
-    got: int = 0
+    target: Buffer | None = None
     failure: Exception | None = None
 
 

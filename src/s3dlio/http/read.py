@@ -1,11 +1,13 @@
 """One whole object by one GET, as one of many: the common case of reading, as a plain request (`http.plain`).
 
 The answer's head arrives in one piece, and says 200 and how long the body is; the body goes into its final buffer, its
-checksum is taken on the way, done.
+checksum is taken on the way, done. Its target (`http.target`) counts the bytes that have come: a read is delivered when
+the target is full, and never before.
 
 The objects of a data set often have one size, and the heads of their answers then have another: where the last two
-answers were alike, the next ones are received into both places at once (`readv`). An answer that turns out to be
-another one is put together and taken as it is. A read of 64 KiB costs 38 µs of CPU time that way, and 40 otherwise.
+answers were alike, the next ones are received into both places at once (`readv`). Every answer is then checked: its
+head has to end where that of the last one did, and what is not so is put together and taken as it is. A read of 64 KiB
+costs 38 µs of CPU time that way, and 40 otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from s3dlio.buffers import lease
 from s3dlio.checksums import Expected
 from s3dlio.http.connection import WOULD_BLOCK
-from s3dlio.http.exchange import AT_ONCE, FEW, OBSERVED_BYTES, Limits, Pace
+from s3dlio.http.exchange import AT_ONCE, FEW, HEAD_BYTES, OBSERVED_BYTES, Limits, Pace
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.plain import (
     NOTHING,
@@ -34,6 +36,7 @@ from s3dlio.http.plain import (
 )
 from s3dlio.http.poller import READ
 from s3dlio.http.shapes import shape_of
+from s3dlio.http.target import Buffer, Target
 
 if TYPE_CHECKING:
     from s3dlio.endpoints import Endpoint
@@ -58,10 +61,10 @@ class ReadStore(PlainStore, Protocol):
         """The error for a body that does not have it."""
 
 
-class Read(Plain):
-    """A read."""
+class Read(Plain, Target):
+    """A read, and the target of its body once the head has come."""
 
-    __slots__ = ("_ahead", "_deliver", "_expected", "_got", "_pace", "_split", "_summed", "_target")
+    __slots__ = ("_ahead", "_deliver", "_expected", "_memory", "_pace", "_split", "_summed", "filled")
 
     _expected: Expected | None
     store: ReadStore
@@ -81,8 +84,9 @@ class Read(Plain):
         """
         super().__init__(store, uri, item, otherwise)
         self._deliver = deliver
-        self._target = NOTHING
-        self._got = 0
+        self._memory = NOTHING
+        self.size = 0  # until the head has come
+        self.filled = 0
         self._ahead = NOTHING  # lent for the body before its size was known
         self._split = 0  # where in the answer that begins
         self._summed = 0  # bytes of the body that are in the checksum
@@ -97,7 +101,7 @@ class Read(Plain):
         return heads.head(self.store.path_of(self.uri))
 
     def _so_far(self, received: bytearray) -> dict[str, Any]:
-        return {"head": self.head or received, "target": self._target, "got": self._got}
+        return {"head": self.head, "target": Buffer(self._memory, self.filled)} if self.head else {"head": received}
 
     def is_late(self, now: float, limits: Limits) -> bool:
         """Whether a deadline has passed. A body may take any time while it moves fast enough."""
@@ -105,8 +109,8 @@ class Read(Plain):
             return now - self.touched > limits.idle or now - self.began > limits.total
         if now - self.began < _BRIEF:
             return now - self.touched > limits.idle
-        self._pace = self._pace or Pace(now, self._got)
-        return now - self.touched > limits.idle or self._pace.is_too_slow(now, self._got, limits)
+        self._pace = self._pace or Pace(now, self.filled)
+        return now - self.touched > limits.idle or self._pace.is_too_slow(now, self.filled, limits)
 
 
 def begin(engine: Engine, reads: list[Read], ended: Callable[[list[Read]], None]) -> None:
@@ -142,7 +146,7 @@ def go_on(engine: Engine, ready: list[Read]) -> None:
         for read, (buffer, view), count in zip(reads, engine.head_buffers, counts, strict=False):
             if count:
                 _take_head(read, buffer, view, count)
-            if len(read._target) <= _SMALL:
+            if read.size <= _SMALL:
                 small.append(read)
             else:  # takes so long that a server would wait for the next request
                 _receive_bodies([read], engine.now, few=few)
@@ -209,25 +213,28 @@ def _take_head(read: Read, buffer: bytearray, view: memoryview, count: int) -> N
         else:
             head = parse_head(head_bytes, "GET")
             connection.shape = shape_of(head_bytes, head)
-            length, read.keep_alive = head.length if head.body is BodyKind.LENGTH else None, head.keep_alive
+            whole = head.body is BodyKind.LENGTH and "content-range" not in head.headers
+            length, read.keep_alive = head.length if whole else None, head.keep_alive
         if length is None or len(body) > length:
             read.hand_over(head_bytes + body)
             return
         read._expected = read.store.whole_checksum(head) if verify and head is not None else None
         alike = in_place and len(ahead) == length
-        read._target = target = ahead if alike else lease(length)
+        read._memory = ahead if alike else lease(length)
     except (FramingError, MemoryError, OverflowError):
         read.hand_over(head_bytes + body)
         return
-    read.head, read.size, read._got = head_bytes, length, len(body)
-    if not alike:
-        target[: len(body)] = body
+    read.head, read.size = head_bytes, length
+    if alike:
+        read.filled = len(body)
+    else:
+        read.take(body)
         _note_sizes(read.engine, (end, length))
 
 
 def _note_sizes(engine: Engine, sizes: tuple[int, int]) -> None:
     """Remember how many bytes the head and the body of an answer had."""
-    alike = sizes == engine.last_answer and 0 < sizes[1] <= _SMALL
+    alike = sizes == engine.last_answer and sizes[0] <= HEAD_BYTES and 0 < sizes[1] <= _SMALL
     engine.last_answer, engine.usual_answer = sizes, sizes if alike else None
 
 
@@ -238,13 +245,13 @@ def _receive_bodies(reads: list[Read], now: float, *, few: bool) -> None:
     what it sends is received while it is in the cache still. Not where many are ready, whose bytes wait and leave it.
     """
     for read in reads:
-        connection, target, got = read.connection, read._target, read._got
+        connection, got = read.connection, read.filled
         if connection is None or not read.head:
             continue
-        tls, expected, length = connection.tls, read._expected, len(target)
+        tls, expected, length = connection.tls, read._expected, read.size
         until, pours = got + AT_ONCE, few and connection.low_water > 1
         while got < length:
-            view = target[got:] if expected is None else target[got : got + OBSERVED_BYTES]
+            view = read.room() if expected is None else read.room(OBSERVED_BYTES)
             try:
                 count = connection.sock.recv_into(view) if tls is None else tls.receive(view)
             except BlockingIOError:
@@ -256,9 +263,9 @@ def _receive_bodies(reads: list[Read], now: float, *, few: bool) -> None:
                     read.hand_over()
                 break
             read.touched = now
-            read._got = got = got + count
+            read.filled = got = got + count
             if expected is not None and got - read._summed >= _SUMMED:
-                expected.update(target[read._summed : got])
+                expected.update(read.received(read._summed))
                 read._summed = got
             connection.expect(length - got)
             pours = pours or (few and connection.low_water > 1)
@@ -269,21 +276,20 @@ def _receive_bodies(reads: list[Read], now: float, *, few: bool) -> None:
             if got >= until or not pours:
                 break  # what else is there the poller will tell, for less than a receive that finds nothing
         if expected is not None and got == length:
-            expected.update(target[read._summed :])  # at once: the bytes are in the cache still
+            expected.update(read.received(read._summed))  # at once: the bytes are in the cache still
 
 
 def _deliver(engine: Engine, reads: list[Read]) -> None:
     """Deliver the objects that have come whole, and begin the next reads on their connections."""
-    whole = [read for read in reads if read.connection is not None and read.head and read._got == read.size]
+    whole = [read for read in reads if read.connection is not None and read.head and read.filled == read.size]
     if not whole:
         return
     free_connections(engine, whole)
     for read in whole:
-        expected, target = read._expected, read._target
+        expected, data, read._memory = read._expected, read.result(), NOTHING  # nobody but the caller holds the bytes
         if expected is None or expected.is_met():
             read.endpoint.worked()
-            read._target = NOTHING  # so that nobody but the caller holds the bytes
-            read._deliver(read._item, target)
+            read._deliver(read._item, data)
         else:
             read.fail_otherwise(read.store.mismatch(read.uri.text, expected))
     tell(engine, whole)

@@ -104,8 +104,8 @@ def shape_of(data: bytearray, head: ResponseHead) -> Shape | None:
         data: the head.
         head: what was read from it.
     """
-    if head.status != 200 or head.body is not BodyKind.LENGTH:
-        return None
+    if head.status != 200 or head.body is not BodyKind.LENGTH or "content-range" in head.headers:
+        return None  # an answer that names a range is none of the usual ones
     lines = str(data, "latin-1").split("\r\n")[:-2]
     if len(lines) - 1 != len(head.headers):  # one is repeated
         return None

@@ -71,9 +71,6 @@ class AzureStore(CloudStore[AzureService]):
     def path_of(self, uri: URI) -> str:
         return encoded_key(uri)
 
-    def version_of(self, head: ResponseHead) -> str:
-        return head.headers.get("etag", "")
-
     def whole_checksum(self, head: ResponseHead) -> Expected | None:
         if not self.service().checks_md5:
             return None
@@ -90,9 +87,11 @@ class AzureStore(CloudStore[AzureService]):
         if _is_directory(response.head):
             raise _is_folder(uri, response)
         md5 = headers.get("content-md5")
+        size = await self.size_of(uri, response)
         with documents.reading(uri.text, response.address.url):
             return facts_of(
                 response,
+                size,
                 "x-ms-meta-",
                 checksums={"md5": md5} if md5 else {},
                 storage_class=headers.get("x-ms-access-tier"),

@@ -119,8 +119,22 @@ class Store(abc.ABC):
         """Bytes from `offset` on, `length` of them or all; fewer where the object ends before."""
 
     @abc.abstractmethod
-    def chunks(self, uri: URI, size: int) -> AsyncGenerator[memoryview, None]:
-        """The object in pieces of at most `size` bytes, all of one version of it. A piece is valid until the next."""
+    def chunks(
+        self, uri: URI, size: int, offset: int = 0, length: int | None = None
+    ) -> AsyncGenerator[memoryview, None]:
+        """The object, or a range of it, in pieces of at most `size` bytes, all of one version of it.
+
+        A piece is valid until the next.
+
+        Args:
+            uri: the object.
+            size: bytes, 1 or more.
+            offset: where the range begins.
+            length: bytes of the range, 1 or more; None for all that follow. Fewer come where the object ends before.
+
+        Raises:
+            IntegrityError: the object was replaced after pieces of it had been handed out.
+        """
 
     @abc.abstractmethod
     async def put(self, uri: URI, data: memoryview) -> None:

@@ -68,15 +68,18 @@ class FileStore(Store):
         except OSError as error:
             _fail(error, uri, "read")
 
-    async def chunks(self, uri: URI, size: int) -> AsyncGenerator[memoryview, None]:
+    async def chunks(
+        self, uri: URI, size: int, offset: int = 0, length: int | None = None
+    ) -> AsyncGenerator[memoryview, None]:
         try:
             fd = self._open(uri)
             try:
-                end = _size_of_object(fd, uri)
-                if not end and len(content := self._read_unsized(fd)):
+                whole = _size_of_object(fd, uri)
+                end = whole if length is None else min(whole, offset + length)
+                if not whole and len(content := self._read_unsized(fd)[offset:][:length]):
                     yield content
-                for offset in range(0, end, size):
-                    yield await self._read(fd, uri, offset, min(end, offset + size))
+                for start in range(offset, end, size):
+                    yield await self._read(fd, uri, start, min(end, start + size))
             finally:
                 os.close(fd)
         except OSError as error:

@@ -140,7 +140,12 @@ class GcsStore(CloudStore[GcsService]):
         self.require_key(uri)
         response = await self._expect(self._about(uri, _FACTS))
         with documents.reading(uri.text, response.address.url):
-            return _facts_of(parsed(response, uri), response)
+            facts = parsed(response, uri)
+            size = int(facts["size"]) if "size" in facts else None
+            known = _facts_of(facts, size or 0, response)
+        if size is None:
+            known["size"] = await self.size_by_range(uri, "")
+        return known
 
     async def exists(self, uri: URI) -> bool:
         self.require_key(uri)
@@ -601,12 +606,12 @@ def _view(text: str) -> memoryview:
     return memoryview(text.encode())
 
 
-def _facts_of(facts: dict[str, Any], response: Response) -> ObjectInfo:
-    """The facts about an object that its resource gives."""
+def _facts_of(facts: dict[str, Any], size: int, response: Response) -> ObjectInfo:
+    """The facts about an object of a size that its resource gives."""
     checksums = {name: facts[field] for name, field in (("crc32c", "crc32c"), ("md5", "md5Hash")) if field in facts}
     written = facts.get("timeCreated") or facts.get("updated")
     return {
-        "size": int(facts.get("size", 0)),
+        "size": size,
         "last_modified": modified_at(str(written) if written else None, response),
         "etag": str(facts.get("etag", "")).strip('"') or None,
         "content_type": facts.get("contentType"),

@@ -71,6 +71,8 @@ _COPY_PART = 512 << 20
 _XML_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;", "\n": "&#10;", "\t": "&#9;"})
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}")
+_ACTUAL_SIZE = re.compile(rb"<ActualObjectSize>([0-9]{1,19})</ActualObjectSize>")  # in the error InvalidRange
+_MOST_ERROR_TEXT = 65536  # bytes
 # What clients of s3dlio upload has a CRC32C; what the vendor's own upload a CRC-32 or, where nobody said, a CRC-64.
 # SHA-1 and SHA-256 would take longer than the transfer.
 _CHECKED: tuple[tuple[str, Callable[[str], Expected]], ...] = (
@@ -125,11 +127,6 @@ class S3Store(CloudStore[S3Service]):
     def path_of(self, uri: URI) -> str:
         return uri_encode(uri.key)
 
-    def version_of(self, head: ResponseHead) -> str:
-        etag = head.headers.get("etag", "")
-        # A weak one never matches an If-Match (RFC 9110, section 13.1.1).
-        return "" if etag.startswith("W/") else etag
-
     def whole_checksum(self, head: ResponseHead) -> Expected | None:
         headers = head.headers
         for field, kind in _CHECKED:
@@ -143,6 +140,12 @@ class S3Store(CloudStore[S3Service]):
                 return kind(sent) if whole else None
         return None
 
+    def unsatisfied_size(self, response: Response) -> int | None:
+        size = super().unsatisfied_size(response)
+        if size is None and (match := _ACTUAL_SIZE.search(bytes(response.body[:_MOST_ERROR_TEXT]))) is not None:
+            size = int(match[1])
+        return size
+
     async def stat(self, uri: URI) -> ObjectInfo:
         """HeadObject."""
         self.require_key(uri)
@@ -155,9 +158,11 @@ class S3Store(CloudStore[S3Service]):
             for name, value in headers.items()
             if name.startswith("x-amz-checksum-") and name != "x-amz-checksum-type"
         }
+        size = await self.size_of(uri, response)
         with documents.reading(uri.text, response.address.url):
             return facts_of(
                 response,
+                size,
                 "x-amz-meta-",
                 checksums=checksums,
                 storage_class=headers.get("x-amz-storage-class"),

@@ -1,0 +1,373 @@
+"""Whatever a server answers to a read, the result is exactly the object's bytes, all of one version, or an error.
+
+Each row is what is answered to the requests for one object, one script for each; each verb reads it after the pool's
+buffers have been filled with another object's bytes, so that memory which was not received shows.
+"""
+
+# A memoryview equals the bytes that it shows.
+# mypy: no-strict-equality
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import s3dlio
+from s3dlio.buffers import lease
+from s3dlio.http.connection import pool
+from s3dlio.http.target import Buffer, Parts
+from s3dlio.operations import iterate
+from s3dlio.stores import store_for
+from s3dlio.uri import parse
+from tests.behaviour.content import content
+from tests.http.scripted import CLOSE, Script, scripted
+from tests.replay import Received, Replay, answer
+
+SIZE = 200_000
+CUT = 70_000
+DATA = content(SIZE, 1)
+OTHER = content(SIZE, 2)
+SECRET = b"another object's bytes " * 12_000  # what buffers hold before
+STRONG = {"s3": {"ETag": '"1"'}, "az": {"ETag": '"1"'}, "gs": {"x-goog-generation": "1"}}
+WEAK = {"s3": {"ETag": 'W/"1"'}, "az": {"ETag": 'W/"1"'}, "gs": {}}
+
+
+def cut(whole: bytes, body_bytes: int = CUT) -> Script:
+    head, _, body = whole.partition(b"\r\n\r\n")
+    return [head + b"\r\n\r\n" + body[:body_bytes], 0.02, CLOSE]
+
+
+def chunked(body: bytes, fields: dict[str, str] | None = None, status: int = 200) -> bytes:
+    framed = b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+    return answer(status, framed, {"Transfer-Encoding": "chunked", **(fields or {})})
+
+
+def until_close(body: bytes, fields: dict[str, str] | None = None) -> Script:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (fields or {}).items())
+    return [f"HTTP/1.1 200 -\r\n{lines}\r\n".encode() + body, CLOSE]
+
+
+def part(
+    start: int, stop: int, fields: dict[str, str], *, data: bytes = DATA, named: str = "", status: int = 206
+) -> bytes:
+    """An answer with bytes [start, stop) of an object, as its Content-Range says; `named` is what it says instead."""
+    return answer(
+        status, data[start:stop], {**fields, "Content-Range": named or f"bytes {start}-{stop - 1}/{len(data)}"}
+    )
+
+
+LATER = [answer(503, "later, " * 1000)]
+LATER_CUT = cut(LATER[0], 500)
+
+
+def rows(scheme: str) -> dict[str, list[Script]]:
+    """What is answered, by what is wrong with it."""
+    strong, weak = STRONG[scheme], WEAK[scheme]
+    whole, plain = answer(200, DATA, strong), answer(200, DATA, weak)
+    rest = part(CUT, SIZE, strong)
+    return {
+        "cut, then in chunks": [cut(plain), [chunked(DATA)]],
+        "cut, then shorter in chunks": [cut(plain), [chunked(DATA[:CUT])]],
+        "cut, then until close": [cut(plain), until_close(DATA)],
+        "cut, then shorter until close": [cut(plain), until_close(DATA[: CUT + 5])],
+        "cut, then shorter": [cut(plain), [answer(200, DATA[:CUT], weak)]],
+        "cut, then longer": [cut(plain), [answer(200, OTHER + DATA, weak)]],
+        "cut, then another version without a name": [cut(plain), [answer(200, OTHER, weak)]],
+        "of a version, cut, then in chunks": [cut(whole), [chunked(DATA, strong)]],
+        "of a version, cut, then the rest in chunks": [
+            cut(whole),
+            [chunked(DATA[CUT:], {**strong, "Content-Range": f"bytes {CUT}-{SIZE - 1}/{SIZE}"}, 206)],
+        ],
+        "of a version, cut, then too little of the rest in chunks": [
+            cut(whole),
+            [chunked(DATA[CUT:-1], {**strong, "Content-Range": f"bytes {CUT}-{SIZE - 1}/{SIZE}"}, 206)],
+        ],
+        "of a version, cut, then all without one": [cut(whole), [answer(200, OTHER)]],
+        "of a version, cut, then the rest without one": [cut(whole), *[[part(CUT, SIZE, weak, data=OTHER)]] * 25],
+        "of a version, cut, then the rest of another size": [
+            cut(whole),
+            *[[part(CUT, SIZE, strong, named=f"bytes {CUT}-{SIZE - 1}/{SIZE + 1}")]] * 25,
+        ],
+        "cut, then a 503 that is cut, then the rest": [cut(whole), LATER_CUT, [rest]],
+        "cut, then a 503 that is cut, then all": [cut(whole), LATER_CUT, [whole]],
+        "cut without a version, then a 503 that is cut, then all": [cut(plain), LATER_CUT, [plain]],
+        "cut, then a 503, cut again, then the rest": [
+            cut(whole),
+            LATER,
+            cut(rest, 10_000),
+            LATER_CUT,
+            [part(CUT + 10_000, SIZE, strong)],
+        ],
+        "the rest in chunks, cut, then all in chunks, cut, then all": [
+            cut(whole),
+            cut(chunked(DATA[CUT:], {**strong, "Content-Range": f"bytes {CUT}-{SIZE - 1}/{SIZE}"}, 206)),
+            cut(chunked(DATA, strong)),
+            [whole],
+        ],
+        "206 with the beginning": [[part(0, CUT, strong)]],
+        "206 with the end": [[part(CUT, SIZE, strong)]],
+        "206 without Content-Range": [[answer(206, DATA[:CUT], strong)]],
+        "206 with a Content-Range that is none": [[part(0, CUT, strong, named="bytes 0-69999")]],
+        "206 of unknown size": [[part(0, CUT, strong, named=f"bytes 0-{CUT - 1}/*")]],
+        "206 with another number of bytes than it says": [[part(0, CUT, strong, named=f"bytes 0-{SIZE - 1}/{SIZE}")]],
+        "206 with more bytes than the object has": [[part(0, SIZE, strong, named=f"bytes 0-{SIZE - 1}/{CUT}")]],
+        "206 with several ranges": [
+            [
+                answer(
+                    206,
+                    b"--x\r\nContent-Range: bytes 0-3/9\r\n\r\nabcd\r\n--x--\r\n",
+                    {**strong, "Content-Type": "multipart/byteranges; boundary=x"},
+                )
+            ]
+        ],
+        "200 with a Content-Range": [[part(0, CUT, strong, status=200)]],
+        "200 in chunks with a Content-Range": [[chunked(DATA[:CUT], {"Content-Range": f"bytes 0-{CUT - 1}/{SIZE}"})]],
+        "416": [[answer(416, "no")], [whole]],
+        "416 of nonsense": [[answer(416, "no", {"Content-Range": "bytes */all"})], [whole]],
+        "416 of a range": [[answer(416, "no", {"Content-Range": f"bytes */{SIZE}"})], [whole]],
+        "416 again and again": [[answer(416, "no")]] * 25,
+        "204": [[b"HTTP/1.1 204 -\r\n\r\n"]],
+    }
+
+
+def _downloaded(uri: str, folder: Path) -> bytes:
+    s3dlio.download(uri, str(folder / "target"))
+    return (folder / "target").read_bytes()
+
+
+Verb = Callable[[str, Path], object]
+# With what of the object each of them has to return.
+VERBS: dict[str, tuple[Verb, slice]] = {
+    "get": (lambda uri, _: s3dlio.get(uri), slice(None)),
+    "get_async": (lambda uri, _: asyncio.run(s3dlio.get_async(uri)), slice(None)),
+    "get_range of the beginning": (lambda uri, _: s3dlio.get_range(uri, 0, CUT), slice(0, CUT)),
+    "get_range of the end": (lambda uri, _: s3dlio.get_range(uri, CUT), slice(CUT, None)),
+    "get_range_async": (lambda uri, _: asyncio.run(s3dlio.get_range_async(uri, 10, CUT)), slice(10, CUT + 10)),
+    "get_many": (lambda uri, _: s3dlio.get_many([uri], 1)[0][1], slice(None)),
+    "get_many, of few": (lambda uri, _: s3dlio.get_many([uri])[0][1], slice(None)),
+    "get_many_iter": (lambda uri, _: dict(s3dlio.get_many_iter([f"{uri}-before", uri]))[uri], slice(None)),
+    "get_many_async": (lambda uri, _: asyncio.run(s3dlio.get_many_async([uri], 1))[0][1], slice(None)),
+    "download": (_downloaded, slice(None)),
+}
+
+
+# Rows that hold all of the object: those who ask for all of it get it.
+GOOD = {
+    "cut, then in chunks",
+    "of a version, cut, then in chunks",
+    "of a version, cut, then the rest in chunks",
+    "cut, then a 503 that is cut, then the rest",
+    "cut, then a 503 that is cut, then all",
+    "cut without a version, then a 503 that is cut, then all",
+    "cut, then a 503, cut again, then the rest",
+    "the rest in chunks, cut, then all in chunks, cut, then all",
+}
+# Rows in which a second answer is another object, whole.
+OTHERS = {
+    "cut, then shorter in chunks": DATA[:CUT],
+    "cut, then shorter": DATA[:CUT],
+    "cut, then longer": OTHER + DATA,
+    "cut, then another version without a name": OTHER,
+    "of a version, cut, then all without one": OTHER,
+}
+# What takes the same way on each protocol is tried on one of them.
+CALLS = [("s3", verb) for verb in VERBS] + [(scheme, verb) for scheme in ("az", "gs") for verb in ("get", "get_many")]
+
+
+def _use(url: str) -> None:
+    os.environ.update(
+        AWS_ENDPOINT_URL=url,
+        AWS_ACCESS_KEY_ID="key",
+        AWS_SECRET_ACCESS_KEY="secret",
+        AZURE_STORAGE_ENDPOINT=f"{url}/account",
+        AZURE_STORAGE_KEY="a2V5",
+        STORAGE_EMULATOR_HOST=url.removeprefix("http://"),
+    )
+
+
+def _stain_buffers() -> None:
+    """Fill the memory that reads of these sizes get."""
+    views = [lease(size) for size in (CUT, SIZE, SIZE, 2 * SIZE) for _ in range(4)]
+    for view in views:
+        view[:] = (SECRET * 2)[: len(view)]
+
+
+@pytest.fixture(autouse=True)
+def few_tries() -> Iterator[None]:
+    os.environ.update(S3DLIO_RETRIES="3")
+    yield
+    pool.clear()
+
+
+@pytest.mark.parametrize(("scheme", "verb"), CALLS)
+@pytest.mark.parametrize("row", rows("s3"))
+def test_the_result_is_one_object_whole_or_an_error(scheme: str, row: str, verb: str, tmp_path: Path) -> None:
+    call, wanted = VERBS[verb]
+    with scripted(rows(scheme)[row]) as server:
+        _use(server.url)
+        s3dlio.get_many([f"{scheme}://bucket/first"] * 3, 1)  # opens the connection
+        _stain_buffers()
+        if row in GOOD and verb in ("get", "get_many"):
+            assert call(f"{scheme}://bucket/case", tmp_path) == DATA
+            return
+        with contextlib.suppress(s3dlio.S3dlioError):
+            found = call(f"{scheme}://bucket/case", tmp_path)
+            assert bytes(found) in (DATA[wanted], OTHERS.get(row, DATA)[wanted])  # type: ignore[call-overload]
+
+
+def test_answers_with_large_heads_do_not_mix() -> None:
+    """Heads beyond what is received at once, around that size, and others in between."""
+    objects = {}
+    for number in range(400):
+        filling = (100, 9_000, 8_150, 8_192, 12_000)[number // 40 % 5] if number % 50 else 300
+        fields = {f"X-Filling-{place}": "x" * 1000 for place in range(filling // 1000)}
+        objects[f"s3://bucket/{number}"] = content(40_000, number), {**fields, "X-Rest": "x" * (filling % 1000)}
+
+    def reply(request: Received) -> bytes:
+        body, fields = objects[f"s3:/{request.path}"]
+        return answer(200, body, fields)
+
+    os.environ.update(S3DLIO_READ_TIMEOUT="5", S3DLIO_RETRIES="0")  # an answer taken wrongly may be waited for
+    with Replay(reply) as server:
+        _use(server.url)
+        found = s3dlio.get_many(list(objects), 16)
+    assert [uri for uri, data in found if data != objects[uri][0]] == []
+
+
+# Large objects, read in pieces...
+
+LARGE = (16 << 20) + 12_345
+
+
+def _versions(scheme: str, strong: bool, replaced_after: int) -> Callable[[Received], bytes]:
+    """A server that knows ranges, and whose object is another one after so many answers."""
+    old, new = content(LARGE, 3), content(LARGE, 4)
+    asked = 0
+
+    def reply(request: Received) -> bytes:
+        nonlocal asked
+        data, number = (old, 1) if asked < replaced_after else (new, 2)
+        fields = {name: value.replace("1", str(number)) for name, value in (STRONG if strong else WEAK)[scheme].items()}
+        if request.method == "HEAD" or "fields=" in request.target:
+            facts = b"" if request.method == "HEAD" else b'{"size": "%d"}' % LARGE
+            return answer(200, facts, {**fields, "Content-Length": str(len(facts) or LARGE)})
+        condition = request.headers.get("if-match", fields.get("ETag"))
+        if condition != fields.get("ETag") or ("generation=" in request.target and number == 2):
+            return answer(412, "replaced")
+        asked += 1
+        if span := request.headers.get("range"):
+            first, last = span.removeprefix("bytes=").split("-")
+            return part(int(first), min(int(last or LARGE) + 1, LARGE), fields, data=data)
+        return answer(200, data, fields)
+
+    return reply
+
+
+@pytest.mark.parametrize("strong", [True, False], ids=["strong", "weak"])
+@pytest.mark.parametrize("scheme", ["s3", "az", "gs"])
+@pytest.mark.parametrize("verb", ["download", "cat", "cat of a range"])
+def test_pieces_are_of_one_version(scheme: str, strong: bool, verb: str, tmp_path: Path) -> None:
+    old, new = content(LARGE, 3), content(LARGE, 4)
+    uri = parse(f"{scheme}://bucket/case")
+    offset = 5 if verb == "cat of a range" else 0
+    with Replay(_versions(scheme, strong, 1)) as server:
+        _use(server.url)
+        with contextlib.suppress(s3dlio.IntegrityError):
+            if verb == "download":
+                found = _downloaded(uri.text, tmp_path)
+            else:
+                found = b"".join(map(bytes, iterate(store_for(scheme).chunks(uri, 1 << 20, offset))))
+            assert found in (old[offset:], new[offset:])
+            assert not strong  # pieces of the old one have been handed out
+
+
+# What is not told...
+
+
+@pytest.mark.parametrize("body", [DATA[:10], b""], ids=["ten bytes", "empty"])
+@pytest.mark.parametrize("fields", [{}, {"Transfer-Encoding": "chunked"}], ids=["no length", "chunked"])
+@pytest.mark.parametrize("knows_ranges", [True, False], ids=["ranges", "no ranges"])
+@pytest.mark.parametrize("scheme", ["s3", "az"])
+def test_a_size_that_a_head_does_not_tell_is_asked_for(
+    scheme: str, body: bytes, fields: dict[str, str], knows_ranges: bool
+) -> None:
+    def reply(request: Received) -> bytes:
+        if request.method == "HEAD":
+            lines = "".join(f"{name}: {value}\r\n" for name, value in {**STRONG[scheme], **fields}.items())
+            return f"HTTP/1.1 200 -\r\n{lines}Connection: close\r\n\r\n".encode()
+        if "range" in request.headers and knows_ranges:
+            return part(0, 1, STRONG[scheme], data=body) if body else answer(416, "no")
+        return answer(200, body, STRONG[scheme])
+
+    with Replay(reply) as server:
+        _use(server.url)
+        assert s3dlio.stat(f"{scheme}://bucket/case")["size"] == len(body)
+
+
+def test_a_size_that_facts_do_not_tell_is_asked_for() -> None:
+    def reply(request: Received) -> bytes:
+        if "alt=media" in request.target:
+            return part(0, 1, STRONG["gs"], data=DATA[:10])
+        return answer(200, b'{"generation": "1"}', {"Content-Type": "application/json"})
+
+    with Replay(reply) as server:
+        _use(server.url)
+        assert s3dlio.stat("gs://bucket/case")["size"] == 10
+
+
+@pytest.mark.parametrize("told", [{}, {"Content-Range": "bytes */-1"}, {"Content-Range": "bytes 0-9/10"}])
+@pytest.mark.parametrize("scheme", ["s3", "az", "gs"])
+def test_a_refused_range_is_no_empty_object(scheme: str, told: dict[str, str]) -> None:
+    body = DATA[:10]
+
+    def reply(request: Received) -> bytes:
+        if request.method == "HEAD":
+            return answer(200, b"", {"Content-Length": "10"})
+        if "fields=" in request.target:
+            return answer(200, b'{"size": "10"}')
+        return answer(416, "no", told) if "range" in request.headers else answer(200, body, STRONG[scheme])
+
+    uri = f"{scheme}://bucket/case"
+    with Replay(reply) as server:
+        _use(server.url)
+        assert s3dlio.get(uri) == body
+        assert s3dlio.get_range(uri, 0, 3) == body[:3]
+        assert s3dlio.get_range(uri, 10) == b""
+        with pytest.raises(s3dlio.IntegrityError, match="case"):
+            s3dlio.get_range(uri, 5)
+
+
+# Targets...
+
+
+def test_a_target_with_a_gap_has_no_result() -> None:
+    buffer = Buffer(lease(3))
+    buffer.take(memoryview(b"ab"))
+    with pytest.raises(s3dlio.IntegrityError):
+        buffer.result()
+    buffer.take(memoryview(b"c"))
+    assert buffer.result() == b"abc"
+    buffer.begin("")
+    with pytest.raises(s3dlio.IntegrityError):
+        buffer.result()
+
+
+@pytest.mark.parametrize("versions", ["11", "12", "1-", "--"])
+def test_parts_are_of_one_version_and_leave_no_gap(versions: str) -> None:
+    parts = Parts(6)
+    for version in versions:
+        buffer = parts.part(3)
+        buffer.begin(version.strip("-"))
+        with pytest.raises(s3dlio.IntegrityError):
+            parts.result()
+        buffer.take(memoryview(b"abc"))
+    if versions == "11":
+        assert parts.result() == b"abcabc"
+    else:
+        with pytest.raises(s3dlio.IntegrityError, match="version"):
+            parts.result()
