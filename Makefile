@@ -55,13 +55,16 @@ setup: ## all of the above
 .dlio-if-possible: $(VENV)/.package
 	@$(MAKE) --no-print-directory dlio || { [ -z "$$CI" ] && echo "setup: tests that need DLIO will be skipped" >&2; }
 
-test: setup ## lint, then every test
+test: setup ## lint, then every test, and those of files and of the command on each Python that is found
 	@$(MAKE) --no-print-directory lint
 	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	@[ -n "$(PYTEST_ARGS)" ] || WORKERS=$(WORKERS) tools/versions.sh quick
 
 test-long: setup ## lint, then every test and those that take long, but for the matrix of DLIO
 	@$(MAKE) --no-print-directory lint
 	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal -m "not matrix" $(PYTEST_ARGS)
+	@[ -n "$(PYTEST_ARGS)" ] || WORKERS=$(WORKERS) tools/versions.sh all
+
 
 # DLIO_SOURCE=<checkout> runs them on that DLIO instead of 2.0.0. TensorFlow, where .venv has it, is tested too.
 test-dlio: setup ## every test of DLIO, the whole matrix of formats, protocols and start methods included
@@ -83,6 +86,6 @@ demo: dlio ## set up, then generate, train and checkpoint a small workload with 
 bench: dlio ## measure s3dlio beside its peers (BENCH_ARGS="--quick" takes three minutes)
 	@$(PYTHON_BIN) -m benchmarks $(BENCH_ARGS)
 
-clean: ## remove .venv, .servers, .bench and all caches
-	rm -rf $(VENV) .servers .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+clean: ## remove .venv, .venvs, .servers, .bench and all caches
+	rm -rf $(VENV) .venvs .coverage .servers .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

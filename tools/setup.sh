@@ -3,15 +3,16 @@
 #
 #   tools/setup.sh venv      find an interpreter, make .venv, bring its pip up to date
 #   tools/setup.sh package   install s3dlio (editable) with its test and lint tools
+#   tools/setup.sh tests     install s3dlio (editable) with its test tools alone
 #   tools/setup.sh dlio      install DLIO 2.0.0 and what it needs, several hundred MB
 #
 # The Makefile calls one step after the other and keeps the stamps; run `make venv` or `make dlio`.
 # A step either succeeds or ends with a line that says what could not be had and what to do about it.
-# PYTHON=/path/to/python3 chooses the interpreter. Whatever pip prints goes to .venv/setup.log.
+# PYTHON=/path/to/python3 chooses the interpreter, VENV=folder another environment. Whatever pip prints goes to setup.log in there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-VENV=.venv
+VENV=${VENV:-.venv}
 LOG=$VENV/setup.log
 # DLIO 2.0.0 needs pydftracer 1.0.2 exactly, whose wheels end at Python 3.12: such an interpreter is preferred.
 CANDIDATES="python3 python3.12 python3.11 python3.10 python3.13 python3.14"
@@ -110,6 +111,11 @@ install_package() {
     pip "s3dlio with its test and lint tools" install --editable . --group dev
 }
 
+install_tests() {
+    say "installing s3dlio and its test tools into $VENV"
+    pip "s3dlio with its test tools" install --editable . --group test
+}
+
 install_dlio() {
     if ! runs_dlio "$VENV/bin/python"; then
         fail "DLIO 2.0.0 needs Python 3.10 to 3.12, and $VENV has $("$VENV/bin/python" -V): it cannot run without" \
@@ -134,6 +140,7 @@ install_dlio() {
 case "${1:-}" in
     venv) make_venv ;;
     package) install_package ;;
+    tests) install_tests ;;
     dlio) install_dlio ;;
-    *) fail "usage: tools/setup.sh venv|package|dlio" ;;
+    *) fail "usage: tools/setup.sh venv|package|tests|dlio" ;;
 esac
