@@ -65,7 +65,6 @@ test-long: setup ## lint, then every test and those that take long, but for the 
 	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal -m "not matrix" $(PYTEST_ARGS)
 	@[ -n "$(PYTEST_ARGS)" ] || WORKERS=$(WORKERS) tools/versions.sh all
 
-
 # DLIO_SOURCE=<checkout> runs them on that DLIO instead of 2.0.0. TensorFlow, where .venv has it, is tested too.
 test-dlio: setup ## every test of DLIO, the whole matrix of formats, protocols and start methods included
 	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal -m "matrix or not matrix" tests/integrations/dlio $(PYTEST_ARGS)

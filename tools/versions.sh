@@ -16,7 +16,7 @@ QUICK="tests/test_uri.py tests/test_settings.py tests/test_workers.py tests/test
     tests/cli/test_verbs.py"
 
 case "${1:-}" in
-    quick) tests=$QUICK; only=(-k "not (s3 or az or gs)") ;;
+    quick) tests=$QUICK; only=(-k "not (SeaweedFS or Ceph or Azurite or fake-gcs)") ;;
     all) tests="tests --ignore=tests/integrations/dlio --ignore=tests/guard"; only=(-m "not matrix") ;;
     *) echo "usage: tools/versions.sh quick|all" >&2; exit 2 ;;
 esac
