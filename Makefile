@@ -22,7 +22,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dlio .dlio-if-possible servers setup test test-long test-dlio lint format demo bench clean
+.PHONY: help venv dlio .dlio-if-possible servers setup test test-long coverage test-dlio lint format demo bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -64,6 +64,14 @@ test-long: setup ## lint, then every test and those that take long, but for the 
 	@$(MAKE) --no-print-directory lint
 	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist worksteal -m "not matrix" $(PYTEST_ARGS)
 	@[ -n "$(PYTEST_ARGS)" ] || WORKERS=$(WORKERS) tools/versions.sh all
+
+# What counts instructions or imports is left out: the tracer would be counted too. The bound is in pyproject.toml.
+coverage: setup ## branch coverage of every test, in all processes that they start; fails below the bound
+	$(PYTHON_BIN) -m coverage erase
+	$(PYTHON_BIN) -m coverage run -m pytest -n $(WORKERS) --dist worksteal \
+		--ignore=tests/guard --ignore=tests/test_import.py $(PYTEST_ARGS)
+	$(PYTHON_BIN) -m coverage combine --quiet
+	$(PYTHON_BIN) -m coverage report
 
 # DLIO_SOURCE=<checkout> runs them on that DLIO instead of 2.0.0. TensorFlow, where .venv has it, is tested too.
 test-dlio: setup ## every test of DLIO, the whole matrix of formats, protocols and start methods included
