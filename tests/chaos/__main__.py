@@ -9,12 +9,12 @@ from tests.chaos.play import playing
 
 
 def main() -> int:
-    first = int(sys.argv[1])
+    begin = int(sys.argv[1])
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     began = time.monotonic()
     failed = calls = answers = 0
     with playing() as player:
-        for seed in range(first, first + count):
+        for seed in range(begin, begin + count):
             verdict = player.play(seed)
             calls += verdict.calls
             answers += verdict.answers
@@ -22,7 +22,8 @@ def main() -> int:
                 print(*verdict.text, sep="\n")
             if verdict.findings:
                 failed += 1
-                print(f"{seed}: {verdict.findings[0]}" if count > 1 else "\n".join(verdict.findings), flush=True)
+                first = verdict.findings[0].replace("\n", " ")
+                print(f"{seed}: {first}" if count > 1 else "\n".join(verdict.findings), flush=True)
     took = time.monotonic() - began
     print(
         f"{count} compositions, {calls} calls, {answers} damaged answers, {failed} with findings;"

@@ -293,13 +293,14 @@ class Player:
         self._server.do(judge)
         if took > BOUND:
             findings.append(f"too long: {took:.1f} s")
-        verdict.text.append(call.text)
+        text = call.text.replace("\n", "\\n").replace("\r", "\\r")
+        verdict.text.append(text)
         verdict.text += [f"    {line}" for line in director.seen.played]
         outcome = "done" if error is None else f"{type(error).__name__}: {error}"
         verdict.text.append(f"    = {outcome} ({took:.3f} s, {director.seen.requests} requests)")
         if isinstance(error, Hang) or (error is not None and any(one.startswith("foreign") for one in findings)):
             verdict.text += traceback.format_exception(error)
-        verdict.findings += [f"{finding} | {call.text}" for finding in findings]
+        verdict.findings += [f"{finding} | {text}" for finding in findings]
         result = error = None
 
 

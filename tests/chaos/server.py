@@ -30,7 +30,8 @@ from tests.servers import certificates
 T = TypeVar("T")
 
 TOGETHER = 16_384  # bytes that a single segment, and a single TLS record, surely hold
-_SMALL_BUFFER = 4096  # bytes that the kernel is to take of a request whose answer comes before it
+_SMALL_BUFFER = 262_144  # bytes, some segments, that the kernel is to take of a request whose answer comes before it
+_PATIENCE = 0.5  # seconds to wait for what is left of requests that were answered early
 
 
 class End(enum.Enum):
@@ -206,6 +207,11 @@ class _Link:
             self._steps.extend(script.steps)
         return True
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a request that was answered early has not come whole."""
+        return self._asked is not None and self._answered
+
     # Bytes out...
 
     def advance(self) -> None:
@@ -325,6 +331,7 @@ class Server:
         self._timers: list[tuple[float, int, _Link]] = []
         self._serial = itertools.count()
         self._commands: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._quiet_since = 0.0
         self._bell, self._ring = os.pipe()
         self.poll.register(self._bell, select.EPOLLIN)
         self._stopped = threading.Event()
@@ -383,12 +390,17 @@ class Server:
             at, _, link = heapq.heappop(self._timers)
             if link.fd >= 0 and link.wakes_at == at:
                 link.woken()
-        if quiet and self._commands and not events:
-            work, future = self._commands.popleft()
-            try:
-                future.set_result(work())
-            except BaseException as error:
-                future.set_exception(error)
+        if not quiet or events or not self._commands:
+            self._quiet_since = now
+            return
+        if any(link.is_receiving for link in self._links.values()) and now - self._quiet_since < _PATIENCE:
+            time.sleep(0.001)
+            return
+        work, future = self._commands.popleft()
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
 
     def _accept(self, listener: socket.socket, scheme: str, tls: bool) -> None:
         try:

@@ -148,6 +148,7 @@ class Model(abc.ABC):
         self.begun: dict[str, str] = {}
         self.others: dict[str, list[bytes]] = {}
         self._numbers = 0
+        self._tokens = {"": ""}
 
     # State...
 
@@ -194,10 +195,16 @@ class Model(abc.ABC):
             if name <= after or (folder and folder in prefixes):
                 continue
             if len(keys) + len(prefixes) >= max(1, min(most, self.profile.page)):
-                return Page(keys, prefixes, last)
+                token = f"t{last.encode().hex()}"
+                self._tokens[token] = last
+                return Page(keys, prefixes, token)
             (prefixes if folder else keys).append(name)
             last = name
         return Page(keys, prefixes, "")
+
+    def after(self, token: str) -> str | None:
+        """The name after which a page begins; None for a token that was never given."""
+        return self._tokens.get(token)
 
     # Answers...
 
@@ -408,7 +415,9 @@ class S3(Model):
 
     def _list(self, asked: Asked) -> Answer:
         query = asked.query
-        after = bytes.fromhex(query.get("continuation-token", "")).decode()
+        after = self.after(query.get("continuation-token", ""))
+        if after is None:
+            return self.error(400, "InvalidArgument")
         page = self.page(query.get("prefix", ""), query.get("delimiter", ""), after, int(query.get("max-keys", "1000")))
         encoded = bool(self.profile.encoding) and query.get("encoding-type") == "url"
 
@@ -420,7 +429,7 @@ class S3(Model):
         if encoded:
             inner += f"<{self.profile.encoding}>url</{self.profile.encoding}>"
         if page.token:
-            inner += f"<NextContinuationToken>{page.token.encode().hex()}</NextContinuationToken>"
+            inner += f"<NextContinuationToken>{page.token}</NextContinuationToken>"
         for key in page.keys:
             size = len(self.objects[key].content)
             inner += (
@@ -557,7 +566,9 @@ class Azure(Model):
 
     def _list(self, asked: Asked) -> Answer:
         query = asked.query
-        after = bytes.fromhex(query.get("marker", "")).decode()
+        after = self.after(query.get("marker", ""))
+        if after is None:
+            return self.error(400, "InvalidQueryParameterValue")
         most = int(query.get("maxresults", "5000"))
         page = self.page(query.get("prefix", ""), query.get("delimiter", ""), after, most)
         inner = "<Blobs>"
@@ -569,7 +580,7 @@ class Azure(Model):
             inner += f"<Blob><Name>{_escaped(key)}</Name>{properties}</Blob>"
         for prefix in page.prefixes:
             inner += f"<BlobPrefix><Name>{escape(prefix)}</Name></BlobPrefix>"
-        inner += f"</Blobs><NextMarker>{page.token.encode().hex()}</NextMarker>"
+        inner += f"</Blobs><NextMarker>{page.token}</NextMarker>"
         return Answer(200, [_XML_FIELD], _xml("EnumerationResults", inner, ""))
 
 
@@ -738,7 +749,9 @@ class Gcs(Model):
 
     def _list(self, asked: Asked) -> Answer:
         query = asked.query
-        after = bytes.fromhex(query.get("pageToken", "")).decode()
+        after = self.after(query.get("pageToken", ""))
+        if after is None:
+            return self.error(400, "invalid")
         most = int(query.get("maxResults", "1000"))
         page = self.page(query.get("prefix", ""), query.get("delimiter", ""), after, most)
         content: dict[str, Any] = {}
@@ -747,7 +760,7 @@ class Gcs(Model):
         if page.prefixes:
             content["prefixes"] = page.prefixes
         if page.token:
-            content["nextPageToken"] = page.token.encode().hex()
+            content["nextPageToken"] = page.token
         return self._json(content)
 
 
