@@ -76,6 +76,7 @@ def test_the_oracle_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None
         *(("write,pwrite64", error, "1", True) for error in ("ENOSPC", "EDQUOT", "EIO", "ESTALE", "EFBIG")),
         ("write,pwrite64", "EINTR", "1", False),
         ("fchown", "EPERM", "1+", False),
+        ("?newfstatat,?fstat", "ENOENT", "2", True),  # of the temporary
         ("fchmod", "EPERM", "1", True),
         ("listxattr", "EOPNOTSUPP", "1+", False),
         *(("?rename,renameat,renameat2", error, "1", True) for error in ("EDQUOT", "EXDEV", "EPERM")),

@@ -90,6 +90,8 @@ class TemporaryFile:
         try:
             self._create(folder)
         except FileNotFoundError:
+            if self.fd >= 0:
+                raise  # of the new file, and not for want of a folder: whoever writes removes it
             while not os.path.isdir(missing := self._changed_folders[-1]) and missing != "/":
                 self._changed_folders.append(os.path.dirname(missing))
             os.makedirs(folder, exist_ok=True)
