@@ -22,6 +22,12 @@ FIRST = int(os.environ.get("S3DLIO_TEST_CHAOS_SEED") or 1_000_000)
 PARTS = 4  # so that several processes of pytest share them
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _prepared() -> None:
+    """An import in a process whose calls fail would fail, too."""
+    files.prepare()
+
+
 @pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.timeout(120 + COUNT)
