@@ -85,6 +85,11 @@ class Listing:
         if not delimiter:
             return below
         inside = [folder[cut:] for folder in folders if len(folder) > cut]
+        if not below:
+            return self._unseen(inside)
+        head, found, _ = min(below).partition(delimiter)
+        if found and max(below).startswith(head + found):  # all of them lie in one folder
+            return self._unseen([*inside, head + found])
         if delimiter in "".join(below):
             inside += [name.partition(delimiter)[0] + delimiter for name in below if delimiter in name]
             below = [name for name in below if delimiter not in name]

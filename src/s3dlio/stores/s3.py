@@ -457,8 +457,18 @@ class S3Store(CloudStore[S3Service]):
             token = listing.following(page.token, response.address.url)
 
     async def _expect_no_error(self, request: Request) -> Response:
-        """An answer of status 200 without an error in its body; sent again while the error may pass."""
-        return await self._expect_proof(request, lambda _: "")
+        """A page of a listing; the request is sent again while an error inside an answer of 200 may pass."""
+        tries = 0
+        while True:
+            response = await self._expect(request, 200)
+            # Only where another document has come, it is searched for an error.
+            code = "" if b"<ListBucketResult" in bytes(response.body[:512]) else error_of(response).code
+            if not code:
+                return response
+            tries += 1
+            if code not in TRANSIENT_CODES or tries > self.service().settings.retries:
+                raise self.refusal(response, request.uri)
+            await Sleep(_wait(tries))
 
     # Deleting (DeleteObject, DeleteObjects)...
 

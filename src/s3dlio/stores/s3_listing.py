@@ -7,8 +7,8 @@ it cannot be wrong:
 1. The `Contents` elements follow each other without anything between. The first is read by the XML parser, and its
    shape is kept: its tags as they are, and what may differ, the text between a tag and its end. If other elements have
    other shapes (a checksum that only some objects have), these are learned in the same way.
-2. Every element has to be one of these shapes, byte by byte, with no "<" in its texts. What else could make XML
-   malformed is looked for in the whole page at once: control characters, "]]>", and an "&" beyond those of the shape.
+2. Every element has to be one of these shapes, byte by byte, with nothing but harmless characters in its texts. Keys
+   may have others, and are looked at all at once for what could make XML malformed: control characters, "]]>" and "&".
 3. The page without its `Contents`, with an empty element in their place, is read by the XML parser, which has to find
    that element as a child of the root. So the rest of the page is well-formed, and what was cut out were elements.
 
@@ -41,6 +41,11 @@ _BEGIN, _END, _EMPTY = f"<{_NAME}>", f"</{_NAME}>", f"<{_NAME}/>"
 _MOST_SHAPES = 8
 _TAG = re.compile(r"(<[^<>]*>)")
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
+_HARMLESS = r"[0-9A-Za-z_:.+/=@ -]*"
+# What XML does not take as it is in a text, with "]" for "]]>".
+_NOT_IN_KEYS = (*map(chr, _CONTROLS), "\r", "&", "]")
+_ODD_CHARACTERS = frozenset("\ufffe\uffff")
+_recent: dict[bool, tuple[str, ...]] = {False: (), True: ()}
 _ENCODING = re.compile(r"""\ufeff?\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']*)""")
 # A name as XML text, in which a parser would not find what the server meant.
 _ODD_NAME = re.compile(r"(<(?:\w+:)?(Key|Prefix)>)([^<]*)(?=<)")
@@ -101,36 +106,21 @@ def read_page(response: Response, uri: str, with_sizes: bool) -> Page:
 # As text...
 
 
-class _Shape(NamedTuple):
-    """What `Contents` elements have in common.
-
-    Attributes:
-        pattern: matches one, and has the key, and perhaps the size, in groups.
-        references: how many "&" are in its tags and quotation marks.
-    """
-
-    pattern: str
-    references: int
-
-
 def _plain_contents(body: memoryview, with_sizes: bool) -> tuple[ET.Element, list[str], list[int | None]] | None:
     """The page without its `Contents`, and their keys and perhaps sizes; None if it has to be read as XML."""
-    data = bytes(body)
     try:
-        text = data.decode()
+        text = str(body, "utf-8")
     except UnicodeDecodeError:
         return None
     begin, end = text.find(_BEGIN), text.rfind(_END) + len(_END)
     if not 0 <= begin < end:
         return None
-    contents = text[begin:end]
-    found = _matched(contents, with_sizes)
+    found = _matched(text[begin:end], with_sizes)
     if found is None:
         return None
     keys, sizes = found
-    if any(map(data.__contains__, _CONTROLS)) or "\r" in contents or ("]" in contents and "]]>" in contents):
-        return None
-    if not text.isascii() and ("\ufffe" in text or "\uffff" in text):
+    joined = "".join(keys)
+    if any(map(joined.__contains__, _NOT_IN_KEYS)) or not (joined.isascii() or _ODD_CHARACTERS.isdisjoint(joined)):
         return None
     encoding = _ENCODING.match(text)
     if encoding is not None and encoding[1].lower() not in ("utf-8", "utf8"):
@@ -146,30 +136,23 @@ def _plain_contents(body: memoryview, with_sizes: bool) -> tuple[ET.Element, lis
 
 def _matched(contents: str, with_sizes: bool) -> tuple[list[str], list[int | None]] | None:
     """The keys, and perhaps sizes, of elements that follow each other; None if they are not of a few known shapes."""
-    shapes: list[_Shape] = []
     groups = 2 if with_sizes else 1
-    unknown = contents
-    while len(shapes) < _MOST_SHAPES:
+    shapes = _recent[with_sizes]  # most pages are like the one before
+    parts = re.split("|".join(shapes), contents) if shapes else [contents]
+    unknown = next(filter(None, parts[:: groups * len(shapes) + 1]), "")
+    if unknown and shapes:
+        shapes, unknown = (), contents
+    while unknown:
         shape = _shape_of(unknown[: unknown.find(_END) + len(_END)], with_sizes)
-        if shape is None or shape in shapes:
+        if shape is None or shape in shapes or len(shapes) == _MOST_SHAPES:
             return None
-        shapes.append(shape)
-        pattern = re.compile("|".join([shape.pattern for shape in shapes]))
+        shapes = (*shapes, shape)
         # What matched stands between what did not: nothing, where all is of known shapes.
-        parts = pattern.split(contents)
+        parts = re.split("|".join(shapes), contents)
         unknown = next(filter(None, parts[:: groups * len(shapes) + 1]), "")
-        if not unknown:
-            break
-    else:
-        return None
+    _recent[with_sizes] = shapes
     stride = groups * len(shapes) + 1
     columns = [parts[place::stride] for place in range(1, stride)]
-    allowed = sum(
-        shape.references * (len(column) - column.count(None))
-        for shape, column in zip(shapes, columns[::groups], strict=True)
-    )
-    if (contents.count("&") if allowed else int("&" in contents)) != allowed:
-        return None
     keys = _merged(columns[::groups])
     return keys, list(map(int, _merged(columns[1::groups]))) if with_sizes else []
 
@@ -182,45 +165,45 @@ def _merged(columns: list[list[Any]]) -> list[str]:
     return merged
 
 
-def _shape_of(element: str, with_sizes: bool) -> _Shape | None:
-    """The shape of an element with one key, and one size if sizes are wanted; None if it has none.
+def _shape_of(element: str, with_sizes: bool) -> str | None:
+    """The shape of an element with one key, and one size if sizes are wanted, as a pattern with these in groups.
 
-    The element is one that the XML parser accepts. With the text in it replaced by another without "<" and "&", it
-    still is: that is what the pattern allows.
+    The element is one that the XML parser accepts. With the text in it replaced by another of harmless characters, it
+    still is: that is what the pattern allows. Only keys may have all characters but "<"; they are looked at afterwards.
+
+    Returns:
+        The pattern; None if the element has to be read as XML.
     """
     if not element.startswith(_BEGIN) or "<!" in element or "<?" in element:
         return None
     try:
-        parsed_element = ET.fromstring(element)
+        root = ET.fromstring(element)
     except (ET.ParseError, ValueError):
         return None
     wanted = {"Key": r"([^<]*)", "Size": r"([0-9]{1,19})"} if with_sizes else {"Key": r"([^<]*)"}
     # The groups are taken in this order.
-    if [child.tag for child in parsed_element if child.tag in wanted] != list(wanted):
+    found = [child for child in root if child.tag in wanted]
+    if [child.tag for child in found] != list(wanted) or any(map(len, found)):
         return None
-    if any(len(child) for child in parsed_element if child.tag in wanted):
-        return None
-    pattern, references, depth = "", 0, 0
+    pattern, depth = "", 0
     parts = _TAG.split(element)
     for place in range(1, len(parts), 2):
         tag, text, following = parts[place], parts[place + 1], parts[place + 2] if place + 2 < len(parts) else ""
         pattern += re.escape(tag)
-        references += tag.count("&")
         is_end, is_empty = tag.startswith("</"), tag.endswith("/>")
         depth += -1 if is_end else 0 if is_empty else 1
         if not is_end and not is_empty and following.startswith("</"):
             if depth == 2 and tag[1:-1] in wanted:
                 pattern += wanted[tag[1:-1]]
             elif text.startswith("&quot;") and text.endswith("&quot;") and len(text) >= 12:
-                pattern += "&quot;[^<]*&quot;"
-                references += 2
+                pattern += f"&quot;{_HARMLESS}&quot;"
             else:
-                pattern += "[^<]*"
+                pattern += _HARMLESS
         elif text:
             return None
         if ">" in text:  # or of a tag, in an attribute
             return None
-    return _Shape(pattern, references)
+    return pattern
 
 
 # As XML...
