@@ -5,7 +5,8 @@ from __future__ import annotations
 import _thread
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -183,6 +184,32 @@ def test_a_task_stopped_in_the_moment_it_goes_on_begins_nothing_else() -> None:
     _run_until(engine, lambda: task.ended)
     assert isinstance(task.error, Stopped)
     assert steps == []
+    engine.close()
+
+
+def test_a_task_stopped_in_the_moment_its_answer_has_come_hears_it_and_begins_nothing_else() -> None:
+    engine = Engine()
+    heard: list[object] = []
+
+    class Answer:
+        def __await__(self) -> Generator[Any, Any, object]:
+            return (yield Sleep(10))
+
+    async def main() -> None:
+        heard.append(await Answer())
+        try:
+            await Sleep(10)
+        except Stopped:
+            heard.append("stopped")
+            raise
+
+    task = engine.start(main(), lambda _: None)
+    engine.turn(0)
+    engine.resume(task, "upload")
+    engine.cancel(task)
+    _run_until(engine, lambda: task.ended)
+    assert isinstance(task.error, Stopped)
+    assert heard == ["upload", "stopped"]
     engine.close()
 
 

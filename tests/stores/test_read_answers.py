@@ -371,3 +371,21 @@ def test_parts_are_of_one_version_and_leave_no_gap(versions: str) -> None:
     else:
         with pytest.raises(s3dlio.IntegrityError, match="version"):
             parts.result()
+
+
+@pytest.mark.parametrize("version", ["caf\xe9", "a b", "a\tb", "\x7f", "1, 1", "x" * 5000])
+@pytest.mark.parametrize("scheme", ["s3", "az", "gs"])
+def test_a_version_that_cannot_be_sent_back_is_none(scheme: str, version: str) -> None:
+    """The object is read in one request, or asked for in that version by a request that can be sent."""
+    fields = {"x-goog-generation": version} if scheme == "gs" else {"ETag": f'"{version}"'}
+    uri = parse(f"{scheme}://bucket/case")
+
+    def reply(request: Received) -> bytes:
+        if span := request.headers.get("range"):
+            first, last = span.removeprefix("bytes=").split("-")
+            return part(int(first), min(int(last or SIZE) + 1, SIZE), fields)
+        return answer(200, DATA, fields)
+
+    with Replay(reply) as server:
+        _use(server.url)
+        assert b"".join(map(bytes, iterate(store_for(scheme).chunks(uri, CUT)))) == DATA

@@ -109,7 +109,10 @@ class Engine:
         self._ready.append((task, value, error))
 
     def cancel(self, task: Task) -> None:
-        """Throw `Stopped` into a task. It ends when it has cleaned up; if that takes long, it is stopped again."""
+        """Throw `Stopped` into a task. It ends when it has cleaned up; if that takes long, it is stopped again.
+
+        A task whose answer has come hears the answer first, for it may name what is to be undone.
+        """
         if task.ended:
             return
         self._cancelled.append((time.monotonic() + _CLEANING, task))
@@ -125,6 +128,10 @@ class Engine:
                 return
             task.waiting.detach()
         elif task.waiting is None:  # about to go on: it is not to begin anything else first
+            has_answer = any(entry[0] is task and entry[1] is not None for entry in self._ready)
+            if has_answer and not self.closing:
+                task.stopping = True
+                return
             self._ready = deque(entry for entry in self._ready if entry[0] is not task)
         task.stopping = False
         self.resume(task, error=Stopped())

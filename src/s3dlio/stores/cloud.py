@@ -55,7 +55,8 @@ Place = Callable[[int, int], Buffer]
 
 _CONTENT_RANGE = re.compile(r"[Bb][Yy][Tt][Ee][Ss] +([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 _UNSATISFIED_RANGE = re.compile(r"[Bb][Yy][Tt][Ee][Ss] +\*/([0-9]{1,19})")
-_BARE_ETAG = re.compile(r'[^",\s]+')  # which some servers send
+_STRONG_ETAG = re.compile(r'"[!#-~]+"')
+_BARE_ETAG = re.compile(r"[!#-+.-~-]+")  # which some servers send: no quotation mark, no comma
 _WITH_OBJECT = frozenset({200, 206})  # answers whose body is the object's, or a part of it
 _PARTS_KEPT = 4  # full parts that a writer collects before it sends them together
 _LARGEST_PART = 4 << 30
@@ -132,11 +133,11 @@ class CloudStore(Store, Generic[AnyService]):
         """What names the version of the object that an answer carries: where two answers name the same, their bytes
         belong together. "" if nothing does.
 
-        It is the ETag if that is one strong validator (RFC 9110, section 8.8.1). A weak one may stand for other bytes,
-        and never matches an If-Match (section 13.1.1).
+        It is the ETag if that is one strong validator (RFC 9110, section 8.8.1) of visible ASCII characters: any other
+        cannot be sent back. A weak one may stand for other bytes, and never matches an If-Match (section 13.1.1).
         """
         etag = head.headers.get("etag", "")
-        if etag.startswith('"') and etag.find('"', 1) == len(etag) - 1 and len(etag) > 2:
+        if _STRONG_ETAG.fullmatch(etag):
             return etag
         return etag if _BARE_ETAG.fullmatch(etag) and not etag.startswith(("W/", "w/")) else ""
 

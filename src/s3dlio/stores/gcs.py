@@ -126,7 +126,9 @@ class GcsStore(CloudStore[GcsService]):
         return encoded(uri.key)
 
     def version_of(self, head: ResponseHead) -> str:
-        return head.headers.get("x-goog-generation", "")
+        """The generation; "" if it is no number, and so cannot be asked for."""
+        generation = head.headers.get("x-goog-generation", "")
+        return generation if generation.isdecimal() else ""
 
     def whole_checksum(self, head: ResponseHead) -> Expected | None:
         headers = head.headers
