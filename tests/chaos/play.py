@@ -285,10 +285,11 @@ class Player:
             findings.extend(director.troubles[troubles:])
             if seen.requests > _MOST_REQUESTS:
                 findings.append(f"no end: {seen.requests} requests")
-            if not (seen.unclear or seen.disturbed or isinstance(error, TimeoutError)):
-                uploads = {upload for scheme in ("s3", "gs") for upload in director.models[scheme].uploads}
-                if left := uploads - director.excused:
-                    findings.append(f"uploads left behind: {sorted(left)}")
+            uploads = {upload for scheme in ("s3", "gs") for upload in director.models[scheme].uploads}
+            if seen.unclear or seen.disturbed or isinstance(error, TimeoutError):
+                director.excused |= uploads
+            elif left := uploads - director.excused:
+                findings.append(f"uploads left behind: {sorted(left)}")
 
         self._server.do(judge)
         if took > BOUND:

@@ -676,6 +676,17 @@ def test_what_the_service_did_not_keep_of_a_chunk_is_sent_again(keeps: tuple[Any
     assert service.content == LARGE[:-3]
 
 
+@pytest.mark.parametrize("place", ["", "http://[", "/o", "/o?upload_id=", "/o?upload_id=x y", "/o?upload_id=\xe9", "x"])
+def test_a_place_that_cannot_be_asked_for_names_no_upload(place: str) -> None:
+    def reply(request: Received) -> bytes:
+        if request.path == "/bucket/folder%2Fobject":
+            return answer(501, "<html>Not here.</html>")
+        return answer(200, "", {"Location": place})
+
+    with serving(reply), pytest.raises(s3dlio.S3dlioError, match="names no upload"):
+        _write(LARGE)
+
+
 def test_an_upload_that_makes_no_way_ends() -> None:
     service = Resumable(*[0] * 10)
     with serving(service), pytest.raises(s3dlio.StoreUnavailableError, match="keeps 0 bytes"):

@@ -23,7 +23,6 @@ import re
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 from s3dlio import documents
@@ -72,6 +71,10 @@ _FACTS = "size,timeCreated,updated,etag,contentType,metadata,crc32c,md5Hash,stor
 _DELETES_AT_ONCE = 32
 _IDLE_STEPS = 10  # of a copy, one after the other, that may copy nothing
 _TRIES_WITHOUT_PROOF = 3  # of a request that is answered by something else than a result
+# The URI of a resumable upload: one that can be sent as the target of a request.
+_SESSION = re.compile(
+    r"(?:https?://[!-.0-~]+)?(?P<path>/[!-\"$->@-~]*)\?(?P<query>(?:[!-\"$-~]*&)?upload_id=[!-\"$-~]+)"
+)
 _KEPT_RANGE = re.compile(r"bytes=0-(\d+)")
 _NO_MULTIPART = frozenset({400, 404, 405, 501})  # without an error of the XML API: nobody there who knows it
 
@@ -371,11 +374,11 @@ class GcsStore(CloudStore[GcsService]):
         request.body = [_view(json.dumps({"name": uri.key, "contentType": _CONTENT_TYPE}))]
         request.heard = True
         response = await self._expect(request, of_bucket=True)
-        session = urlsplit(response.head.headers.get("location", ""))
-        if "upload_id=" not in session.query:
+        match = _SESSION.fullmatch(response.head.headers.get("location", ""))
+        if match is None:
             raise S3dlioError(f"{uri.text} at {response.address.url}: the answer names no upload", uri=uri.text)
         root = self.service().endpoints.all[0].path
-        return Resumable(session.path.removeprefix(root), session.query)
+        return Resumable(match["path"].removeprefix(root), match["query"])
 
     async def _put_chunk(self, uri: URI, upload: Resumable, data: list[memoryview], total: int | None) -> Response:
         """Send the next bytes, and again what of them the service did not keep.
