@@ -898,7 +898,8 @@ def _followed(scene: Scene, reply: Reply) -> str | None:
             ("NUL", b"\0"),
         )
     )
-    if reply.framing == "close" or reply.headless:
+    announced = reply.length or ""
+    if reply.framing == "close" or reply.headless or (announced.isdecimal() and int(announced) > len(reply.body)):
         reply.unasked = b""
         return None
     if scene.random.random() < 0.4:

@@ -102,7 +102,7 @@ def xml_refusal(status: int, code: str) -> bytes:
     return answer(status, body, {"Content-Type": "application/xml; charset=UTF-8"})
 
 
-def stored(data: bytes, **more: str) -> bytes:
+def stored(data: bytes, **more: object) -> bytes:
     """json_api/v1/objects: the resource, as much of it as was asked for."""
     return answer(200, json.dumps({"size": str(len(data)), "crc32c": crc32c_of(data), "generation": "7", **more}), JSON)
 
@@ -385,6 +385,14 @@ def test_an_object_stored_otherwise_than_sent_is_deleted_again(wrong: dict[str, 
     with serving([stored(b"hello", **wrong), answer(204)]) as server, refused:
         s3dlio.put_bytes(URI, b"hello")
     assert (server.requests[1].method, server.requests[1].target) == ("DELETE", f"{OBJECT}?generation=7")
+
+
+@pytest.mark.parametrize("generation", [[[]], {}, True, -1, 1.5, "abc", "1&x=2", None], ids=str)
+def test_an_object_stored_otherwise_is_deleted_by_nothing_but_its_generation(generation: object) -> None:
+    refused = pytest.raises(s3dlio.IntegrityError, match="stored other bytes")
+    with serving([stored(b"hello", crc32c="AAAAAA==", generation=generation)]) as server, refused:
+        s3dlio.put_bytes(URI, b"hello")
+    assert len(server.requests) == 1
 
 
 def test_a_write_can_be_verified_by_asking_again() -> None:

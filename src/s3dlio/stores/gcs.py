@@ -243,13 +243,15 @@ class GcsStore(CloudStore[GcsService]):
             if self.service().settings.put_verify:
                 await self._verify(uri, size, checksum)
             return
-        generation = stored.get("generation")
-        if generation:
+        generation = str(stored.get("generation"))
+        told = ""
+        if generation.isdecimal():
+            told = ", and was told to delete them"
             request = Request(uri.text, "DELETE", uri.container, object_path(uri), query_of(generation=generation))
             await send(self.service(), request)
         raise IntegrityError(
-            f"{uri.text} at {response.address.url}: the service stored other bytes than were sent, and was told to"
-            " delete them; write it again, and check the network",
+            f"{uri.text} at {response.address.url}: the service stored other bytes than were sent{told}; write it"
+            " again, and check the network",
             uri=uri.text,
             endpoint=response.address.url,
         )
