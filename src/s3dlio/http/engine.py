@@ -363,14 +363,19 @@ class Engine:
     def close(self) -> None:
         """End. What is still under way is stopped, and may wait for nothing more; connections go into the pool."""
         self.closing = True
+        if self.exchanges or self._timers or self._ready:
+            self._stop_all()
+        self.poller.close()  # which forgets every descriptor at once
+        pool.give(itertools.chain.from_iterable(self._hot.values()))
+
+    def _stop_all(self) -> None:
+        """Stop whatever is under way."""
         for plain in [one for one in self.exchanges if isinstance(one, Plain)]:
             plain.fail(Stopped())
         sleeping = [task for _, _, task, sleep in self._timers if task is not None and task.waiting is sleep]
         for task in [*sleeping, *(exchange.task for exchange in self.exchanges if isinstance(exchange, Exchange))]:
             self._stop(task)
         self.run_ready()
-        self.poller.close()  # which forgets every descriptor at once
-        pool.give(itertools.chain.from_iterable(self._hot.values()))
 
 
 class _Group:

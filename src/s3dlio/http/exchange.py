@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what follows the head is copied
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
 _HELD_UP = 1.0  # seconds between two looks at the clock that are more than the usual ones
+_NOTHING = memoryview(b"")
 _MOST_INTERIM = 32  # 1xx answers before the real one
 
 ERROR_BYTES = 1 << 20  # the longest body of an error
@@ -489,6 +490,9 @@ class Exchange:
             length = head.length
             assert length is not None
             if target is None:
+                if length == len(rest) == 0:  # as the answers to most writes
+                    self._done(_NOTHING)
+                    return
                 if not self._fits(head, length):
                     return
                 try:
@@ -515,7 +519,7 @@ class Exchange:
                 self._go_on(self._on_body, at_once=len(rest) >= HEAD_BYTES // 2)
         elif kind is BodyKind.NONE:
             self._closes = self._closes or len(rest) > 0
-            self._done(memoryview(b""))
+            self._done(_NOTHING)
         else:
             self._chunks = bytearray()
             if kind is BodyKind.CHUNKED:
@@ -535,7 +539,7 @@ class Exchange:
             self._closes = True
             reason = f"{head.reason} (with a body longer than {ERROR_BYTES >> 10} KiB, the limit for errors)"
             self._head = head._replace(reason=reason.strip())
-            self._done(memoryview(b""))
+            self._done(_NOTHING)
             return False
         if self._receive is not None and head.body is not BodyKind.LENGTH and head.status in (200, 206):
             most = settings.current().unsized_max_mb

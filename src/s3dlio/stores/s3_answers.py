@@ -78,11 +78,14 @@ class S3Error(NamedTuple):
     region: str = ""
 
 
+_NO_ERROR = S3Error()
+
+
 def error_of(response: Response) -> S3Error:
     """The error that an answer carries in its body, whatever its status."""
-    body = bytes(response.body[:_MOST_ERROR_BYTES])
+    body = bytes(response.body[:_MOST_ERROR_BYTES]) if response.body else b""
     if b"<Error" not in body:
-        return S3Error()
+        return _NO_ERROR
     try:
         root = documents.xml(body.lstrip())
     except ET.ParseError:
