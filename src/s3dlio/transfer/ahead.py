@@ -283,11 +283,11 @@ class _State:
             places = self._places()
             if (first := next(places, None)) is not None:
                 self._started = itertools.chain([first], places)
-                if store_for(parse(first[1]).scheme).blocking:
+                if self._is_blocking(first):
                     self._read_in_threads()
                 else:
                     self._read_on_engine()
-        except BaseException as error:  # the caller's own iterable failed, or its first URI is none
+        except BaseException as error:  # the caller's own iterable failed
             failure = error
         with self._lock:
             if self.stopped.is_set():
@@ -298,6 +298,13 @@ class _State:
             self.source.is_inside = False  # last: until now its failure was not noted
             self._changed.notify_all()
         _reading.discard(self)
+
+    def _is_blocking(self, first: tuple[int, str]) -> bool:
+        """Whether the first object is read by threads. So is a URI that is none: reading it gives its error."""
+        try:
+            return store_for(parse(first[1]).scheme).blocking
+        except Exception:
+            return True
 
     def _places(self) -> Iterator[tuple[int, str]]:
         """What is to be read: first, in a forked child, what its parent had under way."""
