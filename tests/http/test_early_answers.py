@@ -82,6 +82,31 @@ def test_an_early_success_on_a_connection_that_closes_is_none(reply: bytes, serv
         assert server.bodies == [DATA]
 
 
+PUTS: dict[str, Callable[[bytes], None]] = {
+    "put_bytes": lambda data: s3dlio.put_bytes(CASE, data),
+    "put_many": lambda data: s3dlio.put_many([(CASE, data)], 1),
+}
+
+
+@pytest.mark.parametrize("size", [300_000, 1_000_000, 1_500_000])
+@pytest.mark.parametrize("put", PUTS.values(), ids=PUTS.keys())
+def test_a_body_that_is_in_the_kernel_only_is_not_stored(put: Callable[[bytes], None], size: int, serve: Serve) -> None:
+    os.environ["S3DLIO_RETRIES"] = "1"
+    data = DATA[:size]
+    for end in ([CLOSE], [0.1, CLOSE]):
+        with serve([[EARLY, STORED, *end]] * 3) as server:
+            s3dlio.put_many([(FIRST, b"first")], 1)
+            with pytest.raises(s3dlio.StoreUnavailableError, match="case"):
+                put(data)
+            assert server.bodies == [b"first"]
+    with serve([[EARLY, STORED, 0.1, CLOSE], [EARLY, STORED, 0.1, BODY]]) as server:
+        s3dlio.put_many([(FIRST, b"first")], 1)
+        put(data)
+        s3dlio.put_bytes(LAST, b"last")
+        assert server.bodies == [b"first", data, b"last"]
+        assert server.connections == 2
+
+
 @pytest.mark.parametrize("status", [307, 400, 403, 413])
 def test_an_early_refusal_ends_the_sending(status: int, serve: Serve) -> None:
     os.environ["S3DLIO_RETRIES"] = "0"

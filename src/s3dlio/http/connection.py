@@ -53,6 +53,7 @@ _NEAR = 250
 _SEND_BUFFER = 1 << 20
 # Where `tcpi_unacked`, `tcpi_bytes_acked`, `tcpi_notsent_bytes` and `tcpi_min_rtt` are in linux/tcp.h's `tcp_info`.
 _UNACKED, _BYTES_ACKED, _NOT_SENT, _MIN_RTT = 24, 120, 144, 148
+_RESET = 7  # TCP_CLOSE in linux/tcp.h, the first byte of `tcp_info`: the other side has broken the connection
 _has_poll = hasattr(select, "poll")
 _TLS_LOW_WATER = min(LOW_WATER, tls.RECEIVED_BYTES)
 
@@ -209,6 +210,19 @@ class Connection:
             return None
         on_the_way = facts[_UNACKED : _UNACKED + 4] + facts[_NOT_SENT : _NOT_SENT + 4]
         return int.from_bytes(facts[_BYTES_ACKED : _BYTES_ACKED + 8], sys.byteorder), not any(on_the_way)
+
+    def is_delivered(self) -> bool | None:
+        """Whether the other side's kernel has received all that was sent; None if it has not yet, False if it never
+        will, since the connection is broken. True where this kernel does not tell.
+
+        A server that has read a request before it answers has confirmed all of it with the answer.
+        """
+        facts = self._facts()
+        if facts is None:
+            return True
+        if facts[0] == _RESET:
+            return False
+        return None if any(facts[_UNACKED : _UNACKED + 4] + facts[_NOT_SENT : _NOT_SENT + 4]) else True
 
     def receive(self, view: memoryview) -> int:
         """Receive into a buffer; returns the number of bytes, 0 at the end of the stream, WOULD_BLOCK to wait."""

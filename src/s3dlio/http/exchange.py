@@ -10,7 +10,8 @@ when the socket is ready. It lives through these: opening (a new connection only
   bytes follow it, the connection is closed.
 - While a body is being sent the answer is watched for: a server may refuse early. A refusal ends the sending and is
   what the exchange gives, and a failed write is no error then. A success (2xx) ends nothing: the body is sent to its
-  end, and the answer counts only if that succeeds.
+  end, and the answer counts only once the other side's kernel has confirmed all of it. Without that a body that fits
+  into this kernel's buffers would count as sent as soon as it is in there.
 - What a server sends is bounded. The content of an object of known length may be as long as memory allows; one of
   unknown length up to S3DLIO_UNSIZED_MAX_MB. Any other answer (a page of a listing, the result of a copy) has at most
   `DOCUMENT_BYTES`. The body of an error has at most `ERROR_BYTES`: of a longer one only status and fields are used.
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,6 +57,10 @@ _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
 _HELD_UP = 1.0  # seconds between two looks at the clock that are more than the usual ones
 _NOTHING = memoryview(b"")
 _MOST_INTERIM = 32  # 1xx answers before the real one
+_LOOK_AGAIN = 0.01  # seconds between two looks at what the other side has confirmed of a body that was answered early
+CONFIRMED_BYTES = 64 << 10
+"""The longest body of a request that is not looked after when its answer has come: any kernel takes so many bytes
+whether its program reads them or not, so that their being confirmed would prove nothing."""
 
 ERROR_BYTES = 1 << 20  # the longest body of an error
 DOCUMENT_BYTES = 64 << 20  # the longest body that is no object's content: 5,000 of Azure's longest names fit
@@ -394,8 +400,23 @@ class Exchange:
         elif self._write_failed is not None:
             self._lost(self._write_failed)
         else:
+            self._take_early(connection)
+
+    def _take_early(self, connection: Connection) -> None:
+        """Use the success that came early if the other side has confirmed all that was sent; else look again soon."""
+        head, early = self._head, self._early
+        if self._connection is not connection or head is None or early is None or self._unsent:
+            return  # it has ended meanwhile
+        delivered = connection.is_delivered()
+        if delivered is None:
+            self._engine.watch(connection.fd, 0, self._on_sending)  # that it is broken is told all the same
+            self._engine.call_later(_LOOK_AGAIN, partial(self._take_early, connection))
+        elif delivered:
             self._early = None
+            self._engine.watch(connection.fd, READ, self._on_head)  # an idle connection is to be told of what comes
             self._begin_body(head, memoryview(early))
+        else:
+            self._lost(None)
 
     # Receiving the answer...
 
@@ -460,16 +481,27 @@ class Exchange:
         self._head = head
         if behind is None:
             behind = engine.head_view[end:count] if buffer is engine.head_buffer else memoryview(buffer)[end:]
-        if (self._unsent or self._write_failed is not None) and head.status < 300:
+        if head.status < 300 and len(self._request) > 1 and self._is_early():
             self._early = bytes(behind)
+            assert self._connection is not None
             if self._write_failed is not None:
                 self._lost(self._write_failed)
-            else:
-                assert self._connection is not None
+            elif self._unsent:
                 engine.watch(self._connection.fd, WRITE, self._on_sending)
+            else:
+                self._take_early(self._connection)
             return False
         self._begin_body(head, behind)
         return False
+
+    def _is_early(self) -> bool:
+        """Whether an answer has come before the other side has received the body of the request."""
+        if self._unsent or self._write_failed is not None:
+            return True
+        if sum(map(len, self._request)) <= CONFIRMED_BYTES:
+            return False
+        assert self._connection is not None
+        return not self._connection.is_delivered()
 
     def _begin_body(self, head: ResponseHead, rest: memoryview) -> None:
         """Decide where the body goes, and take what came behind the head."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from s3dlio.http.exchange import without_first
+from s3dlio.http.exchange import CONFIRMED_BYTES, without_first
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.plain import (
     TOGETHER,
@@ -152,7 +152,14 @@ def _answer(write: Write, buffer: bytearray, count: int) -> ResponseHead | None:
             head = None
         if head is not None:
             connection.shape = shape_of(buffer[:end], head)
-    if head is None or head.body is not BodyKind.LENGTH or head.length or count != end:  # a body may be an error
+    # A body may be an error; and an answer that came too early is waited with.
+    if (
+        head is None
+        or head.body is not BodyKind.LENGTH
+        or head.length
+        or count != end
+        or (write.size > CONFIRMED_BYTES and not connection.is_delivered())
+    ):
         write.hand_over(buffer[:count])
         return None
     write.keep_alive = head.keep_alive
