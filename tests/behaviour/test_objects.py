@@ -187,6 +187,7 @@ def test_stat_has_the_same_keys_everywhere(root: str) -> None:
     facts = s3dlio.stat(f"{root}/object")
     assert set(facts) == set(ObjectInfo.__annotations__)
     assert facts["size"] == len(DATA)
+    assert facts["last_modified"] is not None
     assert facts["last_modified"].utcoffset() == timedelta(0)
     assert abs(facts["last_modified"] - before) < timedelta(minutes=2)
     assert isinstance(facts["metadata"], dict)

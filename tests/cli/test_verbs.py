@@ -79,6 +79,7 @@ def test_stat_shows_the_same_facts_as_the_api(root: str) -> None:
     uri = f"{root}/a.bin"
     facts = s3dlio.stat(uri)
     shown = json.loads(run("stat", "--json", uri).out)
+    assert facts["last_modified"] is not None
     assert shown == {"uri": uri, **facts, "last_modified": facts["last_modified"].isoformat()}
     assert datetime.fromisoformat(shown["last_modified"]).utcoffset() is not None
     lines = dict(line.split(":", 1) for line in run("stat", uri).lines)

@@ -9,6 +9,7 @@ import socket
 import stat
 import tracemalloc
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -303,7 +304,7 @@ def test_the_etag_notices_a_replacement_of_the_same_size_and_time(base: str, tmp
     os.utime(tmp_path / "object", ns=(0, 0))
     second = s3dlio.stat(f"{base}/object")
     assert first["etag"] != second["etag"]
-    assert second["last_modified"].timestamp() == 0
+    assert second["last_modified"] == datetime.fromtimestamp(0, timezone.utc)
 
 
 def test_a_file_that_is_cut_short_while_it_is_read_is_an_integrity_error(

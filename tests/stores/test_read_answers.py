@@ -220,6 +220,22 @@ def test_the_result_is_one_object_whole_or_an_error(scheme: str, row: str, verb:
             assert bytes(found) in (DATA[wanted], OTHERS.get(row, DATA)[wanted])  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize("verb", ["get", "get_async", "get_range_async", "get_many", "get_many_iter"])
+@pytest.mark.parametrize("scheme", ["s3", "az", "gs"])
+@pytest.mark.parametrize("rest", [DATA[CUT:], b"", DATA[:CUT]], ids=["the rest", "nothing", "what came before"])
+@pytest.mark.parametrize("framed", [answer, lambda _, body, fields: chunked(body, fields)], ids=["sized", "in chunks"])
+def test_a_version_has_one_size(
+    scheme: str, verb: str, rest: bytes, framed: Callable[..., bytes], tmp_path: Path
+) -> None:
+    strong = STRONG[scheme]
+    call, _ = VERBS[verb]
+    with scripted([cut(answer(200, DATA, strong)), *[[framed(200, rest, strong)]] * 25]) as server:
+        _use(server.url)
+        s3dlio.get_many([f"{scheme}://bucket/first"] * 3, 1)  # opens the connection
+        with pytest.raises(s3dlio.S3dlioError, match="case"):
+            call(f"{scheme}://bucket/case", tmp_path)
+
+
 def test_answers_with_large_heads_do_not_mix() -> None:
     """Heads beyond what is received at once, around that size, and others in between."""
     objects = {}
@@ -306,7 +322,28 @@ def test_a_size_that_a_head_does_not_tell_is_asked_for(
 
     with Replay(reply) as server:
         _use(server.url)
-        assert s3dlio.stat(f"{scheme}://bucket/case")["size"] == len(body)
+        facts = s3dlio.stat(f"{scheme}://bucket/case")
+    assert facts["size"] == len(body)
+    assert facts["last_modified"] is None
+
+
+@pytest.mark.parametrize("body", [DATA[:10], b""], ids=["ten bytes", "empty"])
+@pytest.mark.parametrize("scheme", ["s3", "az"])
+def test_a_write_is_compared_with_a_size_that_a_head_does_not_tell(scheme: str, body: bytes) -> None:
+    def reply(request: Received) -> bytes:
+        if request.method == "PUT":
+            return answer(200 if scheme == "s3" else 201, headers=STRONG[scheme])
+        if request.method == "HEAD":
+            lines = "".join(f"{name}: {value}\r\n" for name, value in STRONG[scheme].items())
+            return f"HTTP/1.1 200 -\r\n{lines}Connection: close\r\n\r\n".encode()
+        return part(0, 1, STRONG[scheme], data=body) if body else answer(416, "no", {"Content-Range": "bytes */0"})
+
+    os.environ["S3DLIO_PUT_VERIFY"] = "1"
+    with Replay(reply) as server:
+        _use(server.url)
+        s3dlio.put_bytes(f"{scheme}://bucket/case", body)
+        with pytest.raises(s3dlio.IntegrityError, match=f"3 bytes were written, and {len(body)} bytes"):
+            s3dlio.put_bytes(f"{scheme}://bucket/case", b"abc")
 
 
 def test_a_size_that_facts_do_not_tell_is_asked_for() -> None:
@@ -317,7 +354,9 @@ def test_a_size_that_facts_do_not_tell_is_asked_for() -> None:
 
     with Replay(reply) as server:
         _use(server.url)
-        assert s3dlio.stat("gs://bucket/case")["size"] == 10
+        facts = s3dlio.stat("gs://bucket/case")
+    assert facts["size"] == 10
+    assert facts["last_modified"] is None
 
 
 @pytest.mark.parametrize("told", [{}, {"Content-Range": "bytes */-1"}, {"Content-Range": "bytes 0-9/10"}])

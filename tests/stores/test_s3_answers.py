@@ -31,6 +31,8 @@ from tests.stores.s3_replay import Aws, chunked, error, error_body, use, xml
 URI = "s3://bucket/key"
 ERRORS = "API/ErrorResponses.html"
 OK = answer(200)
+_CONTENT_MD5 = hashlib.md5(b"content", usedforsecurity=False).hexdigest()
+_CONTENT_CRC = crc32c_text(crc32c([memoryview(b"content")]))
 
 
 def _get() -> bytes:
@@ -826,18 +828,60 @@ def test_a_foreign_answer_to_a_completion_that_happened_is_made_good_by_proof() 
 
 
 @pytest.mark.parametrize("put", ["put_bytes", "put_many"])
-@pytest.mark.parametrize("body", ["<html>Log in</html>", "{}", error_body("AccessDenied"), xml("ListBucketResult", "")])
-def test_a_document_is_no_answer_to_a_put(put: str, body: str) -> None:
+@pytest.mark.parametrize(
+    ("body", "etag"),
+    [
+        ("<html>Log in</html>", None),
+        ("{}", None),
+        (error_body("AccessDenied"), None),
+        (xml("ListBucketResult", ""), None),
+        ("Log in", None),
+        ("<Stored/>", None),
+        ("<!DOCTYPE html><title>Log in", '"5f-12ab"'),
+        (" <HTML>Log in", 'W/"5f-12ab"'),
+        ('{"error": "no"}', '"1"'),
+        ("<?xml version='1.0'?>\n<error><code>no</code></error>", '"1"'),
+        ("<soap:Fault/>", '"1"'),
+        (error_body("AccessDenied"), '"1"'),
+    ],
+)
+def test_a_document_is_no_answer_to_a_put(put: str, body: str, etag: str | None) -> None:
     def write() -> None:
         if put == "put_bytes":
             _put()
         else:
             s3dlio.put_many([(f"{URI}{number}", b"content") for number in range(3)], 1)
 
-    with Replay(lambda _: answer(200, body)) as server:
+    with Replay(lambda _: answer(200, body, {"ETag": etag} if etag else {})) as server:
         use(server)
         with pytest.raises(s3dlio.S3dlioError, match=r"AccessDenied|has no ETag"):
             write()
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [{"ETag": f'"{_CONTENT_MD5}"'}, {"ETag": f'"{_CONTENT_MD5.upper()}"'}, {"x-amz-checksum-crc32c": _CONTENT_CRC}],
+)
+def test_a_text_beside_a_proof_is_passed_over(proof: dict[str, str]) -> None:
+    with Replay([answer(200, "<html>Stored</html>", proof)]) as server:
+        use(server)
+        _put()
+
+
+def test_an_etag_in_capitals_is_an_md5_too() -> None:
+    with Replay([answer(200, headers={"ETag": '"D41D8CD98F00B204E9800998ECF8427E"'})]) as server:
+        use(server)
+        with pytest.raises(s3dlio.IntegrityError, match="stored other bytes"):
+            _put()
+
+
+def test_a_head_without_a_length_is_no_proof_against_an_upload() -> None:
+    """An object whose HEAD tells no length may be the upload that an earlier try has completed."""
+    stored = f"HTTP/1.1 200 -\r\nETag: {_etag()}\r\nConnection: close\r\n\r\n".encode()
+    size = answer(206, _PARTS[:1], {"ETag": _etag(), "Content-Range": f"bytes 0-0/{len(_PARTS)}"})
+    with Replay(_multipart([error(404, "NoSuchUpload"), stored, size])) as server:
+        use(server)
+        _in_parts()
 
 
 def test_an_error_inside_a_200_to_a_put_that_may_pass_is_asked_again() -> None:

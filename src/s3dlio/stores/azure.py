@@ -199,9 +199,10 @@ class AzureStore(CloudStore[AzureService]):
         stored = await self._head(uri)
         if stored.head.status != 200:
             raise self.refusal(stored, uri.text)
-        if stored.head.length != size or self.version_of(stored.head) != self.version_of(written.head):
+        stored_size = await self.size_of(uri, stored)
+        if stored_size != size or self.version_of(stored.head) != self.version_of(written.head):
             raise IntegrityError(
-                f"{uri.text} at {stored.address.url}: {size} bytes were written, and {stored.head.length} bytes with"
+                f"{uri.text} at {stored.address.url}: {size} bytes were written, and {stored_size} bytes with"
                 " another ETag are stored; somebody else may be writing the same object",
                 uri=uri.text,
                 endpoint=stored.address.url,

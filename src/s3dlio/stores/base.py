@@ -32,7 +32,7 @@ class ObjectInfo(TypedDict):
 
     Keys:
         size: bytes.
-        last_modified: when the object was written, in UTC.
+        last_modified: when the object was written, in UTC; None where a service does not tell.
         etag: changes whenever the content does; without quotes. None where a store has none.
         content_type: the media type stored with the object, None where a store keeps none.
         metadata: user metadata, names in lower case.
@@ -42,7 +42,7 @@ class ObjectInfo(TypedDict):
     """
 
     size: int
-    last_modified: datetime
+    last_modified: datetime | None
     etag: str | None
     content_type: str | None
     metadata: dict[str, str]

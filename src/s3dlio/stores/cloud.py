@@ -15,6 +15,8 @@ condition. So the bytes that a read returns are those of one answer, or of sever
   does not continue it. An answer that carries no object (503, for one) neither adds to them nor drops them.
 - A version is named by a strong validator. Without one an object is read by one request, begun again if it is cut off.
   A caller who has been given pieces of it already gets an error instead.
+- A version has one size. An answer that names the version of an earlier one and another size (the rest of the object,
+  sent as if it were the whole) is an error.
 - What an answer does not say is asked for: the size where a HEAD has no length, the object itself where a 416 does not
   show that it ends before the range.
 
@@ -28,7 +30,7 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from s3dlio import settings as settings_module
@@ -489,6 +491,7 @@ class _RangeRead:
         self._size = 0  # of the whole object
         self._expected: Expected | None = None  # the checksum that the server sent, if this range is the whole object
         self._is_object = False  # whether the answer that comes carries the object, and not an error's text
+        self._known: tuple[str, int] | None = None  # the last version that was named, and its size
 
     # Asking...
 
@@ -546,6 +549,14 @@ class _RangeRead:
         if self._wanted is not None and version != self._wanted:
             raise self._replaced()
         begins, size = self._range_of(head, length)
+        if version:
+            if self._known is not None and self._known[0] == version and self._known[1] != size:
+                raise IntegrityError(
+                    f"{self._uri.text}: the server says of one version ({version}) that it has {self._known[1]} bytes,"
+                    f" and then {size}; read it again, and check what stands between here and the server",
+                    uri=self._uri.text,
+                )
+            self._known = version, size
         target = self._target
         if target is not None and target.filled and self._continues(head):
             if size != self._size or length != target.size - target.filled:
@@ -653,13 +664,15 @@ def _named_range(head: ResponseHead) -> tuple[int, int, int] | None:
     return (first, last, size) if first <= last < size or at_end else None
 
 
-def modified_at(text: str | None, response: Response) -> datetime:
-    """When an object was written, as the answer to a request for its facts tells; the epoch if it does not.
+def modified_at(text: str | None, response: Response) -> datetime | None:
+    """When an object was written, as the answer to a request for its facts tells; None if it does not.
 
     Raises:
         S3dlioError: the answer has a date that cannot be read.
     """
-    moment = date_of(text) if text else datetime.fromtimestamp(0, timezone.utc)
+    if not text:
+        return None
+    moment = date_of(text)
     if moment is None:
         raise S3dlioError(
             f"{response.address.url} sent the date {text!r:.60} of the object's last change, which cannot be read",

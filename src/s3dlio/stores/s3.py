@@ -201,7 +201,12 @@ class S3Store(CloudStore[S3Service]):
         checksum = crc32c_text(crc32c(data))
         headers = (STORED_AS, (CHECKSUM, checksum))
         request = Request(uri.text, "PUT", uri.container, uri_encode(uri.key), headers=headers, body=data)
-        response = await self._expect_proof(request, lacks_proof, begun=begun)
+
+        def is_ours(answer: Response) -> bool:
+            sent = answer.head.headers
+            return sent.get(CHECKSUM) == checksum or sent.get("etag", "").strip('"').lower() == md5_hex(data)
+
+        response = await self._expect_proof(request, partial(lacks_proof, is_ours=is_ours), begun=begun)
         self._compare_stored(uri, response.head, response.address, checksum, data)
         if self.service().settings.put_verify:
             await self._verify(uri, sum(map(len, data)), response.head.headers.get("etag", ""), checksum)
@@ -287,7 +292,9 @@ class S3Store(CloudStore[S3Service]):
             return child_text(result, "ETag")
         if response.head.status == 404 and error_of(response).code == "NoSuchUpload":
             stored = await self._head(uri)
-            is_ours = _is_of_parts(stored.head, parts, size) if stored.head.status == 200 else False
+            is_ours: bool | None = False
+            if stored.head.status == 200 and await self.size_of(uri, stored) == size:
+                is_ours = _is_of_parts(stored.head, parts)
             if is_ours:
                 return stored.head.headers.get("etag", "")
             if is_ours is None:
@@ -321,7 +328,7 @@ class S3Store(CloudStore[S3Service]):
         if confirmed is not None:
             right = confirmed == checksum
         else:
-            etag = headers.get("etag", "").strip('"')
+            etag = headers.get("etag", "").strip('"').lower()
             is_md5 = _MD5_ETAG.fullmatch(etag) is not None and not _is_encrypted(head)
             if not is_md5 or not self.service().settings.put_etag:
                 return
@@ -344,9 +351,10 @@ class S3Store(CloudStore[S3Service]):
             raise self.refusal(stored, uri.text)
         kept = stored.head.headers.get(CHECKSUM, "-")  # a "-": of the parts' checksums, or none
         wrong_checksum = checksum is not None and "-" not in kept and kept != checksum
-        if stored.head.length != size or wrong_checksum or not _same_etag(stored.head, etag):
+        stored_size = await self.size_of(uri, stored)
+        if stored_size != size or wrong_checksum or not _same_etag(stored.head, etag):
             raise IntegrityError(
-                f"{uri.text} at {stored.address.url}: {size} bytes were written, and {stored.head.length} bytes with"
+                f"{uri.text} at {stored.address.url}: {size} bytes were written, and {stored_size} bytes with"
                 " another checksum or ETag are stored; somebody else may be writing the same object",
                 uri=uri.text,
                 endpoint=stored.address.url,
@@ -741,8 +749,8 @@ def _etag_of_parts(parts: list[Uploaded]) -> str:
     return f"{hashlib.md5(bytes.fromhex(''.join(etags)), usedforsecurity=False).hexdigest()}-{len(etags)}"
 
 
-def _is_of_parts(head: ResponseHead, parts: list[Uploaded], size: int) -> bool | None:
-    """Whether a stored object is the one that parts make; None if its facts do not tell.
+def _is_of_parts(head: ResponseHead, parts: list[Uploaded]) -> bool | None:
+    """Whether a stored object of their size is the one that parts make; None if its facts do not tell.
 
     A CRC32C tells, be it that of the whole or that of the parts' (composite), and an ETag made of the parts' ETags.
     Another ETag tells that it is another object, unless the server encrypts, which makes ETags opaque.
@@ -750,10 +758,7 @@ def _is_of_parts(head: ResponseHead, parts: list[Uploaded], size: int) -> bool |
     Args:
         head: of the answer to a HEAD that asked for the checksums.
         parts: what was uploaded.
-        size: bytes of all parts.
     """
-    if head.length != size:
-        return False
     kept, number = head.headers.get(CHECKSUM, "").partition("-")[::2]
     if kept and all(part.crc32c is not None for part in parts):
         if number or head.headers.get("x-amz-checksum-type") == "COMPOSITE":

@@ -9,8 +9,9 @@ answer have it too:
 - CreateMultipartUpload, UploadPartCopy, CopyObject, CompleteMultipartUpload and DeleteObjects answer with a document:
   its root element must be that verb's, and the fields that the next step needs must be there.
 - UploadPart answers with the part's ETag, which completing the upload needs.
-- PutObject answers with an ETag or a checksum. Some servers send neither; from them a document (XML, HTML or JSON) is
-  refused, since it comes from something that is not S3, or says that the request failed.
+- PutObject answers with an ETag or a checksum, and has no body. Some servers send neither; from them any text is
+  refused, since it comes from something that is not S3, or says that the request failed. Web pages have ETags too: a
+  page, JSON or an error counts only beside the checksum or the MD5 of what was sent.
 
 Anything else is an error, after the request was repeated where repeating is harmless. An upload that is gone when it is
 completed may have been completed by an earlier try; what is stored then counts only if a checksum or the ETag of the
@@ -22,7 +23,7 @@ Source: Amazon S3 API Reference, "Error responses", https://docs.aws.amazon.com/
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -59,7 +60,10 @@ TRANSIENT_CODES = frozenset(
 """Errors that may have gone when the same is asked again, whatever their status."""
 
 _MOST_ERROR_BYTES = 65536
-_DOCUMENT = re.compile(rb"\s*(?:\xef\xbb\xbf)?(?:<[!?]|<html|<error|<list|[{\[])", re.IGNORECASE)
+_FOREIGN = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!doctype|<html|<(?:\w+:)?(?:error|fault|envelope|list)|[{\[])",
+    re.IGNORECASE,
+)
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _AWS_HOST = re.compile(r"(?:.*\.)?s3(?:[.-]dualstack)?(?:[.-]([a-z0-9-]+))?\.amazonaws\.com(?:\.cn)?")
 
@@ -164,12 +168,21 @@ def lacks_etag(response: Response) -> str:
     return "" if response.head.headers.get("etag") else "ETag"
 
 
-def lacks_proof(response: Response) -> str:
-    """What the answer to PutObject lacks; "" if nothing."""
-    if not response.body or _DOCUMENT.match(response.body) is None:
+def lacks_proof(response: Response, is_ours: Callable[[Response], bool]) -> str:
+    """What the answer to PutObject lacks; "" if nothing.
+
+    Args:
+        response: the answer, of status 200.
+        is_ours: whether its checksum or its ETag is that of what was sent; asked only if there is a doubt.
+    """
+    body = bytes(response.body[:_MOST_ERROR_BYTES]).strip()
+    if not body:
         return ""
     headers = response.head.headers
-    return "" if "etag" in headers or any(name.startswith("x-amz-checksum-") for name in headers) else "ETag"
+    named = "etag" in headers or any(name.startswith("x-amz-checksum-") for name in headers)
+    if not named:
+        return "ETag"
+    return "" if _FOREIGN.match(body) is None or is_ours(response) else "ETag of the object"
 
 
 def unproven(response: Response, uri: str, missing: str) -> S3dlioError:
