@@ -9,7 +9,7 @@ answer have it too:
 - CreateMultipartUpload, UploadPartCopy, CopyObject, CompleteMultipartUpload and DeleteObjects answer with a document:
   its root element must be that verb's, and the fields that the next step needs must be there.
 - UploadPart answers with the part's ETag, which completing the upload needs.
-- PutObject answers with an ETag or a checksum, and has no body. Some servers send neither; from them any text is
+- PutObject answers with an ETag or a checksum. Some servers send neither; from them a document (XML, HTML or JSON) is
   refused, since it comes from something that is not S3, or says that the request failed. Web pages have ETags too: a
   page, JSON or an error counts only beside the checksum or the MD5 of what was sent.
 
@@ -60,6 +60,7 @@ TRANSIENT_CODES = frozenset(
 """Errors that may have gone when the same is asked again, whatever their status."""
 
 _MOST_ERROR_BYTES = 65536
+_DECLARED = re.compile(rb"(?:\xef\xbb\xbf)?<[!?]")
 _FOREIGN = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!doctype|<html|<(?:\w+:)?(?:error|fault|envelope|list)|[{\[])",
     re.IGNORECASE,
@@ -181,7 +182,7 @@ def lacks_proof(response: Response, is_ours: Callable[[Response], bool]) -> str:
     headers = response.head.headers
     named = "etag" in headers or any(name.startswith("x-amz-checksum-") for name in headers)
     if not named:
-        return "ETag"
+        return "ETag" if _FOREIGN.match(body) or _DECLARED.match(body) else ""
     return "" if _FOREIGN.match(body) is None or is_ours(response) else "ETag of the object"
 
 
