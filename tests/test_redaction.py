@@ -117,3 +117,44 @@ def test_credentials_in_a_uri_are_refused_and_not_repeated(uri: str) -> None:
         s3dlio.get(uri)
     for piece in ("AKIA", "hush", "hu/", "sh@"):
         assert piece not in f"{caught.value} {caught.value.uri} {caught.value!r}"
+
+
+@pytest.mark.parametrize("secret", ["h ush", "hu\nsh", "h'ush", 'h"ush', "h<ush"])
+def test_a_whole_value_may_hold_blanks_and_quotes(secret: str) -> None:
+    for value in (f"http://user:{secret}@host:9000", f"user:{secret}@host:9000"):
+        for shown in (setting("storage.endpoint_url", value), redaction.tree({"a": [value]})["a"][0]):
+            assert secret not in shown
+            assert "host:9000" in shown
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"secret_access_key": ["hush", {"a": "hush"}]},
+        {"tokens": {"first": "hush"}},
+        {"password": 4711},
+        [{"name": "AWS_SECRET_ACCESS_KEY", "value": "hush"}],
+        {"env": [{"name": "HTTPS_PROXY", "value": "http://user:hush@host"}]},
+    ],
+)
+def test_everything_below_the_name_of_a_secret_is_hidden(tree: object) -> None:
+    shown = repr(redaction.tree(tree))
+    assert "hush" not in shown
+    assert "4711" not in shown
+    assert HIDDEN in shown
+
+
+@pytest.mark.parametrize("value", ["s3://bucket/run@2/a:b", "/data/a:b@c", "user@host", "a: b", "12:30"])
+def test_values_without_user_info_stay_as_they_are(value: str) -> None:
+    assert setting("storage.storage_root", value) == value
+
+
+def test_a_secret_is_hidden_as_urls_xml_json_and_repr_write_it() -> None:
+    redaction.remember("a&b/'c\\d+eé")
+    for sent in ("a%26b%2f%27c%5cd%2be%c3%a9", "a%26b/%27c%5Cd%2Be%C3%A9", "a&amp;b/'c\\d+eé", repr("a&b/'c\\d+eé")):
+        assert redaction.message(f"<x>{sent}</x>").strip("<x/>'\"") == HIDDEN.strip("<x/>'\"")
+
+
+@pytest.mark.parametrize("mark", ["#", "?"])
+def test_what_follows_the_path_of_an_endpoint_is_hidden(mark: str) -> None:
+    assert redaction.url(f"http://host/path{mark}hush") == f"http://host/path{mark}{HIDDEN}"

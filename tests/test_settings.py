@@ -161,6 +161,7 @@ ENVIRONMENT = {
         ({"aws_access_key_id": "k", "aws_secret_access_key": "s"}, ["aws_session_token"]),
         ({"aws_access_key_id": "k"}, ["aws_secret_access_key", "aws_session_token"]),
         ({"aws_secret_access_key": "s"}, ["aws_access_key_id", "aws_session_token"]),
+        ({"aws_profile": "p"}, ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"]),
         ({"azure_key": "k"}, ["azure_sas_token", "azure_connection_string"]),
         ({"azure_sas_token": "s"}, ["azure_key", "azure_connection_string"]),
         (

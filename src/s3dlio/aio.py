@@ -4,6 +4,9 @@ The network is awaited on the caller's loop, by the engine (`http.async_engine`)
 of an executor of ours, which lives as long as calls of that loop are under way: nothing outlives them. When a task is
 cancelled its operation is stopped, a write removes its temporary, and only then does the cancellation go on; so nothing
 of a cancelled call happens later.
+
+Python ends all executors when the main thread ends, while threads that are not daemons, and their loops, still run.
+From then on each call has a thread of its own.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import TypeVar
 
 from s3dlio import api
+from s3dlio.errors import S3dlioError
 from s3dlio.http.async_engine import run_async
 from s3dlio.operations import Operation, run
 from s3dlio.stores import store_for
@@ -162,7 +166,7 @@ async def _in_thread(work: Callable[[threading.Event], T]) -> T:
     stopped = threading.Event()
     loop = asyncio.get_running_loop()
     with _executor(loop) as executor:
-        future = loop.run_in_executor(executor, work, stopped)
+        future = asyncio.wrap_future(_submitted(executor, work, stopped), loop=loop)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -172,6 +176,32 @@ async def _in_thread(work: Callable[[threading.Event], T]) -> T:
                     await asyncio.wait([future])
             future.exception()  # seen, so that the loop does not report it
             raise
+
+
+def _submitted(
+    executor: ThreadPoolExecutor, work: Callable[[threading.Event], T], stopped: threading.Event
+) -> Future[T]:
+    """The result of `work`, which a thread of the executor is to run, or one of its own after executors have ended.
+
+    Raises:
+        S3dlioError: the interpreter is exiting, and starts no more threads.
+    """
+    with contextlib.suppress(RuntimeError):
+        return executor.submit(work, stopped)
+    future: Future[T] = Future()
+
+    def run_it() -> None:
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(work(stopped))
+            except BaseException as error:
+                future.set_exception(error)
+
+    try:
+        threading.Thread(target=run_it, name="s3dlio-async", daemon=True).start()
+    except RuntimeError as error:
+        raise S3dlioError(f"no thread could be started for this call: {error}") from None
+    return future
 
 
 class _Shared:

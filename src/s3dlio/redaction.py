@@ -8,7 +8,7 @@ three ways, because each one alone has gaps:
 - *By place*: in any text, user info and queries of http URLs, and the values of well-known parameters, are hidden.
   `url` is for a value that is meant to be a URL, or a list of them, and may be malformed: everything up to its last "@"
   is user info, since a password may hold "@", "#", "/", ":" and ",", with which no parser finds where it ends.
-- *By name*: `setting` hides a setting whose name says that it is a secret.
+- *By name*: `setting` hides a setting whose name says that it is a secret, and `tree` everything below such a name.
 
 `printable` escapes control characters, line separators and the characters that change the direction of text, so that a
 name or a message from a server can neither move the cursor nor forge a line of a log.
@@ -23,7 +23,7 @@ from urllib.parse import quote
 HIDDEN = "(hidden)"
 
 _SHORTEST = 8  # characters of a secret that is hidden by its value
-_MOST_REMEMBERED = 256
+_MOST_REMEMBERED = 1024  # forms of secrets
 
 _SECRET_WORDS = frozenset(
     {"auth", "authorization", "connection", "credential", "keys", "passphrase", "passwd", "pwd", "sas", "secrets"}
@@ -34,11 +34,15 @@ _SECRET_ENDINGS = ("credentials", "key", "keyid", "password", "secret", "token")
 _HTTP_USER = re.compile(r"(?i)(\bhttps?://)[^\s'\"<>]*@")
 _USER = re.compile(r"(?<=://)[^/\s?#@]*:[^/\s?#@]*@")
 _QUERY = re.compile(r"(?i)(https?://[^\s?'\"]+\?)[^\s'\"]+")
+# "user:password@host" where a whole value, and within a text, without the scheme of a URL.
+_VALUE_WITH_USER = re.compile(r"(?is)\s*(?:https?://|[^/\s:@]+:(?!//)).*@")
+_USER_WITHOUT_SCHEME = re.compile(r"(?<![\w/:])[^\s/:@'\"=]+:[^\s/@'\"]+@(?=[\w\[])")
 _PART = re.compile(
     r"(?i)\b(\w*(?:account_?key|shared_?access_?signature|access_?key(?:_?id)?|secret(?:_?access)?_?key|session_?token"
     r"|password|sig|signature|x-amz-(?!id-2\b|request-id\b)[\w-]+|customer-key)['\"]?\s*[=:]\s*['\"]?)[^\s;&,'\"]+"
 )
 _BEARER = re.compile(r"\b([Bb]earer )[\w.~+/=-]{16,}")
+_HEXADECIMAL = re.compile("%[0-9A-F]{2}")
 BETWEEN_URLS = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
 
 # Cc, and of Cf those that reorder what is displayed; U+2028 and U+2029 end a line.
@@ -49,7 +53,7 @@ _longest_first: tuple[str, ...] = ()
 
 
 def remember(secret: str | None) -> None:
-    """Hide a secret from now on wherever it appears, as it is or percent-encoded.
+    """Hide a secret from now on wherever it appears, as it is or as URLs, XML, JSON and `repr` write it.
 
     Args:
         secret: a key, token, signature or password that this process uses; None and short ones are ignored.
@@ -57,9 +61,17 @@ def remember(secret: str | None) -> None:
     global _remembered, _longest_first
     if not secret or len(secret) < _SHORTEST or secret in _remembered:
         return
-    known = [*_remembered, secret, quote(secret, safe="")]
-    _remembered = dict.fromkeys(known[-_MOST_REMEMBERED:])
+    _remembered = dict.fromkeys([*_remembered, *_forms(secret)][-_MOST_REMEMBERED:])
     _longest_first = tuple(sorted(_remembered, key=len, reverse=True))
+
+
+def _forms(secret: str) -> set[str]:
+    """How a secret is written in the texts that may repeat it."""
+    encoded = quote(secret, safe="")
+    in_xml = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    lower = _HEXADECIMAL.sub(lambda found: found[0].lower(), encoded)
+    escaped = (secret.replace("/", "\\/"), repr(secret)[1:-1])
+    return {secret, encoded, lower, quote(secret), in_xml, in_xml.replace('"', "&quot;"), *escaped}
 
 
 def text(text: str) -> str:
@@ -67,7 +79,7 @@ def text(text: str) -> str:
     text = without_secrets(text)
     if "=" in text or ":" in text:
         text = _PART.sub(rf"\1{HIDDEN}", text)
-    return text
+    return _USER_WITHOUT_SCHEME.sub(f"{HIDDEN}@", text) if "@" in text else text
 
 
 def message(text: str) -> str:
@@ -91,7 +103,7 @@ def without_secrets(text: str) -> str:
 
 
 def url(text: str) -> str:
-    """A URL, or a comma-separated list of URLs, without user info and queries, however malformed it is."""
+    """A URL, or a comma-separated list of URLs, without user info, queries and fragments, however malformed it is."""
     return ",".join(_one_url(item) for item in BETWEEN_URLS.split(text))
 
 
@@ -101,8 +113,8 @@ def _one_url(text: str) -> str:
         scheme, rest = "", text
     if "@" in rest:
         rest = f"{HIDDEN}@{rest.rpartition('@')[2]}"
-    before, query, _ = rest.partition("?")
-    return f"{scheme}{mark}{before}{f'?{HIDDEN}' if query else ''}"
+    before, *after = re.split(r"(?=[?#])", rest, maxsplit=1)
+    return f"{scheme}{mark}{before}{f'{after[0][0]}{HIDDEN}' if after else ''}"
 
 
 def printable(text: str) -> str:
@@ -113,14 +125,32 @@ def printable(text: str) -> str:
 
 
 def tree(value: Any) -> Any:
-    """A document of mappings, sequences and values, each text in it without secrets, and judged by its name."""
+    """A document of mappings, sequences and values, each text in it without secrets.
+
+    What stands below a name that says that it is a secret is hidden, also in the form {"name": …, "value": …}.
+    """
     if isinstance(value, dict):
+        own = value.get("name")
         return {
-            key: setting(str(key), entry) if isinstance(entry, str) else tree(entry) for key, entry in value.items()
+            key: tree(_below(own if key == "value" and isinstance(own, str) else str(key), entry))
+            for key, entry in value.items()
         }
     if isinstance(value, list | tuple):
         return [tree(entry) for entry in value]
-    return text(value) if isinstance(value, str) else value
+    return _value(value) if isinstance(value, str) else value
+
+
+def _below(name: str, entry: Any) -> Any:
+    """What stands below a name: each value hidden if the name says that it is a secret."""
+    return _all_hidden(entry) if _is_secret(name) else entry
+
+
+def _all_hidden(entry: Any) -> Any:
+    if isinstance(entry, dict):
+        return {key: _all_hidden(below) for key, below in entry.items()}
+    if isinstance(entry, list | tuple):
+        return [_all_hidden(below) for below in entry]
+    return entry if entry is None or entry == "" or isinstance(entry, bool) else HIDDEN
 
 
 def setting(name: str, value: str) -> str:
@@ -130,7 +160,14 @@ def setting(name: str, value: str) -> str:
         name: its path, such as "storage.storage_options.access_key_id".
         value: as text.
     """
+    return HIDDEN if value and _is_secret(name) else _value(value)
+
+
+def _is_secret(name: str) -> bool:
     words = {word for part in name.lower().split(".") for word in (part, *re.split(r"[_\W]+", part))}
-    if value and (words & _SECRET_WORDS or any(word.endswith(_SECRET_ENDINGS) for word in words)):
-        return HIDDEN
-    return text(value)
+    return bool(words & _SECRET_WORDS) or any(word.endswith(_SECRET_ENDINGS) for word in words)
+
+
+def _value(value: str) -> str:
+    """A whole value: nothing but the user info of a URL in it may hold blanks or the marks of one."""
+    return text(url(value) if _VALUE_WITH_USER.match(value) else value)

@@ -443,10 +443,11 @@ def _shown(value: Any) -> Any:
 
 
 # Credentials given in code replace those of the environment as a whole: otherwise a session token, or the key of
-# another account, that happens to be set there would be combined with them, and be refused, or worse, accepted.
+# another account, that happens to be set there would be combined with them, and be refused, or worse, accepted. A
+# profile that is named in code is such a credential: keys in the environment would come before it.
 _IDENTITIES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     (
-        frozenset({"aws_access_key_id", "aws_secret_access_key"}),
+        frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_profile"}),
         frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"}),
     ),
     (

@@ -8,6 +8,7 @@ with another status, writes anything to standard error, or does not end.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import gc
 import os
@@ -21,6 +22,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, NoReturn
 
 import s3dlio
+from s3dlio import aio
 from s3dlio.http import engine  # noqa: F401  # loaded once, before the forks
 from s3dlio.stores import azure, gcs, s3  # noqa: F401
 from s3dlio.transfer import ahead, writer  # noqa: F401
@@ -143,6 +145,19 @@ def _leaves_daemons_that_call(case: Case) -> None:
     case.pause(0.1)
 
 
+def _leaves_a_loop(case: Case) -> None:
+    """In a thread that Python waits for, after it has ended all executors, or in one that it stops."""
+
+    async def work() -> None:
+        end = time.monotonic() + 0.1
+        while time.monotonic() < end:
+            for item in await aio.get_many_async(case.uris[:6], 3):
+                _check(item)  # type: ignore[arg-type]
+
+    _in_thread(lambda: asyncio.run(work()), daemon=case.chance.random() < 0.5)
+    case.pause(0.1)
+
+
 def _has_a_cycle(case: Case) -> None:
     cycle: list[Any] = [case.some(forever=True)]
     cycle.append(cycle)
@@ -198,6 +213,8 @@ EXITS: list[tuple[Callable[[Case], None], int]] = [
     (_leaves_daemons, 0),
     (_leaves_daemons, 0),
     (_leaves_daemons_that_call, 0),
+    (_leaves_a_loop, 0),
+    (_leaves_a_loop, 0),
     (_has_a_cycle, 0),
     (_is_half_way_through_a_generator, 0),
     (_uses_one_at_exit, 0),

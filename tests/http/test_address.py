@@ -133,3 +133,26 @@ def test_tokens_leave_the_machine_with_tls_only(address: Address, allowed: bool)
     else:
         with pytest.raises(ConfigurationError, match=r"the token would be sent in the clear .*S3DLIO_TOKENS_OVER_HTTP"):
             require_private(address, "the token", Settings())
+
+
+@pytest.mark.parametrize("secret", ["hu#sh", "hu/sh", "hu?sh", "hush", "[hush"])
+@pytest.mark.parametrize("form", ["http://user:{}@host:9000", "http://user:{}@host:99999", "http://user:{}"])
+def test_no_exception_behind_the_error_quotes_a_password(secret: str, form: str) -> None:
+    for parse in (parse_endpoint, parse_proxy):
+        try:
+            parse(form.format(secret), "SOURCE")
+        except ConfigurationError as error:
+            assert error.__cause__ is None
+            assert error.__context__ is None
+
+
+@pytest.mark.parametrize("url", ["http://例え.jp", "http://ü.example:9000", "http://host/ü", "http://host/a b"])
+def test_an_endpoint_that_no_request_can_name_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="not ASCII"):
+        parse_endpoint(url, "SOURCE")
+
+
+@pytest.mark.parametrize("url", ["http://a b:3128", "http://ü:3128"])
+def test_a_proxy_that_no_resolver_can_find_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="SOURCE names no HTTP proxy"):
+        parse_proxy(url, "SOURCE")

@@ -20,7 +20,7 @@ import asyncio, os, resource, sys
 import s3dlio
 from s3dlio import aio
 from s3dlio.endpoints import Endpoint
-from s3dlio.http import engine, async_engine
+from s3dlio.http import engine, async_engine, tls
 from s3dlio.http.connection import pool
 
 s3dlio.get("s3://bucket/first")
@@ -105,3 +105,31 @@ def test_idle_connections_make_room() -> None:
         )
         os.environ["AWS_ENDPOINT_URL"] = server.url
         assert run(3, f"({expression})[-1]") == "300\n"
+
+
+def test_a_file_of_certificates_that_cannot_be_opened_names_the_limit(tmp_path: Path) -> None:
+    os.environ["S3DLIO_CONNECT_RETRY_SECONDS"] = "0.2"
+    with scripted([], certificates.make(tmp_path)):
+        said = run(1, "[tls.context.cache_clear(), s3dlio.get(uris[0])]")
+    assert said.startswith("StoreUnavailableError GET s3://bucket/0 at https://")
+    assert "RLIMIT_NOFILE" in said
+    assert "BLAMED" not in said
+
+
+def test_certificates_of_the_system_that_could_not_be_read_are_read_later(tmp_path: Path) -> None:
+    authority = certificates.make(tmp_path).ca
+    program = """
+import os, resource
+from s3dlio.http import tls
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), limits[1]))
+try:
+    tls.context(None)
+except OSError as error:
+    print(error.strerror)
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+print(tls.context(None).cert_store_stats()["x509"])
+"""
+    environment = {**os.environ, "SSL_CERT_FILE": str(authority)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "Too many open files\n1\n", done.stderr

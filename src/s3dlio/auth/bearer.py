@@ -277,10 +277,13 @@ def _read(path: str, name: str) -> dict[str, Any]:
         raise ConfigurationError(f"{where}: there is no such file; check the path") from None
     except OSError as error:
         raise ConfigurationError(f"{where} cannot be read: {error.strerror}; check the file's permissions") from None
+    info: Any = ""
     try:
         info = documents.json(content)
     except ValueError:
-        raise ConfigurationError(f"{where} is not JSON: download the key again") from None
+        pass  # it holds the content, and would be the context of what is raised here
+    if info == "":
+        raise ConfigurationError(f"{where} is not JSON: download the key again")
     kind = info.get("type") if isinstance(info, dict) else None
     if isinstance(info, dict) and ("installed" in info or "web" in info):
         raise ConfigurationError(f'{where} identifies an OAuth client, not an account: a key file has a "type"')

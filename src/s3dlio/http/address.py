@@ -12,7 +12,7 @@ import ipaddress
 import re
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from s3dlio import redaction
 from s3dlio.errors import ConfigurationError
@@ -20,6 +20,7 @@ from s3dlio.settings import Settings
 
 _HOST = re.compile(r"[^\s,;\\\"'<>|^`{}]+")
 _PORTS = {"http": 80, "https": 443}
+_PROXY_PORT = 3128
 
 
 class Proxy(NamedTuple):
@@ -89,24 +90,37 @@ def parse_endpoint(text: str, source: str) -> tuple[Address, str]:
         ConfigurationError: not such a URL; the message names the setting.
     """
     shown = redaction.url(text)
-    user_info = ConfigurationError(
-        f"{source}={shown!r} holds user info: an endpoint has none, credentials have settings of their own"
-    )
-    try:
-        parts = urlsplit(text.strip())
-        port = parts.port
-    except ValueError:  # whose text may quote a password
-        if "@" in text:
-            raise user_info from None
+    parts, port = _split(text.strip())
+    if "@" in (text if parts is None else parts.netloc):
+        raise ConfigurationError(
+            f"{source}={shown!r} holds user info: an endpoint has none, credentials have settings of their own"
+        )
+    if parts is None:
         raise ConfigurationError(
             f"{source}={shown!r} is not a URL that a server can have: expected http://host:port or https://host"
-        ) from None
-    if "@" in parts.netloc:
-        raise user_info
+        )
     host = parts.hostname or ""
     if parts.scheme not in _PORTS or not _HOST.fullmatch(host) or parts.query or parts.fragment:
         raise ConfigurationError(f"{source}={shown!r} is not an endpoint: expected http://host:port or https://host")
+    if not (host + parts.path).isascii() or " " in parts.path:
+        raise ConfigurationError(
+            f"{source}={shown!r} holds a blank or a character that is not ASCII: write names in their form for DNS"
+            " (xn--…), and percent-encode the path"
+        )
     return Address(parts.scheme == "https", host, port or _PORTS[parts.scheme]), parts.path.rstrip("/")
+
+
+def _split(text: str) -> tuple[SplitResult | None, int | None]:
+    """The parts of a URL and its port; None for what is no URL.
+
+    The ValueError of the standard library may quote a password, so none is in flight when a message is made: it would
+    be its `__context__`.
+    """
+    try:
+        parts = urlsplit(text)
+        return parts, parts.port
+    except ValueError:
+        return None, None
 
 
 def split_endpoints(text: str) -> list[str]:
@@ -125,12 +139,11 @@ def parse_proxy(text: str, source: str) -> Proxy:
         scheme, rest = "http", text.strip()
     # User info ends at the last "@": a password may hold all that ends a host otherwise.
     user_info, at, place = rest.rpartition("@")
-    try:
-        parts = urlsplit(f"{scheme}://{place}")
-        port = parts.port or 3128
-    except ValueError:
-        raise ConfigurationError(f"{source} is not the URL of a proxy: expected http://host:port") from None
-    if parts.scheme != "http" or not parts.hostname:
+    parts, port = _split(f"{scheme}://{place}")
+    if parts is None:
+        raise ConfigurationError(f"{source} is not the URL of a proxy: expected http://host:port")
+    host = parts.hostname or ""
+    if parts.scheme != "http" or not _HOST.fullmatch(host) or not host.isascii():
         raise ConfigurationError(f"{source} names no HTTP proxy: expected http://host:port")
     authorization = ""
     if at:
@@ -140,8 +153,10 @@ def parse_proxy(text: str, source: str) -> Proxy:
         for secret in (password, unquote(password)):
             redaction.remember(secret)
         pair = f"{unquote(user)}:{unquote(password)}"
-        authorization = "Basic " + base64.b64encode(pair.encode()).decode()
-    return Proxy(parts.hostname, port, authorization)
+        encoded = base64.b64encode(pair.encode()).decode()
+        redaction.remember(encoded)
+        authorization = f"Basic {encoded}"
+    return Proxy(host, port or _PROXY_PORT, authorization)
 
 
 def require_private(address: Address, what: str, settings: Settings) -> None:

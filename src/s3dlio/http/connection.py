@@ -26,7 +26,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from s3dlio import settings
+from s3dlio import descriptors, redaction, settings
 from s3dlio.http import framing, tls
 from s3dlio.http.address import Address
 from s3dlio.http.poller import READ
@@ -67,7 +67,7 @@ class ConnectError(OSError):
     """
 
     def __init__(self, message: str, kind: str = "connect") -> None:
-        super().__init__(message)
+        super().__init__(redaction.message(message))  # a proxy may have sent a part of it
         self.kind = kind
 
 
@@ -169,7 +169,11 @@ class Connection:
         return self._begin_tls()
 
     def _begin_tls(self) -> int:
-        self.tls = tls.Stream(self.sock, tls.context(self.address.ca_file), self.address.host)
+        try:
+            context = tls.context(self.address.ca_file)
+        except OSError as error:
+            raise ConnectError(descriptors.shortage(error), "descriptors") from error
+        self.tls = tls.Stream(self.sock, context, self.address.host)
         self._phase = self._handshake
         return self._handshake()
 

@@ -31,7 +31,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from s3dlio import settings
+from s3dlio import redaction, settings
 from s3dlio.buffers import lease
 from s3dlio.http.address import Address
 from s3dlio.http.connection import WOULD_BLOCK, ConnectError, Connection
@@ -97,7 +97,7 @@ class TransportError(Exception):
     """
 
     def __init__(self, kind: str, message: str, head: ResponseHead | None = None, received: int = 0) -> None:
-        super().__init__(message)
+        super().__init__(redaction.message(message))  # a traceback shows it, as the cause of the error that is raised
         self.kind = kind
         self.head = head
         self.received = received

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from s3dlio import descriptors
-from s3dlio.errors import ConfigurationError, StoreUnavailableError
+from s3dlio.errors import ConfigurationError
 from s3dlio.http.poller import READ, WRITE
 
 WOULD_BLOCK = -1
@@ -41,17 +41,34 @@ def context(ca_file: str | None) -> ssl.SSLContext:
 
     Raises:
         ConfigurationError: the file cannot be read or holds no certificate.
-        StoreUnavailableError: the process can open no more files.
+        OSError: the process can open no more files. What was made without them is not kept.
     """
     try:
         with _making:
             made = ssl.create_default_context(cafile=ca_file)
+            if ca_file is None and not made.cert_store_stats()["x509"]:
+                _load_system_file(made)
     except (OSError, ssl.SSLError) as error:
         if descriptors.are_short(error):
-            raise StoreUnavailableError(descriptors.shortage(error)) from error
+            raise
         raise ConfigurationError(f"the CA file {ca_file!r} cannot be used: {error}; check AWS_CA_BUNDLE") from error
     made.set_alpn_protocols(["http/1.1"])
     return made
+
+
+def _load_system_file(made: ssl.SSLContext) -> None:
+    """Load the system's file of CAs, of which OpenSSL does not say that it could not open it.
+
+    Raises:
+        OSError: there is no descriptor for it.
+    """
+    file = ssl.get_default_verify_paths().cafile
+    if file is not None:
+        try:
+            made.load_verify_locations(file)
+        except OSError as error:  # an empty file, for example: there may be a folder of CAs
+            if descriptors.are_short(error):
+                raise
 
 
 class _Received(threading.local):

@@ -293,7 +293,8 @@ class _State:
             if self.stopped.is_set():
                 self._waiting.clear()
             elif failure is not None:
-                self._waiting[self.source.place] = ("", failure)
+                # In the place of the first object that does not come: the caller must meet it, not an end.
+                self._waiting[min(self._under_way, default=self.source.place)] = ("", failure)
             self._ended = True
             self.source.is_inside = False  # last: until now its failure was not noted
             self._changed.notify_all()

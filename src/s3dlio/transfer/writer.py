@@ -3,10 +3,15 @@
 It is a plain writable file object, so `torch.save`, `pickle.dump` or `shutil.copyfileobj` can write into it. It does
 not derive from `io`'s classes on purpose: those close themselves when they are dropped, and a writer that is dropped
 half-way must not leave half an object. One that is still open when the program ends is aborted, too.
+
+A writer may be dropped by the garbage collector, which runs at any allocation, in any thread, also inside a locked
+section of this package or of another. So what it has written is thrown away by a thread of its own, for which the one
+that dropped it waits at most `_CLEANING` seconds, without a lock of Python's `threading`.
 """
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import logging
 import os
@@ -18,6 +23,7 @@ from types import TracebackType
 from s3dlio.errors import S3dlioError
 from s3dlio.operations import Deadline, Stopped, run
 from s3dlio.stores import store_for
+from s3dlio.stores.base import ObjectWriter
 from s3dlio.transfer.data import BytesLike, as_view
 from s3dlio.uri import URI, parse
 
@@ -121,8 +127,16 @@ class MultipartUploadWriter:
 
     def __del__(self) -> None:
         # At the end of the program `_abort_open` has done it; later nothing can be imported any more.
-        if getattr(self, "_state", "closed") == "open" and not sys.is_finalizing():
-            self._abort(_CLEANING)
+        if getattr(self, "_state", "closed") == "open" and self._process == os.getpid() and not sys.is_finalizing():
+            self._state = "aborted"
+            ended = _thread.allocate_lock()
+            ended.acquire()
+            try:
+                _thread.start_new_thread(_throw_away, (self._writer, self._uri.text, ended))
+            except RuntimeError as error:  # the system gives no more threads
+                _warn(self._uri.text, error)
+            else:
+                ended.acquire(timeout=_CLEANING)
 
     def _abort_after(self, error: BaseException) -> None:
         """Throw away what was written, after Ctrl-C at most for a moment."""
@@ -148,17 +162,40 @@ class MultipartUploadWriter:
             )
 
 
+def _throw_away(writer: ObjectWriter, uri: str, ended: _thread.LockType) -> None:
+    """Throw away what a writer that was dropped has written, and release the lock."""
+    try:
+        run(writer.abort(), Deadline(_CLEANING))
+    except (Exception, Stopped) as error:
+        _warn(uri, error)
+    finally:
+        ended.release()
+
+
+def _warn(uri: str, error: BaseException) -> None:
+    why = f"not within {_CLEANING:g} s" if isinstance(error, Stopped) else error
+    _log.warning("what was written of %s could not be thrown away: %s", uri, why)
+
+
 _open: weakref.WeakSet[MultipartUploadWriter] = weakref.WeakSet()
+
+
+def _writers() -> list[MultipartUploadWriter]:
+    while True:
+        try:
+            return list(_open)
+        except RuntimeError:  # a daemon thread has opened one meanwhile
+            continue
 
 
 def _abort_open() -> None:
     """At the end of the program: throw away what writers have written that are still open, in two seconds for all."""
     deadline = time.monotonic() + _CLEANING
-    for writer in list(_open):
+    for writer in _writers():
         try:
             writer._abort(max(0.0, deadline - time.monotonic()))
         except Exception as error:
-            _log.warning("what was written of %s could not be thrown away: %s", writer._uri.text, error)
+            _warn(writer._uri.text, error)
 
 
 atexit.register(_abort_open)
