@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
-from s3dlio import redaction
+from s3dlio import descriptors, redaction
 
 
 class S3dlioError(RuntimeError):
@@ -113,6 +113,8 @@ def from_os_error(error: OSError, uri: str, doing: str) -> S3dlioError:
         return PermissionDeniedError(
             f"cannot {doing} {uri}: {why}; check the permissions of the file and of its folder", uri=uri
         )
+    if descriptors.are_short(error):
+        return StoreUnavailableError(f"cannot {doing} {uri}: {descriptors.shortage(error)}", uri=uri)
     if code in (errno.ENOSPC, errno.EDQUOT):
         unchanged = "nothing was changed, " if doing == "write" else ""
         return S3dlioError(f"cannot {doing} {uri}: {why}; {unchanged}free some space", uri=uri)

@@ -17,6 +17,17 @@ os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_
 
 
 def load(module: str, name: str) -> Any:
-    """The attribute of a module, which is imported if that has not been done yet."""
+    """The attribute of a module, which is imported if that has not been done yet.
+
+    Raises:
+        StoreUnavailableError: the process can open no more files, so it cannot read the module.
+    """
     with lock:
-        return getattr(importlib.import_module(module), name)
+        try:
+            return getattr(importlib.import_module(module), name)
+        except OSError as error:
+            from s3dlio import descriptors, errors
+
+            if not descriptors.are_short(error):
+                raise
+            raise errors.StoreUnavailableError(descriptors.shortage(error)) from error

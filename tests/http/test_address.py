@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from s3dlio.errors import ConfigurationError
@@ -136,14 +138,23 @@ def test_tokens_leave_the_machine_with_tls_only(address: Address, allowed: bool)
 
 
 @pytest.mark.parametrize("secret", ["hu#sh", "hu/sh", "hu?sh", "hush", "[hush"])
-@pytest.mark.parametrize("form", ["http://user:{}@host:9000", "http://user:{}@host:99999", "http://user:{}"])
-def test_no_exception_behind_the_error_quotes_a_password(secret: str, form: str) -> None:
-    for parse in (parse_endpoint, parse_proxy):
-        try:
-            parse(form.format(secret), "SOURCE")
-        except ConfigurationError as error:
-            assert error.__cause__ is None
-            assert error.__context__ is None
+@pytest.mark.parametrize(
+    ("parse", "form"),
+    [
+        (parse_endpoint, "http://user:{}@host:9000"),
+        (parse_endpoint, "http://user:{}@host:99999"),
+        (parse_endpoint, "http://user:{}"),
+        (parse_proxy, "http://user:{}@host:99999"),
+        (parse_proxy, "http://user:{}"),
+    ],
+)
+def test_no_exception_behind_the_error_quotes_a_password(
+    parse: Callable[[str, str], object], form: str, secret: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(form.format(secret), "SOURCE")
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("url", ["http://例え.jp", "http://ü.example:9000", "http://host/ü", "http://host/a b"])

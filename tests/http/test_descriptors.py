@@ -14,7 +14,7 @@ import pytest
 from tests.http.scripted import scripted
 from tests.servers import certificates
 
-# How many more files the program may open is its argument; before that everything is imported, and loaded.
+# How many more files the program may open is its first argument; before that everything is imported, and loaded.
 PROGRAM = """
 import asyncio, os, resource, sys
 import s3dlio
@@ -29,6 +29,8 @@ pool.clear()
 
 def failed(endpoint):
     print("BLAMED")
+
+eval(sys.argv[3] or "None")
 
 Endpoint.failed = failed
 more = int(sys.argv[1])
@@ -57,9 +59,13 @@ SINGLE = {
 }
 
 
-def run(more: int, expression: str) -> str:
+def run(more: int, expression: str, before: str = "") -> str:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(more), expression], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAM, str(more), expression, before],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -133,3 +139,21 @@ print(tls.context(None).cert_store_stats()["x509"])
     environment = {**os.environ, "SSL_CERT_FILE": str(authority)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == "Too many open files\n1\n", done.stderr
+
+
+FILES = {
+    "read": "s3dlio.get(f'file://{folder}/object')",
+    "write": "s3dlio.put_bytes(f'file://{folder}/new', b'x')",
+    "list": "s3dlio.list(f'file://{folder}/')",
+    "load": "s3dlio.get(f'direct://{folder}/object')",
+}
+
+
+@pytest.mark.parametrize("expression", FILES.values(), ids=FILES.keys())
+def test_without_descriptors_for_files_the_error_names_the_limit(expression: str, tmp_path: Path) -> None:
+    (tmp_path / "object").write_bytes(b"content")
+    loaded = f"s3dlio.list((folder := {str(tmp_path)!r}) and f'file://{{folder}}/')"
+    with scripted([]):
+        said = run(0, expression, loaded)
+    assert said.startswith("StoreUnavailableError")
+    assert "RLIMIT_NOFILE" in said
