@@ -302,6 +302,19 @@ def test_pieces_are_of_one_version(scheme: str, strong: bool, verb: str, tmp_pat
             assert not strong  # pieces of the old one have been handed out
 
 
+@pytest.mark.parametrize("size", [10**13, 2**63 - 1, 10**19 - 1])
+@pytest.mark.parametrize("framed", ["sized", "in chunks"])
+@pytest.mark.parametrize("scheme", ["s3", "az", "gs"])
+def test_a_size_that_no_memory_holds_is_an_error(scheme: str, framed: str, size: int) -> None:
+    os.environ["S3DLIO_GET_PART_MB"] = "1"
+    body = bytes(1 << 20)
+    fields = {**STRONG[scheme], "Content-Range": f"bytes 0-{len(body) - 1}/{size}"}
+    with scripted([[answer(206, body, fields) if framed == "sized" else chunked(body, fields, 206)]] * 4) as server:
+        _use(server.url)
+        with pytest.raises(s3dlio.S3dlioError, match=r"case.*memory"):
+            s3dlio.get(f"{scheme}://bucket/case")
+
+
 # What is not told...
 
 

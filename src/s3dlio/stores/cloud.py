@@ -645,7 +645,16 @@ class _RangeRead:
                 f"{self._uri.text}: the answer tells neither its length nor its end, so it may be cut short",
                 uri=self._uri.text,
             )
-        self._target_for(response.head, len(response.body)).take(response.body)
+        try:
+            target = self._target_for(response.head, len(response.body))
+        except (MemoryError, OverflowError):
+            raise S3dlioError(
+                f"{self._uri.text}: the object is said to have more bytes than there is memory for"
+                f" ({response.head.headers.get('content-range', '')!r:.80})",
+                uri=self._uri.text,
+                endpoint=response.address.url,
+            ) from None
+        target.take(response.body)
         self._take_note(response.body)
 
     def _replaced(self) -> Replaced:
