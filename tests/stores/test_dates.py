@@ -38,6 +38,12 @@ SAME = [
     "1994-11-06T08:49:37-00:00",
     "1994-11-06 10:49:37+02",
     "19941106T084937Z",
+    "1994-11-06 14:19:37 +0530 IST",
+    "1994-11-06 08:49:37 +0000 UTC",
+    "1994-11-06T09:49:37+01:00[Europe/Paris]",
+    "Sun, 06 Nov 1994 14:19:37 +0530 IST",
+    "Sun Nov  6 08:49:37 GMT 1994",
+    "Sun Nov  6 00:49:37 PST 1994",
 ]
 FRACTIONS = [
     "Sun, 06 Nov 1994 08:49:37.25 GMT",
@@ -50,6 +56,8 @@ UNREADABLE = [
     *("", "0", "-1", "never", "1700000000", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 25:49:37 GMT"),
     *("Sun, 06 Nov 1994 08:49:37 CEST", "Sun, 06 Nov 1994 08:49:37 +9999", "Sun, 06 Nov 99999 08:49:37 GMT"),
     *("1994-13-06T08:49:37Z", "0001-01-01T00:00:00+05:00", "1994-11-06T08:49:37+24:00", "1994-11-06T08:49:37Z or so"),
+    *("Sun Nov  6 08:49:37 CEST 1994", "Sun, 06 Nov 0000 08:49:37 GMT", "Sun, \u0660\u0666 Nov 1994 08:49:37 GMT"),
+    "Sun, 06 Nov 1994 08:49:37 GMT, Mon, 07 Nov 1994 08:49:37 GMT",
     *("\u0661\u0669\u0669\u0664-11-06T08:49:37Z", "Sun, 06 Nov 1994 \x00", "Sun,", ", ,", "()"),
 ]
 
@@ -68,6 +76,11 @@ def test_fractions_of_a_second_count(text: str) -> None:
 
 def test_a_leap_second_is_the_first_of_the_next_minute() -> None:
     assert date_of("2016-12-31T23:59:60Z") == datetime(2017, 1, 1, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize("text", ["Mon, 01 Jan 0001 00:00:00 GMT", "Mon, 01-Jan-0001 00:00:00 +0000"])
+def test_a_year_of_four_digits_is_that_year(text: str) -> None:
+    assert date_of(text) == datetime(1, 1, 1, tzinfo=timezone.utc)
 
 
 @pytest.mark.parametrize("text", UNREADABLE)

@@ -87,6 +87,13 @@ def put(request: pytest.FixtureRequest) -> Put:
 # Pipes, devices and descriptors...
 
 
+@pytest.mark.parametrize("number", ["77777", "99999999999", 30 * "9"])
+def test_a_link_to_a_descriptor_that_is_not_open_is_an_error(tmp_path: Path, scheme: str, number: str) -> None:
+    (tmp_path / "link").symlink_to(f"/proc/self/fd/{number}")
+    with pytest.raises(s3dlio.S3dlioError, match="link"):
+        s3dlio.put_bytes(f"{scheme}://{tmp_path}/link", b"x")
+
+
 @pytest.mark.parametrize("name", ["fifo", "link"])
 def test_a_pipe_is_written_into_and_stays(tmp_path: Path, scheme: str, put: Put, name: str) -> None:
     os.mkfifo(tmp_path / "fifo")

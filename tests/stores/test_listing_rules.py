@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 
 import s3dlio
 from s3dlio.operations import run
-from s3dlio.stores import s3_listing
+from s3dlio.stores import s3_listing, store_for
 from s3dlio.stores.gcs import GcsStore
 from s3dlio.uri import parse
 from tests.replay import Received, Replay, answer
@@ -200,6 +203,173 @@ def test_the_same_page_again_with_another_token_ends_the_listing(service: Servic
     assert len(server.requests) == 2
 
 
+def test_pages_that_take_turns_end_the_listing(service: Service) -> None:
+    asked = iter(range(1000))
+
+    def choose(_: Received) -> bytes:
+        number = next(asked)
+        return service.page([f"f/{number % 3}"], [], f"token-{number}")
+
+    with Replay(choose) as server:
+        service.use(server)
+        with pytest.raises(s3dlio.S3dlioError, match="the same keys"):
+            s3dlio.list(f"{service.root}/f")
+    assert len(server.requests) < 20
+
+
+def test_folders_that_come_again_and_again_end_the_listing(service: Service) -> None:
+    asked = iter(range(1000))
+    with Replay(lambda _: service.page([], ["f/a/", "f/b/"], f"token-{next(asked)}")) as server:
+        service.use(server)
+        with pytest.raises(s3dlio.S3dlioError, match="the same folders"):
+            s3dlio.list(f"{service.root}/f")
+    assert len(server.requests) < 20
+
+
+@pytest.mark.parametrize("tag", ["Key", "Prefix"])
+@pytest.mark.parametrize("name", list(SERVICES))
+def test_a_name_of_raw_bytes_that_are_no_utf8_is_shown(name: str, tag: str) -> None:
+    service = SERVICES[name]
+    names = ["f/@@/"]
+    page = service.page(names, [], "") if tag == "Key" else service.page([], names, "")
+    with Replay([page.replace(b"@@", b"\xc3\xfe")]) as server:
+        service.use(server)
+        with pytest.raises(s3dlio.S3dlioError, match=r"\\xc3\\xfe" if tag == "Key" or name != "gs" else "not JSON"):
+            s3dlio.list(f"{service.root}/f")
+
+
+@pytest.mark.parametrize("body", FOREIGN.values(), ids=FOREIGN.keys())
+@pytest.mark.parametrize("name", list(SERVICES))
+def test_an_answer_that_is_no_list_of_buckets_is_an_error(name: str, body: str) -> None:
+    os.environ["GOOGLE_CLOUD_PROJECT"] = "project"
+    own = {"s3": "a list of buckets", "az": "a list of containers", "gs": "buckets in JSON"}[name]
+    with Replay([answer(200, body)]) as server:
+        SERVICES[name].use(server)
+        if body == FOREIGN[own]:
+            assert run(store_for(name).buckets()) == []
+        else:
+            with pytest.raises(s3dlio.S3dlioError, match=f"{name}://"):
+                run(store_for(name).buckets())
+
+
+def test_tokens_that_come_again_end_the_list_of_buckets() -> None:
+    os.environ["GOOGLE_CLOUD_PROJECT"] = "project"
+    for name, body in (
+        ("s3", xml("ListAllMyBucketsResult", "<ContinuationToken>{}</ContinuationToken>")),
+        ("gs", '{{"kind": "storage#buckets", "nextPageToken": "{}"}}'),
+    ):
+        asked = iter(range(1000))
+        with Replay(lambda _, body=body, asked=asked: answer(200, body.format(next(asked) % 2))) as server:  # type: ignore[misc]
+            SERVICES[name].use(server)
+            with pytest.raises(s3dlio.S3dlioError, match="the same token"):
+                run(store_for(name).buckets())
+        assert len(server.requests) < 10
+
+
+@pytest.mark.parametrize(
+    "body", [body for body in FOREIGN.values() if body], ids=[key for key in FOREIGN if FOREIGN[key]]
+)
+@pytest.mark.parametrize("name", ["s3", "gs"])
+def test_a_delete_is_not_believed_from_something_else(name: str, body: str) -> None:
+    service = SERVICES[name]
+    with Replay(lambda _: answer(200, body)) as server:
+        service.use(server)
+        with pytest.raises(s3dlio.S3dlioError):
+            s3dlio.delete(f"{service.root}/key")
+        with pytest.raises(s3dlio.S3dlioError):
+            run(store_for(name).remove_bucket(parse(f"{service.root}/")))
+
+
+@pytest.mark.parametrize(
+    "body", [body for body in FOREIGN.values() if body], ids=[key for key in FOREIGN if FOREIGN[key]]
+)
+@pytest.mark.parametrize("name", ["s3", "gs"])
+def test_a_bucket_is_not_made_by_something_else(name: str, body: str) -> None:
+    os.environ["GOOGLE_CLOUD_PROJECT"] = "project"
+    with Replay(lambda _: answer(200, body)) as server:
+        SERVICES[name].use(server)
+        with pytest.raises(s3dlio.S3dlioError):
+            run(store_for(name).make_bucket(parse(f"{SERVICES[name].root}/")))
+
+
+def test_answers_of_emulators_to_deletes_and_creations_are_believed() -> None:
+    with Replay(lambda _: answer(200, xml("DeleteObjectResponse", "<Code>204</Code>"))) as server:
+        use(server)
+        s3dlio.delete("s3://bucket/key")
+    with Replay(lambda _: answer(200, xml("CreateBucketResponse", ""))) as server:
+        use(server)
+        run(store_for("s3").make_bucket(parse("s3://bucket/")))
+    for body in ("", "{}", "null"):
+        with Replay(lambda _, body=body: answer(200, body)) as server:  # type: ignore[misc]
+            _use_gs(server)
+            s3dlio.delete("gs://bucket/key")
+
+
+@pytest.mark.parametrize(
+    "body", ["[]", "null", '{"message": "no"}', '{"error": {"code": 403}}', "<html/>", '{"name": "other"}']
+)
+def test_an_object_exists_only_if_the_answer_is_about_it(body: str) -> None:
+    with Replay(lambda _: answer(200, body)) as server:
+        _use_gs(server)
+        with pytest.raises(s3dlio.S3dlioError, match="gs://bucket/key"):
+            s3dlio.exists("gs://bucket/key")
+
+
+# Azure and Google...
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [("a\rb", "a\rb"), ("a&#13;&#10;b", "a\r\nb"), ("&#0;&#x1F;", "\x00\x1f"), ("a\nb", "a\nb")]
+)
+def test_names_of_blobs_are_listed_as_they_are(text: str, key: str) -> None:
+    for escaped, expected in ((text, key), (text + "\ue000", key + "\ue000")):
+        with Replay([_az_page([f"f/{escaped}"], [f"f/d{escaped}/"], "")]) as server:
+            _use_az(server)
+            found = s3dlio.list("az://container/f")
+        assert sorted(found) == sorted([f"az://container/f/{expected}", f"az://container/f/d{expected}/"])
+
+
+def test_two_markers_or_a_blank_one() -> None:
+    blobs = "<EnumerationResults><Blobs/>{}</EnumerationResults>"
+    with Replay([answer(200, blobs.format("<NextMarker>\n </NextMarker>"))]) as server:
+        _use_az(server)
+        assert s3dlio.list("az://container/f") == []
+    with Replay([answer(200, blobs.format("<NextMarker/><NextMarker>x</NextMarker>"))]) as server:
+        _use_az(server)
+        with pytest.raises(s3dlio.S3dlioError, match="two <NextMarker>"):
+            s3dlio.list("az://container/f")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"items": [{"name": "f/a"}], "items": []}',
+        '{"items": [{"name": "f/a", "name": "f/b"}]}',
+        '{"items": [{"name": "f/a"}], "nextPageToken": "x", "nextPageToken": ""}',
+        '{"items": [{"name": "f/a", "n\\u0061me": "f/b"}]}',
+    ],
+)
+def test_a_field_that_stands_twice_is_an_error(body: str) -> None:
+    with Replay([answer(200, body)]) as server:
+        _use_gs(server)
+        with pytest.raises(s3dlio.S3dlioError, match="twice"):
+            s3dlio.list("gs://bucket/f")
+
+
+def test_names_that_are_names_of_fields_are_listed() -> None:
+    names = ["f/name", "f/items", 'f/"name"', 'f/"items"', "f/prefixes", "f/nextPageToken"]
+    with Replay([_gs_page(names, [], "")]) as server:
+        _use_gs(server)
+        assert s3dlio.list("gs://bucket/f") == sorted(f"gs://bucket/{name}" for name in names)
+
+
+@pytest.mark.parametrize("error_", [{"code": "503"}, {"code": 429}, {"status": "UNAVAILABLE"}])
+def test_google_errors_that_may_pass_are_asked_again(error_: dict[str, object]) -> None:
+    with Replay([answer(200, json.dumps({"error": error_})), _gs_page(["f/a"], [], "")]) as server:
+        _use_gs(server)
+        assert s3dlio.list("gs://bucket/f") == ["gs://bucket/f/a"]
+
+
 # S3...
 
 
@@ -216,6 +386,35 @@ def test_a_page_is_truncated_however_that_is_written(truncated: str | None) -> N
     with Replay([answer(200, first), _s3_page(["f/b"], [], "")]) as server:
         use(server)
         assert s3dlio.list("s3://bucket/f") == ["s3://bucket/f/a", "s3://bucket/f/b"]
+
+
+@pytest.mark.parametrize("name", ["isTruncated", "ISTRUNCATED", "Is-Truncated"])
+def test_a_truncated_page_without_a_token_is_an_error(name: str) -> None:
+    for token in ("", "<NextContinuationToken> </NextContinuationToken>"):
+        with pytest.raises(s3dlio.S3dlioError, match="NextContinuationToken"):
+            _listed(f"<{name}>true</{name}>{token}{contents('f/a', 1)}")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "<IsTruncated>false</IsTruncated><IsTruncated>true</IsTruncated>",
+        "<NextContinuationToken>a</NextContinuationToken><NextContinuationToken>b</NextContinuationToken>",
+        "<EncodingType/><EncodingType>url</EncodingType>",
+    ],
+)
+def test_a_page_that_says_something_twice_is_an_error(facts: str) -> None:
+    with pytest.raises(s3dlio.S3dlioError, match="two <"):
+        _listed(facts + contents("f/a", 1))
+
+
+def test_a_page_with_a_document_type_is_refused() -> None:
+    with Replay(
+        [answer(200, "<!DOCTYPE a>" + xml("ListBucketResult", contents("f/a", 1)).partition("\n")[2])]
+    ) as server:
+        use(server)
+        with pytest.raises(s3dlio.S3dlioError, match="document type"):
+            s3dlio.list("s3://bucket/f")
 
 
 def test_a_page_that_may_or_may_not_be_truncated_is_an_error() -> None:
@@ -317,6 +516,7 @@ def test_a_page_changed_anywhere_is_read_as_a_parser_reads_it_or_refused(changes
         error(405, "MethodNotAllowed"),
         answer(501),
         answer(200, error_body("NotImplemented")),
+        answer(200, xml("DeleteResult", "<Error><Key>f/1</Key><Code>NotImplemented</Code></Error>")),
     ],
 )
 def test_without_deleteobjects_objects_are_deleted_singly_and_that_is_remembered(refused: bytes) -> None:
@@ -398,6 +598,77 @@ def test_the_marker_of_a_folder_is_a_folder() -> None:
     assert deleted == ["f/a", "f/sub/b", "f/sub", "f"]
 
 
+READS: dict[str, Callable[[str], object]] = {
+    "get": s3dlio.get,
+    "get_range": lambda uri: s3dlio.get_range(uri, 0, 10),
+    "get_range from the middle": lambda uri: s3dlio.get_range(uri, 5),
+    "get_many": lambda uri: s3dlio.get_many([uri]),
+    "get_many_iter": lambda uri: list(s3dlio.get_many_iter([uri])),
+    "chunks": lambda uri: run(_first_chunk(uri)),
+    "stat": s3dlio.stat,
+    "copy": lambda uri: s3dlio.copy(uri, "az://container/other"),
+}
+
+
+async def _first_chunk(uri: str) -> None:
+    async for _ in store_for("az").chunks(parse(uri), 1 << 20):
+        pass
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        ("x-ms-meta-hdi_isfolder", "true"),
+        ("x-ms-meta-Hdi_isfolder", "True"),
+        ("x-ms-resource-type", "directory"),
+    ],
+)
+@pytest.mark.parametrize("call", READS.values(), ids=READS.keys())
+@pytest.mark.parametrize("refuses_ranges", [False, True])
+def test_a_folder_is_no_object_to_read(
+    call: Callable[[str], object], field: tuple[str, str], refuses_ranges: bool
+) -> None:
+    def choose(request: Received) -> bytes:
+        if refuses_ranges and "range" in request.headers:  # as Azure does for what is empty
+            return answer(416, error_body("InvalidRange"), {"Content-Range": "bytes */0"})
+        return answer(200, b"", {field[0]: field[1], "ETag": '"1"'})
+
+    with Replay(choose) as server:
+        _use_az(server)
+        with pytest.raises(s3dlio.ObjectNotFoundError, match="is a folder"):
+            call("az://container/folder")
+
+
+@pytest.mark.parametrize("call", list(READS)[:6])
+@pytest.mark.parametrize("refuses_ranges", [False, True])
+def test_an_empty_object_is_no_folder(call: str, refuses_ranges: bool) -> None:
+    def choose(request: Received) -> bytes:
+        if refuses_ranges and "range" in request.headers:
+            return answer(416, error_body("InvalidRange"), {"Content-Range": "bytes */0"})
+        return answer(200, b"", {"ETag": '"1"'})
+
+    with Replay(choose) as server:
+        _use_az(server)
+        READS[call]("az://container/empty")
+
+
+def test_a_tree_with_markers_is_copied_without_them(tmp_path: Path) -> None:
+    object_ = "<Blob><Name>f/sub/a</Name><Properties><Content-Length>1</Content-Length></Properties></Blob>"
+
+    def choose(request: Received) -> bytes:
+        if "comp=list" in request.target:
+            return _marked(_marker("f/sub"), object_, _marker("f/empty"), _marker("f/slash/"))
+        if request.path.endswith("/f/sub/a"):
+            return answer(200, b"" if request.method == "HEAD" else b"x", {"ETag": '"1"'})
+        return answer(200, b"", {"x-ms-meta-hdi_isfolder": "true", "ETag": '"1"'})
+
+    with Replay(choose) as server:
+        _use_az(server)
+        s3dlio.copy("az://container/f", f"file://{tmp_path}/f", recursive=True)
+        assert s3dlio.list("az://container/f") == [f"az://container/f/{name}/" for name in ("empty", "slash", "sub")]
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == ["f/sub/a"]
+
+
 @pytest.mark.parametrize("progress", [{}, {"totalBytesRewritten": "5"}, {"totalBytesRewritten": "x"}])
 def test_a_copy_without_progress_ends(progress: dict[str, str]) -> None:
     step = {"done": False, "rewriteToken": "t", **progress}
@@ -422,3 +693,37 @@ def test_a_date_that_cannot_be_read_is_an_error_of_stat(date: str) -> None:
             service.use(server)
             with pytest.raises(s3dlio.S3dlioError, match="cannot be read"):
                 s3dlio.stat(f"{service.root}/key")
+
+
+@pytest.mark.parametrize("name", list(SERVICES))
+def test_an_object_with_an_unreadable_date_is_listed_and_copied(name: str, tmp_path: Path) -> None:
+    service = SERVICES[name]
+
+    def choose(request: Received) -> bytes:
+        query = request.target.partition("?")[2]
+        if "prefix=" in query:
+            return service.page(["f/a"], [], "")
+        headers = {"Last-Modified": "never", "ETag": '"1"', "Content-Length": "3"}
+        if name == "gs" and "alt=media" not in query:
+            return answer(200, json.dumps({"size": "3", "updated": "never"}))
+        return answer(200, b"" if request.method == "HEAD" else b"abc", headers)
+
+    with Replay(choose) as server:
+        service.use(server)
+        s3dlio.copy(f"{service.root}/f/a", f"file://{tmp_path}/copy")
+        assert (tmp_path / "copy").read_bytes() == b"abc"
+        listed = subprocess.run(
+            [sys.executable, "-m", "s3dlio", "ls", "-l", f"{service.root}/f"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert listed.stdout.split() == ["3", "-", f"{service.root}/f/a"]
+        as_json = subprocess.run(
+            [sys.executable, "-m", "s3dlio", "ls", "-l", "--json", f"{service.root}/f"],
+            capture_output=True,
+            check=True,
+        )
+        (facts,) = json.loads(as_json.stdout)
+        assert facts["size"] == 3
+        assert facts["last_modified"] is None

@@ -35,8 +35,24 @@ BAD_KEYS = [
     f"{RESERVED}a",
     f"a/{RESERVED}b",
     f"{RESERVED}a/b",
+    "a/" + 256 * "b",
+    128 * "\xe4" + "/b",
 ]
-GOOD_KEYS = ["...", "a...", "..a/b..", " ", "a/ /b", "a\nb", "\\", "C:\\x", "-rf", "~", "ä", "\U0001f600"]
+GOOD_KEYS = [
+    "...",
+    "a...",
+    "..a/b..",
+    " ",
+    "a/ /b",
+    "a\nb",
+    "\\",
+    "C:\\x",
+    "-rf",
+    "~",
+    "ä",
+    "\U0001f600",
+    127 * "\xe4" + "b",
+]
 
 
 def _s3(keys: list[str], monkeypatch: pytest.MonkeyPatch) -> Replay:

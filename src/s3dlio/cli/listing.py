@@ -12,6 +12,8 @@ import s3dlio
 from s3dlio.cli import buckets, output
 from s3dlio.cli.arguments import Folder, OneURI
 from s3dlio.errors import ObjectNotFoundError
+from s3dlio.operations import run
+from s3dlio.stores import store_for
 from s3dlio.transfer.listing import compiled
 from s3dlio.uri import parse
 
@@ -102,7 +104,8 @@ def _facts(names: Iterator[str]) -> Iterator[dict[str, Any]]:
             yield {"uri": name}
             continue
         try:
-            facts = s3dlio.stat(name)
+            object_ = parse(name)
+            facts = run(store_for(object_.scheme).facts(object_))  # `s3dlio.stat` refuses an unreadable date
         except ObjectNotFoundError:
             continue  # deleted since it was listed
         yield {"uri": name, **facts}

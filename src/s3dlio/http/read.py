@@ -215,7 +215,7 @@ def _take_head(read: Read, buffer: bytearray, view: memoryview, count: int) -> N
             connection.shape = shape_of(head_bytes, head)
             whole = head.body is BodyKind.LENGTH and "content-range" not in head.headers
             length, read.keep_alive = head.length if whole else None, head.keep_alive
-        if length is None or len(body) > length:
+        if not length or len(body) > length:  # what is empty may be a folder
             read.hand_over(head_bytes + body)
             return
         read._expected = read.store.whole_checksum(head) if verify and head is not None else None

@@ -17,7 +17,6 @@ import base64
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from xml.etree import ElementTree as ET
 
 from s3dlio import documents
 from s3dlio.auth.shared_key import SharedKey
@@ -30,6 +29,7 @@ from s3dlio.http.framing import ResponseHead
 from s3dlio.operations import Gather, Sleep
 from s3dlio.stores.azure_answers import (
     TRANSIENT_CODES,
+    Listed,
     Page,
     error_of,
     is_overtaken,
@@ -85,7 +85,7 @@ class AzureStore(CloudStore[AzureService]):
         if response.head.status != 200:
             raise self.refusal(response, uri.text)
         if _is_directory(response.head):
-            raise _is_folder(uri, response)
+            raise _is_folder(uri, response.address.url)
         md5 = headers.get("content-md5")
         size = await self.size_of(uri, response)
         with documents.reading(uri.text, response.address.url):
@@ -97,6 +97,12 @@ class AzureStore(CloudStore[AzureService]):
                 storage_class=headers.get("x-ms-access-tier"),
                 version=headers.get("x-ms-version-id"),
             )
+
+    async def check_empty(self, uri: URI, head: ResponseHead | None) -> None:
+        if head is None:  # Azure answers 416 to a range of nothing, without the metadata
+            head = (await self._head(uri)).head
+        if _is_directory(head):
+            raise _is_folder(uri, self.service().address.url)
 
     async def exists(self, uri: URI) -> bool:
         self.require_key(uri)
@@ -253,8 +259,8 @@ class AzureStore(CloudStore[AzureService]):
 
     async def _pages(
         self, listing: Listing, query: list[tuple[str, str]], kind: str
-    ) -> AsyncGenerator[tuple[ET.Element, Response], None]:
-        """The element `kind` of every page of a listing, and the answer it came in."""
+    ) -> AsyncGenerator[tuple[Listed, Response], None]:
+        """Every page of a listing, and the answer it came in."""
         uri = listing.uri
         marker = ""
         while True:
@@ -262,7 +268,7 @@ class AzureStore(CloudStore[AzureService]):
             request = Request(uri.text, "GET", uri_encode(uri.container), query=canonical_query([*query, *more]))
             response = await self._expect_no_error(request)
             answer = listing_of(response, uri.text, kind)
-            yield answer.kind, response
+            yield answer, response
             marker = listing.following(answer.marker, response.address.url)
             if not marker:
                 return
@@ -371,7 +377,9 @@ class AzureStore(CloudStore[AzureService]):
         """List Containers: the names of the account's containers."""
         account = URI("az", "", "", "az://")
         pages = self._pages(Listing(account, ""), [], "Containers")
-        return [name_of(item, response, account.text) async for page, response in pages for item in page]
+        return [
+            name_of(item, page.named, response, account.text) async for page, response in pages for item in page.kind
+        ]
 
     def refusal(self, response: Response, uri: str) -> S3dlioError:
         return refusal(response, uri, self.service().account)
@@ -423,15 +431,15 @@ def _md5_of_blob(head: ResponseHead) -> str | None:
 
 def _is_directory(head: ResponseHead) -> bool:
     """Whether an answer is about a folder, as accounts with a hierarchical namespace have them."""
-    marked = head.headers.get("x-ms-meta-hdi_isfolder", "").lower() == "true"
+    marked = head.headers.get("x-ms-meta-hdi_isfolder", "").strip().lower() == "true"
     return marked or head.headers.get("x-ms-resource-type", "").lower() == "directory"
 
 
-def _is_folder(uri: URI, response: Response) -> ObjectNotFoundError:
+def _is_folder(uri: URI, endpoint: str) -> ObjectNotFoundError:
     return ObjectNotFoundError(
-        f"{uri.text} at {response.address.url} is a folder, not an object",
+        f"{uri.text} at {endpoint} is a folder, not an object",
         uri=uri.text,
-        endpoint=response.address.url,
+        endpoint=endpoint,
         status=404,
     )
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -37,12 +38,14 @@ from s3dlio.errors import (
 from s3dlio.http.client import TRANSIENT
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import ResponseHead
+from s3dlio.stores.xml_names import NameReader, NotTextError
 
 CHANGED_ON_THE_WAY = frozenset({"Crc64Mismatch", "Md5Mismatch"})
 
 TRANSIENT_CODES = frozenset({"InternalError", "OperationTimedOut", "ServerBusy", *CHANGED_ON_THE_WAY})
 """Errors that may have gone when the same is asked again, whatever their status."""
 
+_NAMES = NameReader("Name")
 _OVERTAKEN = "InvalidBlockList"
 _MOST_SKEW = 900  # seconds that a clock may be wrong
 
@@ -274,10 +277,17 @@ class Page(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """The element of a page that holds what is listed, and the marker of the next page, "" after the last one."""
+    """A page.
+
+    Attributes:
+        kind: the element that holds what is listed.
+        marker: of the next page; "" after the last one.
+        named: makes a name of the text of an element in it.
+    """
 
     kind: ET.Element
     marker: str
+    named: Callable[[str], str]
 
 
 def listing_of(response: Response, uri: str, kind: str) -> Listed:
@@ -292,7 +302,9 @@ def listing_of(response: Response, uri: str, kind: str) -> Listed:
         S3dlioError: it is something else.
     """
     try:
-        root = documents.xml(bytes(response.body))
+        root, named = _NAMES.read(bytes(response.body).lstrip())
+    except NotTextError as error:
+        raise _unusable(response, uri, f"the name {ascii(error.name)[1:]:.300} is not valid UTF-8") from None
     except ET.ParseError as error:
         raise S3dlioError(
             f"{uri}: {response.address.url} sent an answer that is not XML ({error}): check that it is an Azure Blob"
@@ -303,18 +315,21 @@ def listing_of(response: Response, uri: str, kind: str) -> Listed:
     found = root.findall(f"{{*}}{kind}")
     if root.tag.rpartition("}")[2] != "EnumerationResults" or len(found) != 1:
         raise _unusable(response, uri, f"it is a <{root.tag.rpartition('}')[2]:.40}>, or has no <{kind}>")
-    return Listed(found[0], root.findtext("{*}NextMarker") or "")
+    markers = [child.text or "" for child in root if child.tag.rpartition("}")[2].lower() == "nextmarker"]
+    if len(markers) > 1:
+        raise _unusable(response, uri, "it has two <NextMarker>")
+    return Listed(found[0], markers[0] if markers and markers[0].strip() else "", named)
 
 
-def page_of(blobs: ET.Element, response: Response, uri: str) -> Page:
-    """What the element `Blobs` of a page tells.
+def page_of(listed: Listed, response: Response, uri: str) -> Page:
+    """What a page of blobs tells.
 
     Raises:
         S3dlioError: something in it has no name, or one that is not valid UTF-8.
     """
     page = Page([], [], [], [])
-    for item in blobs:
-        kind, name = item.tag.rpartition("}")[2], name_of(item, response, uri)
+    for item in listed.kind:
+        kind, name = item.tag.rpartition("}")[2], name_of(item, listed.named, response, uri)
         if kind == "BlobPrefix":
             page.prefixes.append(name)
         elif kind != "Blob":
@@ -328,14 +343,14 @@ def page_of(blobs: ET.Element, response: Response, uri: str) -> Page:
     return page
 
 
-def name_of(item: ET.Element, response: Response, uri: str) -> str:
+def name_of(item: ET.Element, named: Callable[[str], str], response: Response, uri: str) -> str:
     """The name of a Blob, BlobPrefix or Container; one that XML cannot hold comes percent-encoded."""
     found = item.findall("{*}Name")
     text = found[0].text if len(found) == 1 and not len(found[0]) else None
     if not text:
         raise _unusable(response, uri, "it has something without a name, or with two")
     if found[0].get("Encoded", "").lower() != "true":
-        return text
+        return named(text)
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:

@@ -9,11 +9,12 @@ only in `operations.pause`; the others suspend while the network works.
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, TypeVar
 
 from s3dlio.errors import InvalidURIError
+from s3dlio.stores.dates import UnreadableDateError
 from s3dlio.uri import URI
 
 if TYPE_CHECKING:
@@ -212,6 +213,13 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def stat(self, uri: URI) -> ObjectInfo:
         """Facts about the object."""
+
+    async def facts(self, uri: URI) -> Mapping[str, Any]:
+        """What `stat` tells, with None for a date that cannot be read."""
+        try:
+            return await self.stat(uri)
+        except UnreadableDateError as error:
+            return error.facts
 
     @abc.abstractmethod
     async def exists(self, uri: URI) -> bool:

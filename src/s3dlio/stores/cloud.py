@@ -30,8 +30,7 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from datetime import datetime
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 from s3dlio import settings as settings_module
 from s3dlio.buffers import lease
@@ -46,7 +45,7 @@ from s3dlio.http.target import Buffer, Parts
 from s3dlio.operations import Gather, Operation, Stopped
 from s3dlio.settings import MIB
 from s3dlio.stores.base import ObjectInfo, ObjectWriter, Store
-from s3dlio.stores.dates import date_of
+from s3dlio.stores.dates import UnreadableDateError, date_of
 from s3dlio.uri import URI
 
 T = TypeVar("T")
@@ -351,18 +350,23 @@ class CloudStore(Store, Generic[AnyService]):
             request.credential = begun.credential
         response = await send(self.service(), request, begun)
         if response.head.status != 416 or (not start and stop is None):
-            return read.result(response)
+            part = read.result(response)
+            if part is None or not part.size:
+                await self.check_empty(uri, response.head)
+            return part
         if version is not None or read.has_begun:
             raise self._replaced(uri)
         size = self.unsatisfied_size(response)
         if size is not None and size <= start:
+            if not size:
+                await self.check_empty(uri, None)
             return None
         return await self._fetch_although_refused(uri, start, stop, place)
 
     async def _fetch_although_refused(self, uri: URI, start: int, stop: int | None, place: Place | None) -> Part | None:
         """A range that the server has refused without showing that the object ends before it."""
         if start:
-            size = (await self.stat(uri))["size"]
+            size = (await self.facts(uri))["size"]
             if size <= start:
                 return None
             raise IntegrityError(
@@ -379,6 +383,14 @@ class CloudStore(Store, Generic[AnyService]):
         target.begin(whole.version)
         target.take(data)
         return whole._replace(target=target)
+
+    async def check_empty(self, uri: URI, head: ResponseHead | None) -> None:
+        """Raise ObjectNotFoundError if what a read has found to be empty is a folder.
+
+        Args:
+            uri: what was read.
+            head: of the answer; None if that does not tell.
+        """
 
     def unsatisfied_size(self, response: Response) -> int | None:
         """The size of the object as an answer of 416 tells it (RFC 9110, section 15.5.17); None if it does not."""
@@ -673,21 +685,27 @@ def _named_range(head: ResponseHead) -> tuple[int, int, int] | None:
     return (first, last, size) if first <= last < size or at_end else None
 
 
-def modified_at(text: str | None, response: Response) -> datetime | None:
-    """When an object was written, as the answer to a request for its facts tells; None if it does not.
+def dated(facts: dict[str, Any], text: str | None, response: Response) -> ObjectInfo:
+    """Facts about an object with the date of its last change, which is None if the answer does not tell it.
+
+    Args:
+        facts: the others.
+        text: the date as the service sent it.
+        response: the answer that tells them.
 
     Raises:
-        S3dlioError: the answer has a date that cannot be read.
+        UnreadableDateError: the answer has a date that cannot be read.
     """
-    if not text:
-        return None
     moment = date_of(text)
-    if moment is None:
-        raise S3dlioError(
+    known = cast("ObjectInfo", {**facts, "last_modified": moment})
+    if text and moment is None:
+        error = UnreadableDateError(
             f"{response.address.url} sent the date {text!r:.60} of the object's last change, which cannot be read",
             endpoint=response.address.url,
         )
-    return moment
+        error.facts = known
+        raise error
+    return known
 
 
 def facts_of(
@@ -703,9 +721,9 @@ def facts_of(
     prefix.
     """
     headers = response.head.headers
-    return {
+    facts = {
         "size": size,
-        "last_modified": modified_at(headers.get("last-modified"), response),
+        "last_modified": None,
         "etag": headers.get("etag", "").strip('"') or None,
         "content_type": headers.get("content-type"),
         "metadata": {name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)},
@@ -713,6 +731,7 @@ def facts_of(
         "storage_class": storage_class,
         "version": version,
     }
+    return dated(facts, headers.get("last-modified"), response)
 
 
 class CloudWriter(ObjectWriter):

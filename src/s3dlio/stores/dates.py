@@ -12,17 +12,33 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_tz
+from typing import Any
+
+from s3dlio.errors import S3dlioError
 
 _OFFSET = r"([+-])(\d\d?)(?::?(\d\d))?"
 _ISO = re.compile(
     r"(\d{4})-?(\d\d)-?(\d\d)"
-    rf"(?:[Tt ]\s*(\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s*(?:[Zz]|UTC|GMT|{_OFFSET})?)?"
+    rf"(?:[Tt ]\s*(\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?"
+    # Java adds the name of the zone in brackets, Go after the offset.
+    rf"\s*(?:[Zz]|UTC|GMT|{_OFFSET}(?: [A-Z]{{1,5}})?)?(?:\[[\w/+-]+\])?)?"
 )
 _COMMENT = re.compile(r"\s*\([^()]*\)$")
 _CLOCK = re.compile(r"(\b\d\d?:\d\d:\d\d)[.,](\d+)")
-_OFFSET_AT_END = re.compile(rf"(?<=\d)\s*(?:GMT|UTC|UT)?\s*{_OFFSET}$")
-_ZONE = re.compile(r"[A-Za-z]+$")
+_OFFSET_AT_END = re.compile(rf"(?<=\d)\s*(?:GMT|UTC|UT)?\s*{_OFFSET}(?:\s+[A-Za-z]{{1,5}})?$")
+_ZONE = re.compile(r":\d\d\s*([A-Za-z]+)(?=\s+\d{4}$|$)")  # asctime of some has it before the year
+_FULL_YEAR = re.compile(r"(?<![\d:])0\d{3}(?!\d)")
 _ZONES = frozenset({"GMT", "UT", "UTC", "Z", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT"})
+
+
+class UnreadableDateError(S3dlioError):
+    """The date of an object's last change is none.
+
+    Attributes:
+        facts: what else is known of the object, as in `ObjectInfo`, with None for the date.
+    """
+
+    facts: dict[str, Any]
 
 
 def date_of(text: str | None) -> datetime | None:
@@ -37,8 +53,10 @@ def date_of(text: str | None) -> datetime | None:
     if not text:
         return None
     text = text.strip()
+    if not text.isascii():  # digits of other scripts are none here
+        return None
     try:
-        return _iso_date(text) if text[:4].isdecimal() and text.isascii() else _mail_date(text)
+        return _iso_date(text) if text[:4].isdecimal() else _mail_date(text)
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
 
@@ -60,12 +78,16 @@ def _mail_date(text: str) -> datetime | None:
         text = text[: clock.end(1)] + text[clock.end() :]
     offset = _OFFSET_AT_END.search(text) if ":" in text else None
     if offset is not None:
-        text = text[: offset.start()]
+        text = text[: offset.start()] + " GMT"  # without a zone the parser does not know the form of RFC 850
+    if text.count(":") > 2:  # two dates, as a proxy joins fields that came twice
+        return None
     zone = _ZONE.search(text)
-    parts = parsedate_tz(text)
-    if parts is None or (zone is not None and zone[0].upper() not in _ZONES):
+    parts = parsedate_tz(text) or (parsedate_tz(text + " GMT") if ":" in text else None)
+    if parts is None or (zone is not None and zone[1].upper() not in _ZONES):
         return None
     year, month, day, hour, minute, second = parts[:6]
+    if (full_year := _FULL_YEAR.search(text)) is not None:  # which the parser takes for one of two digits
+        year = int(full_year[0])
     moment = _moment(year, month, day, hour, minute, second, clock[2] if clock is not None else None)
     return moment - (timedelta(seconds=parts[9] or 0) if offset is None else _offset(*offset.groups()))
 

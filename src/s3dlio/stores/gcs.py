@@ -35,16 +35,17 @@ from s3dlio.log import logger
 from s3dlio.operations import Gather, Sleep
 from s3dlio.settings import MIB
 from s3dlio.stores.base import Entry, ObjectInfo
-from s3dlio.stores.cloud import CloudStore, modified_at
+from s3dlio.stores.cloud import CloudStore, dated
 from s3dlio.stores.gcs_answers import (
     TRANSIENT_CODES,
     Page,
-    check_page,
     child_text,
     error_inside,
     error_of,
     hashes,
     is_about_bucket,
+    is_foreign,
+    lacks_facts,
     lacks_resource,
     lacks_result,
     lacks_step,
@@ -147,15 +148,17 @@ class GcsStore(CloudStore[GcsService]):
         with documents.reading(uri.text, response.address.url):
             facts = parsed(response, uri)
             size = int(facts["size"]) if "size" in facts else None
-            known = _facts_of(facts, size or 0, response)
         if size is None:
-            known["size"] = await self.size_by_range(uri, "")
-        return known
+            size = await self.size_by_range(uri, "")
+        with documents.reading(uri.text, response.address.url):
+            return _facts_of(facts, size, response)
 
     async def exists(self, uri: URI) -> bool:
         self.require_key(uri)
         response = await send(self.service(), self._about(uri, "generation"))
         if response.head.status == 200:
+            if missing := lacks_facts(response, uri):
+                raise unproven(response, uri.text, missing)
             return True
         if response.head.status == 404:
             return False
@@ -507,6 +510,8 @@ class GcsStore(CloudStore[GcsService]):
         self.require_key(uri)
         response = await send(self.service(), Request(uri.text, "DELETE", uri.container, object_path(uri)))
         if response.head.status in (200, 204):
+            if is_foreign(response):
+                raise unproven(response, uri.text, "form of an answer to a delete")
             return
         if response.head.status != 404 or is_about_bucket(error_of(response)[1]):
             raise self.refusal(response, uri.text)
@@ -553,26 +558,31 @@ class GcsStore(CloudStore[GcsService]):
             response = await send(self.service(), request)
         if response.head.status != 200:
             raise self.refusal(response, uri.text)
+        if missing := lacks_facts(response, uri.with_key("")):
+            raise unproven(response, uri.text, missing)
 
     async def remove_bucket(self, uri: URI) -> None:
         """Buckets: delete; it has to be empty."""
         response = await send(self.service(), Request(uri.text, "DELETE", "", bucket_path(uri.container)))
         if response.head.status not in (200, 204):
             raise self.refusal(response, uri.text, of_bucket=True)
+        if is_foreign(response):
+            raise unproven(response, uri.text, "form of an answer to a delete")
 
     async def buckets(self) -> list[str]:
         """Buckets: list: the names of the project's buckets."""
         names: list[str] = []
-        query = {"project": self._project(), "fields": "nextPageToken,items(name)"}
+        listing = Listing(URI("gs", "", "", "gs://"), "")
+        query = {"project": self._project(), "fields": "kind,nextPageToken,items(name)"}
         while True:
             request = Request("gs://", "GET", "", "/storage/v1/b", query=query_of(**query))
-            response = await self._expect(request)
-            with documents.reading("gs://", response.address.url):
-                page = check_page(parsed(response, None))
-            names += [item["name"] for item in page.get("items", ())]
-            if not page.get("nextPageToken"):
+            response = await self._expect_no_error(request)
+            page = page_of(response, listing.uri, "storage#buckets")
+            names += page.keys
+            token = listing.following(page.token, response.address.url)
+            if not token:
                 return names
-            query["pageToken"] = page["nextPageToken"]
+            query["pageToken"] = token
 
     def _project(self) -> str:
         project = self.service().settings.gcs_project
@@ -617,9 +627,9 @@ def _facts_of(facts: dict[str, Any], size: int, response: Response) -> ObjectInf
     """The facts about an object of a size that its resource gives."""
     checksums = {name: facts[field] for name, field in (("crc32c", "crc32c"), ("md5", "md5Hash")) if field in facts}
     written = facts.get("timeCreated") or facts.get("updated")
-    return {
+    known = {
         "size": size,
-        "last_modified": modified_at(str(written) if written else None, response),
+        "last_modified": None,
         "etag": str(facts.get("etag", "")).strip('"') or None,
         "content_type": facts.get("contentType"),
         "metadata": {name.lower(): value for name, value in facts.get("metadata", {}).items()},
@@ -627,3 +637,4 @@ def _facts_of(facts: dict[str, Any], size: int, response: Response) -> ObjectInf
         "storage_class": facts.get("storageClass"),
         "version": facts.get("generation"),
     }
+    return dated(known, str(written) if written else None, response)

@@ -20,6 +20,8 @@ Sources: Cloud Storage, "HTTP status and error codes for JSON", "HTTP status and
 
 from __future__ import annotations
 
+import json as json_module
+import re
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -45,14 +47,22 @@ _CHECK_ROLES = (
 TOO_FAST = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
 # Codes of errors inside an answer of status 200 that may pass.
 TRANSIENT_CODES = frozenset({"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"})
+_TRANSIENT_STATUSES = frozenset(map(str, TRANSIENT))
+_TRANSIENT_NAMES = ("UNAVAILABLE", "INTERNAL", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED")
 _TRANSIENT_REASONS = frozenset({"backendError", "internalError", "serviceUnavailable"})
 _LISTING = "storage#objects"
+_KINDS = ("storage#object", "storage#bucket")
+_OF_RESOURCES = frozenset({"bucket", "generation", "id", "kind", "name", "size", "crc32c", "etag", "updated"})
+_RAW_NAME = re.compile(rb'"name"\s*:\s*"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_LETTERS = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")  # which nobody has to escape
+# What a page has once at most.
+_ONCE = (b'"items"', b'"prefixes"', b'"nextPageToken"')
 
 
 # What there is...
 
 
-def parsed(response: Response, uri: URI | None) -> dict[str, Any]:
+def parsed(response: Response, uri: URI) -> dict[str, Any]:
     """The JSON object in an answer about `uri`.
 
     Raises:
@@ -63,31 +73,36 @@ def parsed(response: Response, uri: URI | None) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        text = "gs://" if uri is None else uri.text
         raise S3dlioError(
-            f"{text} at {response.address.url}: the answer is not JSON; check that it is an endpoint of Cloud Storage",
-            uri=text,
+            f"{uri.text} at {response.address.url}: the answer is not JSON; check that it is an endpoint of Cloud"
+            " Storage",
+            uri=uri.text,
             endpoint=response.address.url,
         )
     return content
 
 
-def check_page(page: dict[str, Any]) -> dict[str, Any]:
-    """A page of a listing whose names, sizes and token are what they should be.
+def lacks_facts(response: Response, uri: URI) -> str:
+    """What an answer of status 200 about an object or a bucket lacks to be one; "" if nothing.
 
-    Raises:
-        TypeError, ValueError: they are not.
+    An empty object is one: of an emulator that has none of the fields asked for.
     """
-    page = {name: value for name, value in page.items() if value is not None}
-    names = [item["name"] for item in page.get("items", ())]
-    for name in (*names, *page.get("prefixes", ())):
-        name.encode()  # JSON can hold halves of characters, which are no text
-    for item in page.get("items", ()):
-        if int(item.get("size", 0)) < 0:
-            raise ValueError("a size is negative")
-    if not isinstance(page.get("nextPageToken", ""), str):
-        raise TypeError("the token is no text")
-    return page
+    try:
+        facts = documents.json(bytes(response.body))
+    except ValueError:
+        return "resource"
+    if not isinstance(facts, dict) or "error" in facts or (facts and not _OF_RESOURCES & facts.keys()):
+        return "resource"
+    if facts.get("kind", _KINDS[0]) not in _KINDS:
+        return "resource"
+    wanted = uri.key or uri.container
+    return "" if facts.get("name", wanted) == wanted else "resource of this name"
+
+
+def is_foreign(response: Response) -> bool:
+    """Whether an answer that needs no body, of a status that means success, has one that no service sends."""
+    body = bytes(response.body[:65536]).strip()
+    return body.startswith((b"<", b"{", b"[")) and body != b"{}"
 
 
 def lacks_resource(response: Response, uri: URI) -> str:
@@ -174,19 +189,35 @@ class Page(NamedTuple):
     token: str
 
 
-def page_of(response: Response, uri: URI) -> Page:
-    """Read the answer to Objects: list.
+def page_of(response: Response, uri: URI, kind: str = _LISTING) -> Page:
+    """Read the answer to Objects: list, or to Buckets: list.
+
+    Args:
+        response: the answer.
+        uri: what was listed.
+        kind: of what the service lists.
 
     Raises:
         S3dlioError: it is no listing. An empty object is one: of nothing, where no kind is told.
     """
-    content = {name: value for name, value in parsed(response, uri).items() if value is not None}
+    body = bytes(response.body)
+    try:
+        content = {name: value for name, value in parsed(response, uri).items() if value is not None}
+    except S3dlioError:
+        _refuse_raw_name(body, response, uri)
+        raise
     items, folders = content.get("items", []), content.get("prefixes", [])
     token = content.get("nextPageToken", "")
     known = {"kind", "items", "prefixes", "nextPageToken"} & content.keys()
-    right = (known or not content) and content.get("kind", _LISTING) == _LISTING and isinstance(token, str)
+    right = (known or not content) and content.get("kind", kind) == kind and isinstance(token, str)
     if not right or not isinstance(items, list) or not isinstance(folders, list):
         raise _unusable(response, uri, "it is no list of objects")
+    if (
+        any(body.count(name) > 1 for name in _ONCE)
+        or any(map(body.__contains__, _LETTERS))
+        or body.count(b'"name"') != len(items)
+    ):
+        _refuse_repeated(body, response, uri)
     keys: list[Any] = [item.get("name") if isinstance(item, dict) else None for item in items]
     for name in (*keys, *folders):
         if not isinstance(name, str):
@@ -198,6 +229,25 @@ def page_of(response: Response, uri: URI) -> Page:
                 raise _unusable(response, uri, f"the name {name!a:.300} is not valid UTF-8") from None
     sizes = [str(item.get("size", "")) for item in items]
     return Page(keys, [int(size) if size.isdecimal() and len(size) < 20 else None for size in sizes], folders, token)
+
+
+def _refuse_raw_name(body: bytes, response: Response, uri: URI) -> None:
+    """Raise S3dlioError for the first name that is not valid UTF-8."""
+    for match in _RAW_NAME.finditer(body):
+        try:
+            match[1].decode()
+        except UnicodeDecodeError:
+            raise _unusable(response, uri, f"the name {ascii(match[1])[1:]:.300} is not valid UTF-8") from None
+
+
+def _refuse_repeated(body: bytes, response: Response, uri: URI) -> None:
+    """Raise S3dlioError if a field stands twice in an object, of which Python's parser keeps the last."""
+
+    def refuse(pairs: list[tuple[str, Any]]) -> None:
+        if len(dict(pairs)) < len(pairs):
+            raise _unusable(response, uri, "a field stands there twice")
+
+    json_module.loads(body, object_pairs_hook=refuse)
 
 
 def error_inside(response: Response) -> bool | None:
@@ -213,7 +263,9 @@ def error_inside(response: Response) -> bool | None:
     if error is None:
         return None
     code = error.get("code") if isinstance(error, dict) else None
-    return (isinstance(code, int) and code in TRANSIENT) or error_of(response)[0] in TOO_FAST | _TRANSIENT_REASONS
+    status = error.get("status") if isinstance(error, dict) else None
+    may_pass = str(code) in _TRANSIENT_STATUSES or status in _TRANSIENT_NAMES
+    return may_pass or error_of(response)[0] in TOO_FAST | _TRANSIENT_REASONS
 
 
 def _unusable(response: Response, uri: URI, why: str) -> S3dlioError:

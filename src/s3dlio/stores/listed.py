@@ -6,8 +6,8 @@ before a name of that page is handed out and before an object of it is deleted:
 - Every key begins with the prefix that was asked for, and none is empty.
 - Every folder begins with the prefix, too, and ends in the delimiter; without a delimiter there are none: a service
   that folds keys unasked would hide what lies below.
-- The listing advances: a token that came before, the same keys twice in a row, or no end of empty pages are errors
-  instead of an endless loop.
+- The listing advances: a token or a page of keys that came before, or no end of pages that are empty or repeat their
+  folders, are errors instead of an endless loop.
 
 A service that ignores the delimiter lists the keys themselves. That misses nothing, so the keys become the folders that
 they lie in.
@@ -21,6 +21,7 @@ from s3dlio.errors import S3dlioError
 from s3dlio.uri import URI
 
 _MOST_EMPTY = 10_000  # pages without a name, one after the other
+_MOST_REPEATED = 10  # pages that only repeat the folders of the page before, one after the other
 
 
 class Listing:
@@ -36,8 +37,10 @@ class Listing:
         self.delimiter = delimiter
         self._prefix = uri.folder_key
         self._pages = 0
-        self._empty = 0
+        self._empty = self._repeated = 0
         self._keys: Sequence[str] = ()  # of the page before
+        self._kept_keys: Sequence[str] = ()
+        self._last_folders: Sequence[str] = ()  # of the page before
         self._token = self._kept = ""
         self._keep_at = 1
         self._last_folder = ""
@@ -61,7 +64,7 @@ class Listing:
             if not first or not (first.startswith(prefix) and max(keys).startswith(prefix)):
                 wrong = next(key for key in keys if not key or not key.startswith(prefix))
                 raise self.error(f"lists the key {wrong!r}, which does not begin with {prefix!r}", endpoint)
-            if keys == self._keys:
+            if keys in (self._keys, self._kept_keys):
                 raise self._endless("the same keys came again", endpoint)
         self._keys = keys
         for folder in folders:
@@ -75,6 +78,11 @@ class Listing:
         self._empty = 0 if keys or folders else self._empty + 1
         if self._empty > _MOST_EMPTY:
             raise self._endless(f"{_MOST_EMPTY} pages without a name came one after the other", endpoint)
+        # Some emulators repeat all folders on every page: beside new keys that is progress.
+        self._repeated = self._repeated + 1 if folders and not keys and folders == self._last_folders else 0
+        if self._repeated > _MOST_REPEATED:
+            raise self._endless("the same folders came again and again", endpoint)
+        self._last_folders = folders
 
     def children(self, keys: Sequence[str], folders: Sequence[str]) -> list[str]:
         """The names of a page that was checked, relative to the folder, each folder of the listing once."""
@@ -99,7 +107,7 @@ class Listing:
         """The token of the next page, or "" after the last page.
 
         Cycles of any length are found by Brent's algorithm, so that a long listing needs no more memory than a short
-        one: a token is kept, and replaced after 1, 2, 4, 8 … pages.
+        one: a token is kept, and replaced after 1, 2, 4, 8 … pages; so are the keys of that page.
 
         Raises:
             S3dlioError: the token came before.
@@ -111,7 +119,7 @@ class Listing:
             raise self._endless("the same token came again", endpoint)
         self._token = token
         if self._pages == self._keep_at:
-            self._kept = token
+            self._kept, self._kept_keys = token, self._keys
             self._keep_at *= 2
         return token
 

@@ -49,6 +49,7 @@ from s3dlio.stores.s3_answers import (
     child_text,
     children,
     error_of,
+    is_foreign,
     lacks,
     lacks_etag,
     lacks_proof,
@@ -486,6 +487,8 @@ class S3Store(CloudStore[S3Service]):
         code = error_of(response).code
         if (response.head.status not in (200, 204) or code) and code != "NoSuchKey":
             raise self.refusal(response, uri.text)
+        if not code and is_foreign(response, "Delete"):
+            raise unproven(response, uri.text, "form of an answer to DeleteObject")
 
     async def delete_prefix(self, uri: URI) -> None:
         """Delete page by page. A page whose names cannot be trusted is an error before anything of it is deleted."""
@@ -533,6 +536,9 @@ class S3Store(CloudStore[S3Service]):
                 code = child_text(error, "Code")
                 if code != "NoSuchKey":
                     failed[_as_parsed(child_text(error, "Key"))] = code, child_text(error, "Message")
+            if any(code in _NOT_IMPLEMENTED for code, _ in failed.values()):
+                service.has_delete_objects = False
+                break
             lasting = {key: why for key, why in failed.items() if why[0] not in TRANSIENT_CODES or key not in asked}
             if lasting or (failed and tries > service.settings.retries):
                 raise self._not_deleted(uri, response, lasting or failed, len(failed), len(keys))
@@ -584,7 +590,7 @@ class S3Store(CloudStore[S3Service]):
         return True
 
     async def _copy_in_parts(self, source: URI, target: URI) -> bool:
-        found = await self.stat(source)
+        found = await self.facts(source)
         size, etag = found["size"], found["etag"] or ""
         part = _COPY_PART
         while -(-size // part) > self.most_parts:
@@ -600,7 +606,7 @@ class S3Store(CloudStore[S3Service]):
 
             await Gather(map(copy, range(len(parts))), settings_module.current().parts_in_flight)
             # Not every server heeds the condition on the ETag (Ceph 16 does not): look once more, before it is whole.
-            if (await self.stat(source))["etag"] != found["etag"]:
+            if (await self.facts(source))["etag"] != found["etag"]:
                 raise IntegrityError(f"{source.text} was replaced while it was copied; copy it again", uri=source.text)
             await self._complete(target, upload, parts, size, None)
         except BaseException:
@@ -642,24 +648,32 @@ class S3Store(CloudStore[S3Service]):
         code = error_of(response).code
         if (response.head.status != 200 or code) and code != "BucketAlreadyOwnedByYou":
             raise self.refusal(response, uri.text)
+        if not code and is_foreign(response, "CreateBucket"):
+            raise unproven(response, uri.text, "form of an answer to CreateBucket")
 
     async def remove_bucket(self, uri: URI) -> None:
         """DeleteBucket. S3 refuses if there is something in it; SeaweedFS deletes that as well."""
         response = await send(self.service(), Request(uri.text, "DELETE", uri.container))
         if response.head.status not in (200, 204) or error_of(response).code:
             raise self.refusal(response, uri.text)
+        if is_foreign(response, "Delete"):
+            raise unproven(response, uri.text, "form of an answer to DeleteBucket")
 
     async def buckets(self) -> list[str]:
         """ListBuckets: the names of our buckets."""
         names: list[str] = []
+        listing = Listing(URI("s3", "", "", "s3://"), "")
         token = ""
         while True:
             query = canonical_query([("continuation-token", token)] if token else [])
-            page = parsed(await self._expect(Request("s3://", "GET", "", query=query), 200), "s3://")
+            response = await self._expect_no_error(Request("s3://", "GET", "", query=query))
+            page = parsed(response, "s3://")
+            if not page.tag.rpartition("}")[2].startswith("ListAllMyBuckets"):
+                raise listing.error("is no list of buckets", response.address.url)
             for group in children(page, "Buckets"):
                 names += [child_text(item, "Name") for item in children(group, "Bucket")]
-            before, token = token, child_text(page, "ContinuationToken")
-            if not token or token == before:
+            token = listing.following(child_text(page, "ContinuationToken").strip(), response.address.url)
+            if not token:
                 return names
 
     # Presigning...

@@ -12,6 +12,8 @@ answer have it too:
 - PutObject answers with an ETag or a checksum. Some servers send neither; from them a document (XML, HTML or JSON) is
   refused, since it comes from something that is not S3, or says that the request failed. Web pages have ETags too: a
   page, JSON or an error counts only beside the checksum or the MD5 of what was sent.
+- CreateBucket, DeleteObject and DeleteBucket answer without a body. Some emulators send a document all the same; its
+  root element has to be named for the verb.
 
 Anything else is an error, after the request was repeated where repeating is harmless. An upload that is gone when it is
 completed may have been completed by an earlier try; what is stored then counts only if a checksum or the ETag of the
@@ -48,11 +50,21 @@ TRANSIENT_CODES = frozenset(
         "BadDigest",  # damaged on its way: the memory it was sent from is right
         "InternalError",
         "OperationAborted",
+        "BandwidthLimitExceeded",
+        "PriorRequestNotComplete",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
         "RequestTimeout",
         "ServiceUnavailable",
         "SlowDown",
+        "SlowDownRead",  # MinIO
+        "SlowDownWrite",
         "Throttling",
+        "ThrottledException",
         "ThrottlingException",
+        "TooManyRequests",
+        "TooManyRequestsException",
         "XAmzContentChecksumMismatch",
         "XAmzContentSHA256Mismatch",
     }
@@ -127,11 +139,16 @@ def parsed(response: Response, uri: str) -> ET.Element:
     try:
         return documents.xml(bytes(response.body).lstrip())
     except ET.ParseError as error:
-        raise S3dlioError(
-            f"{uri} at {response.address.url}: the answer is not XML ({error}); check that this is an S3 endpoint",
-            uri=uri,
-            endpoint=response.address.url,
-        ) from None
+        raise not_xml(response, uri, error) from None
+
+
+def not_xml(response: Response, uri: str, error: ET.ParseError) -> S3dlioError:
+    """The error for an answer that the XML parser refuses."""
+    return S3dlioError(
+        f"{uri} at {response.address.url}: the answer is not XML ({error}); check that this is an S3 endpoint",
+        uri=uri,
+        endpoint=response.address.url,
+    )
 
 
 def children(element: ET.Element, name: str) -> list[ET.Element]:
@@ -184,6 +201,21 @@ def lacks_proof(response: Response, is_ours: Callable[[Response], bool]) -> str:
     if not named:
         return "ETag" if _FOREIGN.match(body) or _DECLARED.match(body) else ""
     return "" if _FOREIGN.match(body) is None or is_ours(response) else "ETag of the object"
+
+
+def is_foreign(response: Response, verb: str) -> bool:
+    """Whether an answer that needs no body has one that no S3 service sends.
+
+    Args:
+        response: the answer, of a status that means success.
+        verb: how the name of the root element may begin all the same.
+    """
+    if not bytes(response.body[:64]).lstrip().startswith((b"<", b"{", b"[", b"\xef\xbb\xbf")):
+        return False
+    try:
+        return not documents.xml(bytes(response.body).lstrip()).tag.rpartition("}")[2].startswith(verb)
+    except ET.ParseError:
+        return True
 
 
 def unproven(response: Response, uri: str, missing: str) -> S3dlioError:

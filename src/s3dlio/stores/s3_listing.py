@@ -17,11 +17,9 @@ no ListBucketResult, if an object has no key, two keys or two sizes, if a key is
 if it is truncated but does not say where it continues.
 
 Names. With `encoding-type=url` keys are encoded as in forms, which the page confirms in `EncodingType` (some services
-spell it with a dash). Services that do not know the parameter send keys as XML text. Some refer there to characters
-that XML cannot hold (`&#0;`, `&#x1;`), or write a carriage return as it is, which an XML parser reads as a line feed;
-both are taken for what the key has.
+spell it with a dash). Services that do not know the parameter send keys as XML text (`xml_names`).
 
-Source: Amazon S3 API Reference, ListObjectsV2; Extensible Markup Language (XML) 1.0, sections 2.2, 2.4 and 2.11.
+Source: Amazon S3 API Reference, ListObjectsV2; Extensible Markup Language (XML) 1.0, sections 2.2 and 2.4.
 """
 
 from __future__ import annotations
@@ -32,29 +30,24 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
+from s3dlio import documents
 from s3dlio.errors import S3dlioError
 from s3dlio.http.exchange import Response
-from s3dlio.stores.s3_answers import child_text, children, parsed
+from s3dlio.stores.s3_answers import child_text, children, not_xml
+from s3dlio.stores.xml_names import CONTROLS, NameReader, NotTextError
 
 _NAME = "Contents"
 _BEGIN, _END, _EMPTY = f"<{_NAME}>", f"</{_NAME}>", f"<{_NAME}/>"
 _MOST_SHAPES = 8
 _TAG = re.compile(r"(<[^<>]*>)")
-_CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 _HARMLESS = r"[0-9A-Za-z_:.+/=@ -]*"
 # What XML does not take as it is in a text, with "]" for "]]>".
-_NOT_IN_KEYS = (*map(chr, _CONTROLS), "\r", "&", "]")
+_NOT_IN_KEYS = (*map(chr, CONTROLS), "\r", "&", "]")
 _ODD_CHARACTERS = frozenset("\ufffe\uffff")
+_FACTS = frozenset({"encodingtype", "istruncated", "nextcontinuationtoken"})
+_NAMES = NameReader("Key", "Prefix")
 _recent: dict[bool, tuple[str, ...]] = {False: (), True: ()}
 _ENCODING = re.compile(r"""\ufeff?\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']*)""")
-# A name as XML text, in which a parser would not find what the server meant.
-_ODD_NAME = re.compile(r"(<(?:\w+:)?(Key|Prefix)>)([^<]*)(?=<)")
-_REFERENCE = re.compile("&#(?:x([0-9a-fA-F]{1,6})|([0-9]{1,7}));|\r|\ue000")
-_STAND_IN = re.compile("\ue000(.)")
-# U+E000 and one of these stand for a character in a name that the XML parser would refuse or change, and for U+E000.
-_STANDS_FOR = {code: chr(0xE100 + place) for place, code in enumerate((*_CONTROLS, 13, 0xFFFE, 0xFFFF, 0xE000))}
-_STOOD_FOR = {letter: chr(code) for code, letter in _STANDS_FOR.items()}
-_RAW_NAME = re.compile(rb"<Key>([^<]*)<")
 
 
 class Page(NamedTuple):
@@ -97,9 +90,10 @@ def read_page(response: Response, uri: str, with_sizes: bool) -> Page:
     if page.tag.rpartition("}")[2] != "ListBucketResult":
         raise _unusable(response, uri, f"it is a <{page.tag.rpartition('}')[2]:.40}>, not a <ListBucketResult>")
     prefixes = [named(_only(response, uri, item, "Prefix")) for item in children(page, "CommonPrefixes")]
-    if _is_encoded(response, uri, page):
+    facts = _facts(response, uri, page)
+    if _is_encoded(response, uri, facts):
         keys, prefixes = _decoded(response, uri, keys), _decoded(response, uri, prefixes)
-    more, token = _continuation(response, uri, page)
+    more, token = _continuation(response, uri, facts)
     return Page(keys, sizes, prefixes, more, token)
 
 
@@ -126,8 +120,8 @@ def _plain_contents(body: memoryview, with_sizes: bool) -> tuple[ET.Element, lis
     if encoding is not None and encoding[1].lower() not in ("utf-8", "utf8"):
         return None
     try:
-        page = ET.fromstring((text[:begin] + _EMPTY + text[end:]).lstrip(" \t\r\n").encode())
-    except (ET.ParseError, ValueError, LookupError):
+        page = documents.xml((text[:begin] + _EMPTY + text[end:]).lstrip(" \t\r\n").encode())
+    except ET.ParseError:
         return None
     if len(children(page, _NAME)) != 1:  # it was inside another element, or others stand elsewhere
         return None
@@ -212,38 +206,11 @@ def _shape_of(element: str, with_sizes: bool) -> str | None:
 def _as_xml(response: Response, uri: str) -> tuple[ET.Element, Callable[[str], str]]:
     """The whole page, parsed, and what makes a name of the text of an element in it."""
     try:
-        text = str(response.body, "utf-8")
-    except UnicodeDecodeError:
-        _refuse_raw_name(response, uri)
-        return parsed(response, uri), str  # in another encoding, as its declaration says
-    encoding = _ENCODING.match(text)
-    if encoding is not None and encoding[1].lower() not in ("utf-8", "utf8"):
-        return parsed(response, uri), str
-    changed = _ODD_NAME.sub(lambda match: match[1] + _REFERENCE.sub(_standing_in, match[3]), text)
-    if changed == text:
-        return parsed(response, uri), str
-    page = parsed(response._replace(body=memoryview(changed.encode())), uri)
-    return page, lambda name: _STAND_IN.sub(lambda match: _STOOD_FOR[match[1]], name)
-
-
-def _standing_in(match: re.Match[str]) -> str:
-    """What stands for a character that XML cannot hold, or not as it is."""
-    found = match[0]
-    code = ord(found) if len(found) == 1 else int(match[1], 16) if match[1] else int(match[2])
-    return f"\ue000{_STANDS_FOR[code]}" if code in _STANDS_FOR else found
-
-
-def _refuse_raw_name(response: Response, uri: str) -> None:
-    """Raise S3dlioError for the first key that is not valid UTF-8 on a page that should be."""
-    data = bytes(response.body)
-    declared = re.match(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']*)""", data)
-    if declared is not None and declared[1].lower() not in (b"utf-8", b"utf8"):
-        return
-    for match in _RAW_NAME.finditer(data):
-        try:
-            match[1].decode()
-        except UnicodeDecodeError:
-            raise _no_text(response, uri, match[1]) from None
+        return _NAMES.read(bytes(response.body).lstrip())
+    except NotTextError as error:
+        raise _no_text(response, uri, error.name) from None
+    except ET.ParseError as error:
+        raise not_xml(response, uri, error) from None
 
 
 def _only(response: Response, uri: str, item: ET.Element, name: str) -> str:
@@ -267,15 +234,26 @@ def _size(response: Response, uri: str, item: ET.Element) -> int | None:
 # Both...
 
 
-def _is_encoded(response: Response, uri: str, page: ET.Element) -> bool:
-    """Whether the keys of a page are encoded: the element has various spellings."""
+def _facts(response: Response, uri: str, page: ET.Element) -> dict[str, str]:
+    """What a page tells beside its names: its encoding and what follows, by the names of the elements in lower case and
+    without dashes, which services spell variously. Blank ones are left out.
+    """
+    found: dict[str, str] = {}
     for child in page:
-        name = child.tag.rpartition("}")[2]
-        if name.replace("-", "").lower() == "encodingtype" and (kind := (child.text or "").strip().lower()):
-            if kind != "url":
-                raise _unusable(response, uri, f"its keys have the unknown encoding {kind!r:.40}")
-            return True
-    return False
+        name = child.tag.rpartition("}")[2].replace("-", "").lower()
+        if name in _FACTS:
+            if name in found:
+                raise _unusable(response, uri, f"it has two <{child.tag.rpartition('}')[2]}>")
+            found[name] = child.text or ""
+    return {name: text for name, text in found.items() if text.strip()}
+
+
+def _is_encoded(response: Response, uri: str, facts: dict[str, str]) -> bool:
+    """Whether the keys of a page are encoded."""
+    kind = facts.get("encodingtype", "").strip().lower()
+    if kind not in ("", "url"):
+        raise _unusable(response, uri, f"its keys have the unknown encoding {kind!r:.40}")
+    return kind == "url"
 
 
 def _decoded(response: Response, uri: str, names: Sequence[str]) -> list[str]:
@@ -292,10 +270,10 @@ def _decoded(response: Response, uri: str, names: Sequence[str]) -> list[str]:
         raise _no_text(response, uri, name.encode()) from None
 
 
-def _continuation(response: Response, uri: str, page: ET.Element) -> tuple[bool, str]:
+def _continuation(response: Response, uri: str, facts: dict[str, str]) -> tuple[bool, str]:
     """Whether other pages follow, and what to ask for the next with. A token alone says that others follow."""
-    token = child_text(page, "NextContinuationToken")
-    truncated = child_text(page, "IsTruncated").strip().lower()
+    token = facts.get("nextcontinuationtoken", "")
+    truncated = facts.get("istruncated", "").strip().lower()
     if truncated in ("false", "0"):
         return False, token
     if truncated not in ("true", "1", ""):

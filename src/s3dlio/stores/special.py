@@ -98,7 +98,7 @@ def descriptor_named(path: str) -> int | None:
         folder, name = os.path.split(path)
         folder = os.path.realpath(folder)
         if folder in descriptors:
-            return int(name) if name.isdecimal() else None
+            return int(name) if name.isdecimal() and len(name) < 10 else None
         try:
             path = os.path.join(folder, os.readlink(os.path.join(folder, name)))
         except OSError:

@@ -6,8 +6,8 @@ size, and a copy that fails leaves the target as it was. A tree is copied while 
 several objects at a time.
 
 A key of an object store need not be a path. An object of a tree whose name could not be a file of exactly this name
-below the target (an empty, "." or ".." part, a NUL, a reserved name) is an error that names it, before anything is
-written for it. Symbolic links that exist below the target are followed.
+below the target (an empty, "." or ".." part, a part that is too long, a NUL, a reserved name) is an error that names
+it, before anything is written for it. Symbolic links that exist below the target are followed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from s3dlio.uri import FILE_SCHEMES, URI
 from s3dlio.workers import for_each
 
 CHUNK = 16 << 20
+_LONGEST = 255  # bytes of a file's name, on every file system of Linux
+_SURELY_SHORT = _LONGEST // 4  # characters
 
 
 class Progress(NamedTuple):
@@ -70,7 +72,7 @@ def copy(
             raise InvalidURIError(f"cannot copy {source.text} into itself, to {target.text}", uri=target.text)
         jobs = _tree(source, target, report, stopping)
     else:
-        size = run(source_store.stat(source), stopping)["size"]
+        size = run(source_store.facts(source), stopping)["size"]
         report.found(size)
         report.found_all()
         jobs = iter([(source, _object_target(source, target, stopping), size)])
@@ -146,8 +148,8 @@ def _place(source: URI, folder: URI, relative: str) -> URI:
         relative: the name there, a part of the key.
 
     Raises:
-        InvalidURIError: the name cannot be stored there: no file has the name "", "." or "..", or one with a NUL or of
-            a temporary, and a file name need not be the text that a key on an object store is.
+        InvalidURIError: the name cannot be stored there: no file has the name "", "." or "..", one with a NUL, of more
+            than 255 bytes, or of a temporary, and a file name need not be the text that a key on an object store is.
     """
     why = None
     if folder.scheme not in FILE_SCHEMES:
@@ -161,6 +163,8 @@ def _place(source: URI, folder: URI, relative: str) -> URI:
         why = f"names that begin with {RESERVED!r} are kept for temporary files"
     elif not _encodable(relative, "surrogateescape"):
         why = "the name holds half a surrogate pair"
+    elif len(relative) > _SURELY_SHORT and any(len(os.fsencode(part)) > _LONGEST for part in relative.split("/")):
+        why = f"a file's name has at most {_LONGEST} bytes"
     if why is not None:
         raise InvalidURIError(
             f"cannot copy {source.text!r} into {folder.text}: {why}; copy this object by itself, to a name"
