@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import s3dlio
-from s3dlio.operations import run
+from s3dlio.operations import iterate, run
 from s3dlio.stores import s3_listing, store_for
 from s3dlio.stores.gcs import GcsStore
 from s3dlio.uri import parse
@@ -98,6 +98,9 @@ CALLS: dict[str, Callable[[str], object]] = {
     "is_prefix": s3dlio.is_prefix,
     "delete": lambda uri: s3dlio.delete(uri, recursive=True),
     "copy": lambda uri: s3dlio.copy(uri, "file:///nowhere/to/go", recursive=True),
+    "entries": lambda uri: {
+        entry.relative: entry.size for page in iterate(store_for(uri[:2]).entries(parse(uri))) for entry in page
+    },
 }
 FOREIGN = {
     "XHTML": '<html xmlns="http://www.w3.org/1999/xhtml"><body>Sign in</body></html>',
@@ -480,9 +483,34 @@ def test_a_damaged_page_is_refused(content: str, beside: str) -> None:
         _listed(beside + content)
 
 
+@pytest.mark.parametrize(
+    "key", ['<Key a="1">{}</Key>', "<Key >{}</Key >", "<Key><!-- a -->{}</Key>", "<Key\n>{}</Key>"]
+)
+@pytest.mark.parametrize("size", ["<Size>5</Size>", '<Size a="1">5</Size>', "<Size >5</Size>"])
+@pytest.mark.parametrize("call", ["list of all", "entries"])
+def test_tags_in_other_forms_shift_no_keys(key: str, size: str, call: str) -> None:
+    odd = "".join(f"<Contents>{key.format(name)}{size}</Contents>" for name in ("f/b", "f/c"))
+    for content in (odd, contents("f/a", 1) + odd, odd + contents("f/a", 1)):
+        with Replay([answer(200, xml("ListBucketResult", content))]) as server:
+            use(server)
+            found = CALLS[call]("s3://bucket/f")
+        sizes = {"a": 1, "b": 5, "c": 5} if "f/a" in content else {"b": 5, "c": 5}
+        assert found == (sizes if call == "entries" else [f"s3://bucket/f/{name}" for name in sizes])
+
+
+@pytest.mark.parametrize("content", ["<Key/><Size>1</Size>", "<Key></Key><Size>1</Size>", "<Key>f/a</Key><Size/>"])
+def test_an_empty_field_is_an_error(content: str) -> None:
+    for page in (f"<Contents>{content}</Contents>", contents("f/0", 1) + f"<Contents>{content}</Contents>"):
+        with Replay([answer(200, xml("ListBucketResult", page))]) as server:
+            use(server)
+            with pytest.raises(s3dlio.S3dlioError):
+                CALLS["entries"]("s3://bucket/f")
+
+
 _PIECES = st.sampled_from(
     ["<", ">", "&", "&amp;", "&quot;", "&#0;", "]]>", "<!--", "-->", "<Key>", "</Key>", "<Contents>", "</Contents>",
-     "\x00", "\x0b", "\r", "\n", "\ufffe", '"', "<Size>2</Size>", "<A/>", "x", "</ListBucketResult>", "<![CDATA[",
+     "\x00", "\x0b", "\r", "\n", "\ufffe", '"', "<Size>2</Size>", "<A/>", "<Key/>", "<Size/>",
+     " a='b'", "x", "</ListBucketResult>", "<![CDATA[",
      "<?x ?>", "é", " "]
 )  # fmt: skip
 _START = document(contents("a", 1) + contents("b", 22, "<A>text</A>") + contents("c", 3))

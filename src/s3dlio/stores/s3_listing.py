@@ -179,7 +179,7 @@ def _shape_of(element: str, with_sizes: bool) -> str | None:
     found = [child for child in root if child.tag in wanted]
     if [child.tag for child in found] != list(wanted) or any(map(len, found)):
         return None
-    pattern, depth = "", 0
+    pattern, depth, groups = "", 0, 0
     parts = _TAG.split(element)
     for place in range(1, len(parts), 2):
         tag, text, following = parts[place], parts[place + 1], parts[place + 2] if place + 2 < len(parts) else ""
@@ -189,6 +189,7 @@ def _shape_of(element: str, with_sizes: bool) -> str | None:
         if not is_end and not is_empty and following.startswith("</"):
             if depth == 2 and tag[1:-1] in wanted:
                 pattern += wanted[tag[1:-1]]
+                groups += 1
             elif text.startswith("&quot;") and text.endswith("&quot;") and len(text) >= 12:
                 pattern += f"&quot;{_HARMLESS}&quot;"
             else:
@@ -197,7 +198,7 @@ def _shape_of(element: str, with_sizes: bool) -> str | None:
             return None
         if ">" in text:  # or of a tag, in an attribute
             return None
-    return pattern
+    return pattern if groups == len(wanted) else None  # a wanted tag may be empty, or have an attribute
 
 
 # As XML...
