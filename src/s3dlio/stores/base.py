@@ -9,7 +9,7 @@ only in `operations.pause`; the others suspend while the network works.
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, TypeVar
 
@@ -214,12 +214,13 @@ class Store(abc.ABC):
     async def stat(self, uri: URI) -> ObjectInfo:
         """Facts about the object."""
 
-    async def facts(self, uri: URI) -> Mapping[str, Any]:
+    async def facts(self, uri: URI) -> ObjectInfo:
         """What `stat` tells, with None for a date that cannot be read."""
         try:
             return await self.stat(uri)
         except UnreadableDateError as error:
-            return error.facts
+            known: ObjectInfo = error.facts
+            return known
 
     @abc.abstractmethod
     async def exists(self, uri: URI) -> bool:

@@ -35,10 +35,10 @@ class UnreadableDateError(S3dlioError):
     """The date of an object's last change is none.
 
     Attributes:
-        facts: what else is known of the object, as in `ObjectInfo`, with None for the date.
+        facts: an `ObjectInfo` with what else is known of the object, and None for the date.
     """
 
-    facts: dict[str, Any]
+    facts: Any
 
 
 def date_of(text: str | None) -> datetime | None:
