@@ -9,6 +9,7 @@ import pytest
 import s3dlio
 from s3dlio import redaction
 from s3dlio.errors import InvalidURIError, S3dlioError
+from s3dlio.http.framing import FramingError, find_head_end, parse_head
 from s3dlio.log import logger
 from s3dlio.redaction import HIDDEN, setting
 
@@ -158,3 +159,16 @@ def test_a_secret_is_hidden_as_urls_xml_json_and_repr_write_it() -> None:
 @pytest.mark.parametrize("mark", ["#", "?"])
 def test_what_follows_the_path_of_an_endpoint_is_hidden(mark: str) -> None:
     assert redaction.url(f"http://host/path{mark}hush") == f"http://host/path{mark}{HIDDEN}"
+
+
+@pytest.mark.parametrize("before", [30, 50, 59])
+def test_a_secret_that_a_message_would_cut_in_two_is_hidden(before: int) -> None:
+    redaction.remember("a-token-that-is-secret")
+    for line in (b"no colon ", b"Transfer-Encoding: "):
+        sent = b"HTTP/1.1 200 OK\r\n" + line + b"x" * before + b"a-token-that-is-secret\r\n\r\n"
+        with pytest.raises(FramingError) as caught:
+            parse_head(sent, "GET")
+        assert "xa-" not in str(caught.value)
+    with pytest.raises(FramingError) as caught:
+        find_head_end(b"x" * before + b"a-token-that-is-secret")
+    assert "xa-" not in str(caught.value)

@@ -67,7 +67,7 @@ def run(more: int, expression: str, before: str = "") -> str:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
@@ -100,6 +100,13 @@ def test_without_any_connection_the_error_names_the_limit(host: str, expression:
     assert "RLIMIT_NOFILE" in said
     assert "ulimit -n" in said
     assert "BLAMED" not in said
+
+
+def test_an_async_call_without_descriptors_names_the_limit_and_leaves_no_coroutine() -> None:
+    with scripted([]):
+        said = run(3, "asyncio.run(aio.get_async(uris[0]))")  # three are those of asyncio's loop
+    assert said.startswith("StoreUnavailableError")
+    assert "RLIMIT_NOFILE" in said
 
 
 def test_idle_connections_make_room() -> None:

@@ -412,7 +412,7 @@ def _refusal(error: Exception, where: str, skew: float) -> S3dlioError:
     said = error.args[0] if error.args and isinstance(error.args[0], str) else type(error).__name__
     if said.lstrip().startswith(("{", "<")):
         said = "an answer without a reason"
-    said = said[:300]
+    said = redaction.without_secrets(said)[:300]  # in this order: half a secret is not recognized
     if abs(skew) > _SKEW:
         way = "ahead of" if skew > 0 else "behind"
         why = f"this machine's clock is {abs(skew):.0f} s {way} the server's: set it"

@@ -83,5 +83,9 @@ async def run_async(operation: Operation[T]) -> T:
     loop = asyncio.get_running_loop()
     engine = _async_engines.get(loop)
     if engine is None:
-        engine = _async_engines[loop] = AsyncEngine(loop)
+        try:
+            engine = _async_engines[loop] = AsyncEngine(loop)
+        except BaseException:
+            operation.close()  # Python warns of a coroutine that is never run
+            raise
     return await engine.run(operation)

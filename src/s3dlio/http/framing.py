@@ -21,6 +21,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
+from s3dlio import redaction
+
 MAX_HEAD_BYTES = 65536
 """The longest head (or trailer section) accepted, in bytes."""
 
@@ -417,11 +419,15 @@ class ChunkedDecoder:
 
 
 def _quote(text: str) -> str:
-    """The text for an error message: escaped, and cut so that it can neither flood a log nor tell all."""
+    """The text for an error message: escaped, and cut so that it can neither flood a log nor tell all.
+
+    Secrets are hidden before, for one that is cut in two is no longer recognized.
+    """
+    text = redaction.without_secrets(text)
     return repr(text) if len(text) <= _QUOTED_CHARACTERS else f"{text[:_QUOTED_CHARACTERS]!r}..."
 
 
 def _quote_bytes(data: bytes | bytearray, start: int = 0, stop: int | None = None) -> str:
     """Like `_quote`, for bytes as received."""
     stop = len(data) if stop is None else stop
-    return _quote(str(data[start : min(stop, start + _QUOTED_CHARACTERS + 1)], "latin-1"))
+    return _quote(str(data[start : min(stop, start + MAX_LINE_BYTES)], "latin-1"))

@@ -279,3 +279,13 @@ def test_a_missing_dlio_is_a_failure_of_a_workload_and_a_warning_beside_folders(
     command = [sys.executable, "-I", "-S", "-c", textwrap.dedent(program)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert said.splitlines() == ["True ['failure']", "False ['warning']"]
+
+
+@pytest.mark.parametrize("secret", ["hush,x", "x@#/:hush", "[hush", "{hush"])
+def test_an_argument_that_hydra_does_not_understand_is_not_quoted_if_it_is_a_secret(
+    secret: str, tmp_path: Path
+) -> None:
+    key = {"storage__storage_options__secret_access_key": secret}
+    ended = doctor(*on(f"file://{tmp_path}", **key))
+    assert b"hush" not in ended.out
+    assert "hush" not in ended.err

@@ -89,7 +89,7 @@ def compose(arguments: Sequence[str], s3_is_ours: bool = False) -> Workload:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from s3dlio.integrations.dlio import registration
+    from s3dlio.integrations.dlio import options, registration
 
     with _without_warnings():
         from dlio_benchmark.utils.config import ConfigArguments, LoadConfig
@@ -100,7 +100,8 @@ def compose(arguments: Sequence[str], s3_is_ours: bool = False) -> Workload:
     assert configs is not None
     try:
         with hydra.initialize_config_dir(str(configs / "configs"), version_base=None):
-            configuration = hydra.compose("config", overrides=_overrides(arguments))
+            # Without secrets: what Hydra says of an argument quotes it.
+            configuration = hydra.compose("config", overrides=_overrides(options.without_secrets(list(arguments))))
         DLIOMPI.reset()
         DLIOMPI.get_instance().set_parent_values(0, 1)  # one rank, without starting MPI
         ConfigArguments.reset()

@@ -242,7 +242,7 @@ class _Reader:
         config = self._yaml(".hydra/config.yaml")
         tree = config.get("workload", config) if isinstance(config, dict) else None
         if isinstance(tree, dict):
-            for name, value in _flat(tree):
+            for name, value in _flat(redaction.tree(tree)):
                 results.settings[name] = redaction.setting(name, value)
             results.expected_utilisation_percent = _expected(tree)
         overrides = self._yaml(".hydra/overrides.yaml")
