@@ -176,9 +176,18 @@ class CloudStore(Store, Generic[AnyService]):
 
     # Reading...
 
-    async def get(self, uri: URI) -> memoryview:
+    # These two only make the coroutine: one around it would cost a get of a small object 1 % more instructions.
+
+    def get(self, uri: URI) -> Operation[memoryview]:
         part = int(settings_module.current().get_part_mb * MIB)
-        return await self._consistent(lambda: self._read(uri, 0, None, part))
+        return self._consistent(lambda: self._read(uri, 0, None, part))
+
+    def get_range(self, uri: URI, offset: int, length: int | None) -> Operation[memoryview]:
+        if length == 0:
+            return self._no_bytes(uri, offset)
+        part = int(settings_module.current().get_part_mb * MIB)
+        stop = None if length is None else offset + length
+        return self._consistent(lambda: self._read(uri, offset, stop, part))
 
     async def get_one_of_many(self, uri: URI, begun: Begun | None = None) -> memoryview:
         try:
@@ -197,13 +206,9 @@ class CloudStore(Store, Generic[AnyService]):
         # Without a key, `otherwise` meets the error, where it can be told.
         return Read(self, uri, item, deliver, otherwise) if uri.key else otherwise(item, None)
 
-    async def get_range(self, uri: URI, offset: int, length: int | None) -> memoryview:
-        if length == 0:
-            length = 1  # so that a missing object is noticed; the byte is not handed out
-            return (await self.get_range(uri, offset, length))[:0]
-        part = int(settings_module.current().get_part_mb * MIB)
-        stop = None if length is None else offset + length
-        return await self._consistent(lambda: self._read(uri, offset, stop, part))
+    async def _no_bytes(self, uri: URI, offset: int) -> memoryview:
+        """None of the bytes of an object, which has to exist."""
+        return (await self.get_range(uri, offset, 1))[:0]
 
     async def chunks(
         self, uri: URI, size: int, offset: int = 0, length: int | None = None

@@ -207,7 +207,7 @@ class S3Store(CloudStore[S3Service]):
             sent = answer.head.headers
             return sent.get(CHECKSUM) == checksum or sent.get("etag", "").strip('"').lower() == md5_hex(data)
 
-        response = await self._expect_proof(request, partial(lacks_proof, is_ours=is_ours), begun=begun)
+        response = await self._send_for_proof(request, partial(lacks_proof, is_ours=is_ours), begun=begun)
         self._compare_stored(uri, response.head, response.address, checksum, data)
         if self.service().settings.put_verify:
             await self._verify(uri, sum(map(len, data)), response.head.headers.get("etag", ""), checksum)
@@ -246,7 +246,7 @@ class S3Store(CloudStore[S3Service]):
         request.heard = True
         # Not asked again without need: there may be an upload already, which nobody could abort.
         result = partial(lacks, name="InitiateMultipartUploadResult", fields=("UploadId",))
-        response = await self._expect_proof(request, result, tries=1)
+        response = await self._send_for_proof(request, result, tries=1)
         upload = child_text(parsed(response, uri.text), "UploadId")
         return Upload(upload, response.head.headers.get("x-amz-checksum-type") == "FULL_OBJECT")
 
@@ -257,7 +257,7 @@ class S3Store(CloudStore[S3Service]):
         request = self._request("PUT", uri, [("partNumber", str(number)), ("uploadId", upload.id)])
         request.add(CHECKSUM, checksum)
         request.body, request.spare = data, True
-        response = await self._expect_proof(request, lacks_etag)
+        response = await self._send_for_proof(request, lacks_etag)
         self._compare_stored(uri, response.head, response.address, checksum, data)
         headers = response.head.headers
         return Uploaded(headers.get("etag", ""), headers.get(CHECKSUM, ""), value, sum(map(len, data)))
@@ -284,7 +284,9 @@ class S3Store(CloudStore[S3Service]):
         if checksum is not None:
             headers += [(CHECKSUM, checksum), ("x-amz-checksum-type", "FULL_OBJECT")]
         request = self._request("POST", uri, [("uploadId", upload.id)], headers=headers, body=[memoryview(body)])
-        response = await self._send_for_proof(request, partial(lacks, name="CompleteMultipartUploadResult"))
+        response = await self._send_for_proof(
+            request, partial(lacks, name="CompleteMultipartUploadResult"), others=True
+        )
         if response.head.status == 200:
             result = parsed(response, uri.text)
             stored_checksum = child_text(result, "ChecksumCRC32C")
@@ -368,6 +370,7 @@ class S3Store(CloudStore[S3Service]):
         *,
         tries: int = _TRIES_WITHOUT_PROOF,
         begun: Begun | None = None,
+        others: bool = False,
     ) -> Response:
         """Send a request that changes something, again while an answer of 200 proves nothing.
 
@@ -375,19 +378,23 @@ class S3Store(CloudStore[S3Service]):
             missing: says what an answer of 200 lacks to prove that the request was carried out; "" for nothing.
             tries: how often at most it is sent while the answers prove nothing.
             request, begun: see `send`.
+            others: whether answers of other statuses than 200 are returned; otherwise they are errors.
 
         Returns:
             An answer that proves it, or one of another status.
 
         Raises:
-            S3dlioError: answers of status 200 with an error inside that does not pass, or without a proof.
+            S3dlioError: another status, unless it is returned; or answers of status 200 with an error inside that does
+                not pass, or without a proof.
         """
         unproven_tries = error_tries = 0
         while True:
             response = await send(self.service(), request, begun)
             begun = None
             if response.head.status != 200:
-                return response
+                if others:
+                    return response
+                raise self.refusal(response, request.uri)
             error = error_of(response)
             if error.code:
                 error_tries += 1
@@ -401,20 +408,6 @@ class S3Store(CloudStore[S3Service]):
                 if unproven_tries >= min(tries, self.service().settings.retries + 1):
                     raise unproven(response, request.uri, what)
             await Sleep(_wait(unproven_tries + error_tries))
-
-    async def _expect_proof(
-        self,
-        request: Request,
-        missing: Callable[[Response], str],
-        *,
-        tries: int = _TRIES_WITHOUT_PROOF,
-        begun: Begun | None = None,
-    ) -> Response:
-        """The same; an answer of another status than 200 is an error."""
-        response = await self._send_for_proof(request, missing, tries=tries, begun=begun)
-        if response.head.status != 200:
-            raise self.refusal(response, request.uri)
-        return response
 
     # Listing (ListObjectsV2)...
 
@@ -582,7 +575,9 @@ class S3Store(CloudStore[S3Service]):
         if size > _COPY_AT_ONCE:
             return await self._copy_in_parts(source, target)
         request = self._request("PUT", target, [], headers=[_copied_from(source)])
-        response = await self._send_for_proof(request, partial(lacks, name="CopyObjectResult", fields=("ETag",)))
+        response = await self._send_for_proof(
+            request, partial(lacks, name="CopyObjectResult", fields=("ETag",)), others=True
+        )
         if response.head.status == 501:
             return False
         if response.head.status != 200:
@@ -624,7 +619,9 @@ class S3Store(CloudStore[S3Service]):
             ("x-amz-copy-source-if-match", f'"{etag}"'),
         ]
         request = self._request("PUT", target, [("partNumber", str(number)), ("uploadId", upload.id)], headers=headers)
-        response = await self._send_for_proof(request, partial(lacks, name="CopyPartResult", fields=("ETag",)))
+        response = await self._send_for_proof(
+            request, partial(lacks, name="CopyPartResult", fields=("ETag",)), others=True
+        )
         if response.head.status == 412:
             raise IntegrityError(f"{source.text} was replaced while it was copied; copy it again", uri=source.text)
         if response.head.status != 200:
