@@ -36,7 +36,7 @@ _USER = re.compile(r"(?<=://)[^/\s?#@]*:[^/\s?#@]*@")
 _QUERY = re.compile(r"(?i)(https?://[^\s?'\"]+\?)[^\s'\"]+")
 # "user:password@host" where a whole value, and within a text, without the scheme of a URL.
 _VALUE_WITH_USER = re.compile(r"(?is)\s*(?:https?://|[^/\s:@]+:(?!//)).*@")
-_USER_WITHOUT_SCHEME = re.compile(r"(?<![\w/:])[^\s/:@'\"=]+:[^\s/@'\"]+@(?=[\w\[])")
+_USER_WITHOUT_SCHEME = re.compile(r"(?<![\w/:])[^\s/:@'\"=]{1,100}:[^\s/@'\"]{1,200}@(?=[\w\[])")
 _PART = re.compile(
     r"(?i)\b(\w*(?:account_?key|shared_?access_?signature|access_?key(?:_?id)?|secret(?:_?access)?_?key|session_?token"
     r"|password|sig|signature|x-amz-(?!id-2\b|request-id\b)[\w-]+|customer-key)['\"]?\s*[=:]\s*['\"]?)[^\s;&,'\"]+"
