@@ -267,13 +267,14 @@ def _interrupted(call: Callable[[], None], moment: int) -> bool:
 
         return trace_operations
 
+    before = sys.gettrace()  # of the measurement of coverage
     sys.settrace(trace)
     try:
         call()
     except KeyboardInterrupt:
         return True
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
     return False
 
 
