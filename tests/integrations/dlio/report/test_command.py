@@ -154,6 +154,39 @@ def test_many_checkpoints_are_all_in_the_json_and_the_first_in_the_page(tmp_path
     assert page.stat().st_size < 500_000
 
 
+def test_the_last_of_many_endpoints_are_drawn_as_one(tmp_path: Path) -> None:
+    names = [f"http://node{number:02}:9000" for number in range(30)]
+    write_operations(
+        tmp_path,
+        [operation("read", n, 1, 100, endpoints={name: (30 - n, 100)}) for n, name in enumerate(names)],
+    )
+    page = write_report(tmp_path)[0]
+    assert {endpoint["url"] for endpoint in _numbers(page)["endpoints"]} == set(names)
+    drawing = page.read_text().split("<h3>Shares of the endpoints</h3>")[1].split("</svg>")[0]
+    assert [n for n in range(30) if f">node{n:02}:9000<" in drawing] == [*range(11)]
+    assert "19 others" in drawing
+
+
+def test_operations_of_which_none_can_be_read_are_a_note(tmp_path: Path) -> None:
+    write_dlio(tmp_path, main=False)
+    metrics = tmp_path / "s3dlio-metrics"
+    metrics.mkdir()
+    (metrics / "host-1.jsonl").write_text('{"kind": "re')
+    notes = _numbers(write_report(tmp_path)[0])["notes"]
+    assert f"No operation could be read from {metrics}." in notes
+    assert any(note.startswith("1 line of") for note in notes)
+
+
+def test_an_epoch_that_did_not_end_is_in_the_report(tmp_path: Path) -> None:
+    write_log(tmp_path, main=False, epochs=1)
+    with (tmp_path / "dlio.log").open("a") as file:
+        file.write("[INFO] 2024-01-01T08:00:12.000000 Starting epoch 2: 2 steps expected\n")
+    write_operations(tmp_path / "s3dlio-metrics", [operation("read", second, 1, 100) for second in range(14)])
+    first, second = _numbers(write_report(tmp_path)[0])["epochs"]
+    assert (first["start_seconds"], first["end_seconds"]) == (2, 12)
+    assert (second["start_seconds"], second["end_seconds"]) == (12, None)
+
+
 def test_errors_alone_have_a_report_that_lists_them(tmp_path: Path) -> None:
     failed = [operation("read", number, 1, error=f"StoreTimeoutError: {number}") for number in range(150)]
     write_operations(tmp_path / "s3dlio-metrics", failed)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from s3dlio.integrations.dlio.report.results import read_results
-from tests.integrations.dlio.report.runs import BEGAN, write_dlio, write_log
+from tests.integrations.dlio.report.runs import BEGAN, write_dlio, write_json, write_log
 
 
 @pytest.mark.parametrize("main", [False, True], ids=["2.0.0", "main"])
@@ -66,6 +66,40 @@ def test_a_damaged_file_costs_what_was_in_it_and_nothing_else(tmp_path: Path, na
     assert len(results.epochs) == 2
     assert all(epoch.utilisation_percent and epoch.start for epoch in results.epochs)
     assert name in results.files
+
+
+def test_a_log_that_cannot_be_read_is_a_note(tmp_path: Path) -> None:
+    write_dlio(tmp_path, main=False)
+    (tmp_path / "dlio.log").unlink()
+    (tmp_path / "dlio.log").mkdir()
+    results = read_results(tmp_path)
+    assert results.notes == ["dlio.log cannot be read: Is a directory"]
+    assert [epoch.utilisation_percent for epoch in results.epochs] == [89.5, 99.5]
+
+
+def test_an_epoch_without_training_steps_counts_as_unknown(tmp_path: Path) -> None:
+    write_dlio(tmp_path, main=False)
+    (tmp_path / "summary.json").unlink()
+    for rank in range(2):
+        write_json(tmp_path, f"{rank}_output.json", {"1": {"proc": {"block1": [], "eval": [1.0]}}})
+    first, second = read_results(tmp_path).epochs
+    assert (first.steps, first.waiting_percent, first.utilisation_percent) == (None, None, 81.25)  # as the log says
+    assert (second.steps, second.utilisation_percent) == (None, 82.25)
+
+
+def test_mappings_in_a_list_of_settings_are_numbered_and_their_secrets_hidden(tmp_path: Path) -> None:
+    write_dlio(tmp_path, main=True)
+    places = "[{endpoint: 'http://a', secret_access_key: wJalr}, {endpoint: 'http://b'}]"
+    (tmp_path / ".hydra" / "config.yaml").write_text(f"workload:\n  storage: {{places: {places}, ports: [1, 2]}}\n")
+    (tmp_path / ".hydra" / "overrides.yaml").unlink()
+    results = read_results(tmp_path)
+    assert results.settings == {
+        "storage.places.0.endpoint": "http://a",
+        "storage.places.0.secret_access_key": "(hidden)",
+        "storage.places.1.endpoint": "http://b",
+        "storage.ports": "[1, 2]",
+    }
+    assert (results.workload, results.notes) == ("", [])
 
 
 def test_secrets_among_the_settings_are_hidden(tmp_path: Path) -> None:
