@@ -256,3 +256,37 @@ def test_what_is_also_an_os_error_has_its_number_also_after_pickling(
     error = pickle.loads(pickle.dumps(kind("why", uri="file:///x")))
     assert (type(error), error.errno, str(error), error.uri) == (kind, number, "why", "file:///x")
     assert issubclass(kind, OSError)
+
+
+@pytest.mark.parametrize("doing", ["read", "write"])
+@pytest.mark.parametrize(
+    ("number", "kind", "advice"),
+    [
+        (errno.ENOENT, s3dlio.ObjectNotFoundError, "no such object"),
+        (errno.ELOOP, s3dlio.ObjectNotFoundError, "no such object"),
+        (errno.EISDIR, s3dlio.ObjectNotFoundError, "it is a folder, not an object"),
+        (errno.EROFS, s3dlio.PermissionDeniedError, "check the permissions"),
+        (errno.ENOSPC, s3dlio.S3dlioError, "free some space"),
+        (errno.EDQUOT, s3dlio.S3dlioError, "free some space"),
+        (errno.ENAMETOOLONG, s3dlio.InvalidURIError, "the file system takes no name that long"),
+        (errno.ETIMEDOUT, s3dlio.StoreTimeoutError, "check the file system's server"),
+        (errno.ESTALE, s3dlio.StoreUnavailableError, "check the file system's server"),
+        (errno.ENETUNREACH, s3dlio.StoreUnavailableError, "check the file system's server"),
+        (errno.EIO, s3dlio.S3dlioError, os.strerror(errno.EIO)),
+    ],
+)
+def test_what_a_system_call_says_becomes_an_error_with_advice(
+    number: int, kind: type[s3dlio.S3dlioError], advice: str, doing: str
+) -> None:
+    error = errors.from_os_error(OSError(number, os.strerror(number)), "file:///data/x", doing)
+    assert type(error) is kind
+    assert error.uri == "file:///data/x"
+    assert str(error).startswith(f"cannot {doing} file:///data/x: ")
+    assert advice in str(error)
+    assert ("nothing was changed" in str(error)) == (doing == "write" and number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def test_a_file_in_the_path_is_named_only_where_a_folder_is_to_be_made() -> None:
+    refused = OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    assert "a folder in its path is a file" in str(errors.from_os_error(refused, "file:///data/x/y", "write"))
+    assert "no such object" in str(errors.from_os_error(refused, "file:///data/x/y", "read"))
