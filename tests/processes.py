@@ -9,7 +9,7 @@ import sys
 import textwrap
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 SECONDS = 60.0
 
@@ -63,6 +63,11 @@ def start(program: str, *arguments: str, **environment: str) -> subprocess.Popen
         text=True,
         env={**os.environ, **environment},
     )
+
+
+def without_coverage(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for processes whose coverage is not measured, because the test sees what the measurement does."""
+    return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
 
 
 def output(program: str, *arguments: str, **environment: str) -> str:

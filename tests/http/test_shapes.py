@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from s3dlio.http import shapes
@@ -113,6 +113,7 @@ def test_what_differs_elsewhere_is_left_to_the_rules(data: bytearray) -> None:
 ODD = st.one_of(st.binary(max_size=8), st.sampled_from([b"\r\n", b": ", b"\r\n\r\n", b"1", b"Content-Length: 7\r\n"]))
 
 
+@settings(deadline=None)
 @given(start=st.integers(0, 200), length=st.integers(0, 30), put_in=ODD)
 @example(start=0, length=0, put_in=b"")
 def test_however_a_head_is_changed_the_rules_read_what_its_shape_says(start: int, length: int, put_in: bytes) -> None:
@@ -123,6 +124,7 @@ def test_however_a_head_is_changed_the_rules_read_what_its_shape_says(start: int
         assert head == parse_head(data[: find_head_end(data)], "GET")
 
 
+@settings(deadline=None)
 @given(values=st.lists(st.text(st.characters(max_codepoint=255), max_size=20), min_size=2, max_size=4))
 def test_whatever_a_field_has_said_its_shape_says_the_same(values: list[str]) -> None:
     heads = [head_of({**USUAL, "ETag": value}) for value in values]
