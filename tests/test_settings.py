@@ -122,7 +122,9 @@ def test_blanks_and_line_ends_around_a_credential_are_not_part_of_it(variable: s
     assert getattr(settings.current(), _field(variable)) == "some-value"
 
 
-@pytest.mark.parametrize("variable", WORDS)
+@pytest.mark.parametrize(
+    "variable", [word for word in WORDS if word != "AZURE_STORAGE_ACCOUNT_KEY"]
+)  # see its own tests
 @pytest.mark.parametrize("value", IMPOSSIBLE_WORDS)
 def test_a_credential_that_cannot_be_one_is_an_error_that_names_its_variable(variable: str, value: str) -> None:
     os.environ[variable] = value

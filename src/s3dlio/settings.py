@@ -399,7 +399,7 @@ class Settings:
         None,
         "AZURE_STORAGE_ACCOUNT_KEY",
         "AZURE_STORAGE_KEY",
-        parse=_secret,
+        parse=_secret_line,
         meaning="one of the account's two keys, as base64",
         secret=True,
     )
