@@ -201,7 +201,7 @@ class TokenSource:
         # Tokens that never live for eight minutes are replaced at half their time.
         refresh_at = now + max(left - _REFRESH_BEFORE_EXPIRY, left / 2)
         token = found.text.strip()
-        if not (token.isascii() and token.isprintable()) or " " in token:
+        if not (token.isascii() and token.isprintable()):
             raise ConfigurationError(
                 "no credentials for gs://: the token that was returned has characters that no header can carry"
             )
