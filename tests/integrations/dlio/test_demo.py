@@ -47,3 +47,19 @@ def test_a_run_that_fails_shows_why(tmp_path: Path) -> None:
     assert "ended with status 1" in output.getvalue()
     assert "bogus" in output.getvalue()
     assert "generate: 0 operations, 48 expected" in output.getvalue()
+
+
+def test_a_demo_of_which_a_run_fails_is_a_failure_and_replaces_the_results_before_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "old").write_text("of an earlier demo")
+    assert demo.demonstrate([demo.Target("nowhere", "bogus://bucket")], results) == 1
+    assert [entry.name for entry in results.iterdir()] == ["nowhere"]
+    assert "DLIO on nowhere ended with status 1" in capsys.readouterr().out
+
+
+def test_the_demo_on_files_keeps_to_its_folder_of_results(tmp_path: Path) -> None:
+    target = demo.on_files(tmp_path)
+    assert (target.title, target.storage_root, target.environment) == ("file", f"file://{tmp_path}/file/storage", {})

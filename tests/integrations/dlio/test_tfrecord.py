@@ -44,3 +44,56 @@ def test_a_generator_that_writes_its_own_index_is_left_alone() -> None:
     module = SimpleNamespace()
     tfrecord.index_without_script(module, SimpleNamespace())
     assert not hasattr(module, "call")
+
+
+class Mechanism:
+    """Writes a checkpoint as TensorFlow does: several files in a local folder, under names that it asks for."""
+
+    ext = "tf"
+
+    def get_name(self, suffix: str) -> str:
+        raise AssertionError(f"{suffix} is for a local file")
+
+    def save_state(self, suffix: str, state: dict[str, bytes]) -> None:
+        name = Path(self.get_name(suffix))
+        (name.parent / "checkpoint").write_text(name.name)
+        Path(f"{name}-1.index").write_text(" ".join(state))
+        Path(f"{name}-1.data-00000-of-00001").write_bytes(b"".join(state.values()))
+
+    def load_state(self, suffix: str, state: dict[str, bytes]) -> None:
+        name = self.get_name(suffix)
+        keys = Path(f"{name}-1.index").read_text().split()
+        state.update(dict.fromkeys(keys, Path(f"{name}-1.data-00000-of-00001").read_bytes()))
+
+
+def staged(root: str) -> Mechanism:
+    mechanism = Mechanism()
+    tfrecord.stage_checkpoints(mechanism, SimpleNamespace(get_uri=lambda id: f"{root}/{id}"))
+    return mechanism
+
+
+def test_a_checkpoint_is_uploaded_and_read_back_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploaded: list[str] = []
+    upload = s3dlio.upload
+
+    def watched(path: str, uri: str) -> None:
+        uploaded.append(uri)
+        upload(path, uri)
+
+    monkeypatch.setattr(s3dlio, "upload", watched)
+    root = f"file://{tmp_path}/checkpoints"
+    staged(root).save_state("epoch1/model", {"weights": b"abc"})
+    # The file that names the others comes last, so that nobody finds a checkpoint that is not complete.
+    names = ["model.tf-1.data-00000-of-00001", "model.tf-1.index", "checkpoint"]
+    assert uploaded == [f"{root}/epoch1/{name}" for name in names]
+    assert sorted(s3dlio.list(f"{root}/epoch1")) == sorted(uploaded)
+    state: dict[str, bytes] = {}
+    staged(root).load_state("epoch1/model", state)
+    assert state == {"weights": b"abc"}
+
+
+def test_a_missing_checkpoint_is_an_error_that_names_it(tmp_path: Path) -> None:
+    root = f"file://{tmp_path}/checkpoints"
+    staged(root).save_state("epoch1/model", {"weights": b"abc"})
+    with pytest.raises(s3dlio.ObjectNotFoundError, match=f"{root}/epoch1/mod.tf: there is no such checkpoint"):
+        staged(root).load_state("epoch1/mod", {})
