@@ -36,7 +36,7 @@ UNASKED = {
 }
 OPERATIONS: dict[str, tuple[Callable[[str], object], bytes]] = {
     "stat": (s3dlio.stat, HEAD),
-    "stat, chunked": (s3dlio.stat, HEAD.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n")),
+    "exists, chunked": (s3dlio.exists, HEAD.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n")),
     "delete": (s3dlio.delete, NO_CONTENT),
     "delete, chunked": (s3dlio.delete, CHUNKED_NOTHING),
     "delete, with a length": (s3dlio.delete, NO_CONTENT.replace(b"\r\n\r\n", b"\r\nContent-Length: 7\r\n\r\n")),

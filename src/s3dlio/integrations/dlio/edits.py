@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from s3dlio import redaction
 from s3dlio.errors import ConfigurationError, from_os_error
 
 BACKUP = ".original.bak"
@@ -35,9 +36,12 @@ class EditedError(ConfigurationError):
     """
 
     def __init__(self, summary: str, difference: str) -> None:
-        super().__init__(f"{summary}\n{difference}")
+        super().__init__(summary)
         self.summary = summary
-        self.difference = difference
+        self.difference = "\n".join(map(redaction.message, difference.split("\n")))
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{self.difference}"  # the one message of several lines
 
 
 @dataclass(frozen=True)
