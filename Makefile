@@ -12,7 +12,8 @@ WORKERS ?= 4
 PYTEST := -m pytest -n $(WORKERS) --dist worksteal
 # Runs without coverage: tests that count instructions or imports, which would count the tracer too, and tests that
 # start hundreds of processes or play thousands of compositions, which the tracer would slow down by minutes.
-UNTRACED := tests/guard tests/test_import.py tests/chaos tests/concurrency/test_endings.py
+UNTRACED := tests/guard tests/test_import.py tests/chaos tests/concurrency/test_endings.py \
+	tests/http/test_descriptors.py
 
 # The environment is made again if it was moved with its checkout, if its interpreter has gone, or if PYTHON
 # names another one.

@@ -205,11 +205,30 @@ def test_a_task_stopped_in_the_moment_its_answer_has_come_hears_it_and_begins_no
 
     task = engine.start(main(), lambda _: None)
     engine.turn(0)
+    task.hears = True
     engine.resume(task, "upload")
     engine.cancel(task)
     _run_until(engine, lambda: task.ended)
     assert isinstance(task.error, Stopped)
     assert heard == ["upload", "stopped"]
+    engine.close()
+
+
+def test_a_task_that_is_stopped_hears_no_answer_that_names_nothing_to_undo() -> None:
+    engine = Engine()
+    heard: list[str] = []
+
+    async def main() -> None:
+        await Sleep(10)
+        heard.append("answer")
+
+    task = engine.start(main(), lambda _: None)
+    engine.turn(0)
+    engine.resume(task, "part")
+    engine.cancel(task)
+    _run_until(engine, lambda: task.ended)
+    assert isinstance(task.error, Stopped)
+    assert heard == []
     engine.close()
 
 

@@ -47,13 +47,14 @@ Handler = Callable[[int], None]
 class Task:
     """An operation under way."""
 
-    __slots__ = ("ended", "error", "on_end", "operation", "result", "stopping", "waiting")
+    __slots__ = ("ended", "error", "hears", "on_end", "operation", "result", "stopping", "waiting")
 
     def __init__(self, operation: Operation[Any], on_end: Callable[[Task], None]) -> None:
         self.operation = operation
         self.on_end = on_end
         self.waiting: Any = None
         self.ended = False
+        self.hears = False  # whether the answer that it waits for names what would have to be undone (`Request.heard`)
         self.stopping = False  # to be stopped at what it waits for next: it has to hear an answer before
         self.result: Any = None
         self.error: BaseException | None = None
@@ -128,7 +129,7 @@ class Engine:
                 return
             task.waiting.detach()
         elif task.waiting is None:  # about to go on: it is not to begin anything else first
-            has_answer = any(entry[0] is task and entry[1] is not None for entry in self._ready)
+            has_answer = task.hears and any(entry[0] is task and entry[1] is not None for entry in self._ready)
             if has_answer and not self.closing:
                 task.stopping = True
                 return

@@ -261,6 +261,7 @@ class Exchange:
         """Called by the engine when an operation awaits this exchange."""
         self._engine = engine
         self.task = task
+        task.hears = self.heard
         # The operation may have computed for long, or the event loop been held up, since the engine last looked.
         self.touched = engine.now = monotonic()
         if not self._fresh:
