@@ -176,18 +176,17 @@ class CloudStore(Store, Generic[AnyService]):
 
     # Reading...
 
-    # These two only make the coroutine: one around it would cost a get of a small object 1 % more instructions.
+    # These two only make the coroutine: one around it would cost a get of a small object 1 % more instructions. They
+    # look at no setting, for the settings of a call are known only while its coroutine runs.
 
     def get(self, uri: URI) -> Operation[memoryview]:
-        part = int(settings_module.current().get_part_mb * MIB)
-        return self._consistent(lambda: self._read(uri, 0, None, part))
+        return self._consistent(lambda: self._read(uri, 0, None, _get_part()))
 
     def get_range(self, uri: URI, offset: int, length: int | None) -> Operation[memoryview]:
         if length == 0:
             return self._no_bytes(uri, offset)
-        part = int(settings_module.current().get_part_mb * MIB)
         stop = None if length is None else offset + length
-        return self._consistent(lambda: self._read(uri, offset, stop, part))
+        return self._consistent(lambda: self._read(uri, offset, stop, _get_part()))
 
     async def get_one_of_many(self, uri: URI, begun: Begun | None = None) -> memoryview:
         try:
@@ -853,6 +852,11 @@ def _copied(data: memoryview) -> memoryview:
     copy = lease(len(data))
     copy[:] = data
     return copy
+
+
+def _get_part() -> int:
+    """Bytes of a part of an object that is read, as the settings give it."""
+    return int(settings_module.current().get_part_mb * MIB)
 
 
 def part_size(total: int, most_parts: int) -> int:
