@@ -67,7 +67,7 @@ class Address(NamedTuple):
 
     @property
     def is_private(self) -> bool:
-        """Whether nobody on a network can read what is sent: TLS, or a server on this machine, without a proxy."""
+        """Whether what is sent cannot be read on a network: TLS, or a server on this machine, without a proxy."""
         return self.tls or (self.proxy is None and _is_loopback(self.host))
 
     @property

@@ -242,7 +242,7 @@ class Engine:
     # Without descriptors for more connections...
 
     def close_idle(self) -> bool:
-        """Close the connections that nobody uses; whether there was one."""
+        """Close the idle connections; returns whether there was one."""
         idle = [connection for hot in self._hot.values() for connection in hot]
         self._hot.clear()
         for connection in idle:

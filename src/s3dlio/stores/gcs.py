@@ -448,15 +448,9 @@ class GcsStore(CloudStore[GcsService]):
                 yield below
 
     async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
-        cut = len(uri.folder_key)
-        async for page in self._list(Listing(uri, ""), "name,size"):
-            below = []
-            for key, size in zip(page.keys, page.sizes, strict=True):
-                if size is None:
-                    raise S3dlioError(f"the listing of {uri.text} does not tell the size of {key!r}", uri=uri.text)
-                if len(key) > cut:
-                    below.append(Entry(key[cut:], size))
-            if below:
+        listing = Listing(uri, "")
+        async for page in self._list(listing, "name,size"):
+            if below := listing.entries(page.keys, page.sizes):
                 yield below
 
     async def is_prefix(self, uri: URI) -> bool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from s3dlio.errors import S3dlioError
+from s3dlio.stores.base import Entry
 from s3dlio.uri import URI
 
 _MOST_EMPTY = 10_000  # pages without a name, one after the other
@@ -102,6 +103,23 @@ class Listing:
             inside += [name.partition(delimiter)[0] + delimiter for name in below if delimiter in name]
             below = [name for name in below if delimiter not in name]
         return below + self._unseen(inside)
+
+    def entries(self, keys: Sequence[str], sizes: Sequence[int | None]) -> list[Entry]:
+        """The objects of a page that was checked, with their sizes, but for one that marks the folder itself.
+
+        Raises:
+            S3dlioError: the page does not tell the size of an object.
+        """
+        cut = len(self._prefix)
+        below = []
+        for key, size in zip(keys, sizes, strict=True):
+            if size is None:
+                raise S3dlioError(
+                    f"the listing of {self.uri.text} does not tell the size of {key!r}", uri=self.uri.text
+                )
+            if len(key) > cut:
+                below.append(Entry(key[cut:], size))
+        return below
 
     def following(self, token: str, endpoint: str) -> str:
         """The token of the next page, or "" after the last page.
