@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import s3dlio.integrations.dlio
 from benchmarks import peers
 from benchmarks.scenarios import Scenario
 from benchmarks.servers import NotHere, World
+from s3dlio.dlio.run import launcher
 
 EPOCHS = 3
 BUCKET = "dlio"
@@ -89,7 +89,7 @@ def train(client: str, scenario: Scenario, world: World | None, folder: Path, so
 
 def _with_tensorflow(environment: Mapping[str, str]) -> str:
     """PYTHONPATH with the empty tensorflow that s3dlio has: DLIO 2.0.0 imports one, and does not use it."""
-    absent = Path(s3dlio.integrations.dlio.__file__).with_name("absent")
+    absent = launcher.ABSENT_MODULES
     return os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(absent)]))
 
 

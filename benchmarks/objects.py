@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.scenarios import MIB, Scenario
-from s3dlio.checksums import crc32c, crc32c_text
+from s3dlio.memory.checksums import crc32c, crc32c_text
 
 _DIFFERENT = 256 * MIB  # bytes of different contents of one size, at most
 PAGE = 1000

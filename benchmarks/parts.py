@@ -22,12 +22,12 @@ from pathlib import Path
 
 from benchmarks.scenarios import KIB, MIB
 from s3dlio import settings
-from s3dlio.buffers import lease
-from s3dlio.checksums import ExpectedCrc32c
 from s3dlio.http.framing import parse_head
-from s3dlio.http.shapes import Shape, shape_of
+from s3dlio.http.head_patterns import Shape, shape_of
 from s3dlio.http.tls import context
-from s3dlio.stores.s3 import S3Store
+from s3dlio.memory.buffers import lease
+from s3dlio.memory.checksums import ExpectedCrc32c
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.servers import certificates
 

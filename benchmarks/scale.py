@@ -5,8 +5,8 @@
 Nobody here has 512 machines, so there are three steps, each of which says what it is. *Measured* on this machine: the
 connections, the memory and the CPU time of one rank. *Calculated* from that: the same for all ranks. *Simulated*: the
 streams of requests of all ranks against endpoints with a limit each, where every simulated rank chooses its endpoints
-by the code that a real one runs (`s3dlio.endpoints`), once by either strategy, with endpoints that are all alike and
-with one that is half as fast.
+by the code that a real one runs (`s3dlio.http.endpoints`), once by either strategy, with endpoints that are all alike
+and with one that is half as fast.
 
 An endpoint is modelled as one that divides its bandwidth evenly among the requests it has, to each of which it adds a
 fixed amount of work; networks and clients are as fast as need be. So the simulation is about how evenly load spreads
@@ -31,8 +31,8 @@ from typing import Any, NamedTuple
 from benchmarks import objects, servers
 from benchmarks.peers import ROOT
 from benchmarks.scenarios import KIB, MIB, Scenario
-from s3dlio.endpoints import Endpoint, Endpoints
 from s3dlio.http.address import Address
+from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.settings import Settings
 
 IN_FLIGHT = 16

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.objects import Objects
-from s3dlio.operations import run
-from s3dlio.stores.s3 import S3Store
+from s3dlio.runtime.operation import run
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.servers import ceph, nginx, seaweedfs
 from tests.servers.base import Processes, S3Server, accepts, free_ports, running

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import s3dlio
-from s3dlio.buffers import PAGE, SMALL, BufferPool, block_size, lease, pool
+from s3dlio.memory.buffers import PAGE, SMALL, BufferPool, block_size, lease, pool
 from tests.behaviour.content import content
 from tests.processes import in_forked_child, output
 from tests.required import lacking

@@ -5,7 +5,7 @@ from __future__ import annotations
 import google_crc32c
 import pytest
 
-from s3dlio.checksums import crc32c, crc32c_joined, crc32c_text, md5_hex
+from s3dlio.memory.checksums import crc32c, crc32c_joined, crc32c_text, md5_hex
 from tests.behaviour.content import content
 
 

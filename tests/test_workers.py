@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from s3dlio import workers
-from s3dlio.operations import Stopped
-from s3dlio.workers import for_each
+from s3dlio.runtime import threads
+from s3dlio.runtime.operation import Stopped
+from s3dlio.runtime.threads import for_each
 
 
 def _ours() -> list[threading.Thread]:
@@ -20,7 +20,7 @@ def _ours() -> list[threading.Thread]:
 
 def test_work_that_never_waits_stays_in_the_calling_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     # On a busy machine it waits, for the processor: here the clock goes on only while it has one.
-    monkeypatch.setattr(workers, "perf_counter", time.thread_time)
+    monkeypatch.setattr(threads, "perf_counter", time.thread_time)
     seen: set[int] = set()
     for_each(range(200), lambda _: seen.add(threading.get_ident()), 8)
     assert seen == {threading.get_ident()}

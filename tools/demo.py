@@ -1,4 +1,4 @@
-"""`make demo`: the DLIO workload of `s3dlio.integrations.dlio.demo` on files, then on an S3 server of this machine.
+"""`make demo`: the DLIO workload of `s3dlio.dlio.run.demo` on files, then on an S3 server of this machine.
 
 The server is SeaweedFS, started for the demo on a free port of loopback and ended with it. Where it could not be
 installed the demo says so and runs on files alone.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 
-from s3dlio.integrations.dlio.demo import Target, demonstrate, on_files
-from s3dlio.operations import run
-from s3dlio.stores.s3 import S3Store
+from s3dlio.dlio.run.demo import Target, demonstrate, on_files
+from s3dlio.runtime.operation import run
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.servers import install, seaweedfs
 from tests.servers.base import running

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s3dlio.loading import load
+from s3dlio.runtime.loading import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from s3dlio.log import init_logging as init_logging
     from s3dlio.settings import configure as configure
     from s3dlio.stores.base import ObjectInfo as ObjectInfo
-    from s3dlio.transfer.tree import Progress as Progress
+    from s3dlio.transfer.copying import Progress as Progress
     from s3dlio.transfer.writer import MultipartUploadWriter as MultipartUploadWriter
 
     list = list_objects
@@ -108,7 +108,7 @@ _HOMES = {
     "s3dlio.log": ("init_logging",),
     "s3dlio.settings": ("configure",),
     "s3dlio.stores.base": ("ObjectInfo",),
-    "s3dlio.transfer.tree": ("Progress",),
+    "s3dlio.transfer.copying": ("Progress",),
     "s3dlio.transfer.writer": ("MultipartUploadWriter",),
 }
 

@@ -1,7 +1,7 @@
 """The async twins: the same verbs, the same results, for a program with an event loop.
 
-The network is awaited on the caller's loop, by the engine (`http.async_engine`). File I/O blocks, so it runs in threads
-of an executor of ours, which lives as long as calls of that loop are under way: nothing outlives them. When a task is
+The engine awaits the network on the caller's loop (`runtime.on_asyncio`). File I/O blocks, so it runs in threads of
+our own executor, which lives as long as calls of that loop are under way: nothing outlives them. When a task is
 cancelled its operation is stopped, a write removes its temporary, and only then does the cancellation go on; so nothing
 of a cancelled call happens later.
 
@@ -22,12 +22,12 @@ from typing import TypeVar
 
 from s3dlio import api
 from s3dlio.errors import S3dlioError
-from s3dlio.http.async_engine import run_async
-from s3dlio.operations import Operation, run
+from s3dlio.runtime.on_asyncio import run_async
+from s3dlio.runtime.operation import Operation, run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import ObjectInfo, Store
-from s3dlio.transfer import batch, listing, tree
-from s3dlio.transfer.data import BytesLike, as_view
+from s3dlio.transfer import batch, copying, listing
+from s3dlio.types import BytesLike, as_view
 from s3dlio.uri import parse
 
 T = TypeVar("T")
@@ -131,7 +131,7 @@ async def copy_async(
 ) -> None:
     """`copy` for an event loop. `progress` is called in other threads."""
     places = parse(source), parse(target)
-    await _in_thread(lambda stopped: tree.copy(*places, recursive, progress, stopped))
+    await _in_thread(lambda stopped: copying.copy(*places, recursive, progress, stopped))
 
 
 # How they run...

@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeVar, overload
 
 from s3dlio import settings
-from s3dlio.operations import Operation, iterate, run
+from s3dlio.runtime.operation import Operation, iterate, run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import ObjectInfo, Store
-from s3dlio.transfer import batch, listing, tree
-from s3dlio.transfer.ahead import ReadAhead
-from s3dlio.transfer.data import BytesLike, as_view
+from s3dlio.transfer import batch, copying, listing
+from s3dlio.transfer.read_ahead import ReadAhead
+from s3dlio.types import BytesLike, as_view
 from s3dlio.uri import parse
 
 T = TypeVar("T")
 
 Path = str | os.PathLike[str]
-ProgressCallback = Callable[[tree.Progress], None]
+ProgressCallback = Callable[[copying.Progress], None]
 
 
 # One object...
@@ -304,7 +304,7 @@ def copy(source: str, target: str, *, recursive: bool = False, progress: Progres
         S3dlioError: the first error, once what was under way has ended. What was copied before stays, each object
             whole.
     """
-    tree.copy(parse(source), parse(target), recursive, progress)
+    copying.copy(parse(source), parse(target), recursive, progress)
 
 
 # Shared with the async twins...

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from s3dlio import api
 from s3dlio.errors import ConfigurationError, IntegrityError, S3dlioError
-from s3dlio.operations import Operation
+from s3dlio.runtime.operation import Operation
 from s3dlio.stores import store_for
 from s3dlio.transfer import batch
 from s3dlio.uri import URI, parse

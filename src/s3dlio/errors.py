@@ -12,7 +12,8 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
-from s3dlio import descriptors, redaction
+from s3dlio import redaction
+from s3dlio.runtime import descriptors
 
 
 class S3dlioError(RuntimeError):

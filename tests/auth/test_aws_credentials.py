@@ -20,8 +20,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from s3dlio.auth.aws_credentials import CredentialSource
-from s3dlio.auth.sigv4 import AwsCredentials
+from s3dlio.auth.aws.credentials import CredentialSource
+from s3dlio.auth.aws.sigv4 import AwsCredentials
 from s3dlio.errors import ConfigurationError
 from tests.threads import meanwhile
 
@@ -192,7 +192,7 @@ def run_python(program: str, **environment: str) -> str:
 def test_a_pair_of_keys_needs_no_botocore() -> None:
     program = """
         import sys
-        from s3dlio.auth.aws_credentials import CredentialSource
+        from s3dlio.auth.aws.credentials import CredentialSource
         CredentialSource("AKIA", "secret").current()
         print(any(name.partition(".")[0] in ("botocore", "boto3", "awscrt") for name in sys.modules))
     """
@@ -203,7 +203,7 @@ def test_without_the_extra_the_error_names_it() -> None:
     program = """
         import sys
         sys.modules["botocore"] = None  # what import makes of a package that is not there
-        from s3dlio.auth.aws_credentials import CredentialSource
+        from s3dlio.auth.aws.credentials import CredentialSource
         from s3dlio.errors import ConfigurationError
         try:
             CredentialSource(profile="team").current()
@@ -316,7 +316,7 @@ def test_a_signed_on_sso_session_gives_the_credentials_of_its_role(service: Serv
     )
     # Another process, since botocore looks up the home folder when it is imported.
     program = """
-        from s3dlio.auth.aws_credentials import CredentialSource
+        from s3dlio.auth.aws.credentials import CredentialSource
         found = CredentialSource().current()
         print(found.access_key, found.secret_key, found.session_token)
     """
@@ -555,7 +555,7 @@ def test_a_child_forked_while_another_thread_imports_botocore_does_not_hang(tmp_
     (tmp_path / "credentials").write_text("[default]\naws_access_key_id = FILE\naws_secret_access_key = s\n")
     program = """
         import os, threading, time
-        from s3dlio.auth.aws_credentials import CredentialSource
+        from s3dlio.auth.aws.credentials import CredentialSource
         source = CredentialSource()
         looking = threading.Thread(target=source.current)
         looking.start()

@@ -19,8 +19,14 @@ from urllib.parse import parse_qs, unquote
 import pytest
 
 from s3dlio import settings
-from s3dlio.auth.azure_credentials import Account, Anonymous, EntraToken, SharedAccessSignature, account_of
-from s3dlio.auth.shared_key import SharedKey
+from s3dlio.auth.azure.credentials import (
+    Account,
+    Anonymous,
+    EntraToken,
+    SharedAccessSignature,
+    account_of,
+)
+from s3dlio.auth.azure.shared_key import SharedKey
 from s3dlio.errors import ConfigurationError
 from tests.processes import in_forked_child
 from tests.replay import Received, Replay, answer
@@ -437,7 +443,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_key_needs_no_azure_identity() -> None:
     code = (
-        "import sys; from s3dlio import settings; from s3dlio.auth.azure_credentials import account_of;"
+        "import sys; from s3dlio import settings; from s3dlio.auth.azure.credentials import account_of;"
         "account_of(settings.current()).credential.authorize('GET', '/c/k', '', [], 0);"
         "assert not {'azure', 'msal', 'requests'} & set(sys.modules)"
     )

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from s3dlio.auth.bearer import Token, TokenSource
+from s3dlio.auth.google.tokens import Token, TokenSource
 from s3dlio.errors import (
     ConfigurationError,
     PermissionDeniedError,
@@ -26,7 +26,7 @@ from s3dlio.errors import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from s3dlio.http.fetch import fetch
+from s3dlio.objects.one_off import fetch
 from tests.auth.google_files import EMAIL, authorized_user, external_account, private_key, service_account, written
 from tests.replay import Received, Replay, answer
 from tests.threads import meanwhile, side_by_side

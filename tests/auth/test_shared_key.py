@@ -15,7 +15,7 @@ from azure.core.pipeline.transport import HttpRequest
 from azure.storage.blob import BlobSasPermissions, generate_blob_sas
 from azure.storage.blob._shared.authentication import SharedKeyCredentialPolicy
 
-from s3dlio.auth.shared_key import SharedKey, http_date
+from s3dlio.auth.azure.shared_key import SharedKey, http_date
 
 ACCOUNT = "anaccount"
 KEY = random.Random(4).randbytes(64)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from s3dlio.operations import run
-from s3dlio.stores.azure import AzureStore
-from s3dlio.stores.gcs import GcsStore
-from s3dlio.stores.s3 import S3Store
+from s3dlio.runtime.operation import run
+from s3dlio.stores.azure.store import AzureStore
+from s3dlio.stores.gcs.store import GcsStore
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.servers.base import AzureServer, GcsServer, S3Server
 

@@ -19,10 +19,10 @@ from types import FrameType
 from typing import Any
 
 from s3dlio import settings
-from s3dlio.http import shapes
+from s3dlio.http import head_patterns
 from s3dlio.http.connection import pool
-from s3dlio.operations import Sleep
-from s3dlio.transfer import tree
+from s3dlio.runtime.operation import Sleep
+from s3dlio.transfer import copying
 from tests.chaos import grammar
 from tests.chaos.grammar import Reply
 from tests.chaos.oracle import BESIDE, KEYS, Author, Call, Seen, judged
@@ -309,7 +309,7 @@ class Player:
 def playing() -> Iterator[Player]:
     """A player, and a server in a thread whose end is seen."""
     before = dict(os.environ)
-    chunk, sleep, learnt = tree.CHUNK, Sleep.__init__, shapes._LEARNT_FROM
+    chunk, sleep, learnt = copying.CHUNK, Sleep.__init__, head_patterns._LEARNT_FROM
     handler = signal.signal(signal.SIGUSR1, _raise_hang)
     main = threading.main_thread().ident
     assert main is not None
@@ -319,7 +319,7 @@ def playing() -> Iterator[Player]:
         server = Server(Path(folder), _Director(0, {}))
         server.overdue = lambda: signal.pthread_kill(main, signal.SIGUSR1)
         os.environ.update(_ENVIRONMENT, AWS_CA_BUNDLE=server.ca_file)
-        tree.CHUNK, shapes._LEARNT_FROM = 65_536, 5
+        copying.CHUNK, head_patterns._LEARNT_FROM = 65_536, 5
         Sleep.__init__ = _sleep_less  # type: ignore[method-assign]
         running = executor.submit(server.run)
         try:
@@ -328,7 +328,7 @@ def playing() -> Iterator[Player]:
             server.stop()
             running.result(30)
             pool.clear()
-            tree.CHUNK, shapes._LEARNT_FROM = chunk, learnt
+            copying.CHUNK, head_patterns._LEARNT_FROM = chunk, learnt
             Sleep.__init__ = sleep  # type: ignore[method-assign]
             signal.signal(signal.SIGUSR1, handler)
             os.environ.clear()

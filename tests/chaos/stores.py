@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
-from s3dlio.checksums import crc32c, crc32c_text, crc64_text
+from s3dlio.memory.checksums import crc32c, crc32c_text, crc64_text
 
 BUCKET = "bucket"
 _DATE = "Tue, 01 Dec 2026 06:00:00 GMT"

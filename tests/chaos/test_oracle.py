@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from s3dlio.buffers import lease
-from s3dlio.stores import azure, gcs, s3
+from s3dlio.memory.buffers import lease
+from s3dlio.stores.azure.store import AzureStore
 from s3dlio.stores.cloud import CloudStore
+from s3dlio.stores.gcs.store import GcsStore
+from s3dlio.stores.s3.store import S3Store
 from tests.chaos.play import playing
 
-STORES: list[type[CloudStore[Any]]] = [s3.S3Store, azure.AzureStore, gcs.GcsStore]
+STORES: list[type[CloudStore[Any]]] = [S3Store, AzureStore, GcsStore]
 
 
 async def nothing(*_: object) -> None:

@@ -15,8 +15,8 @@ import pytest
 import s3dlio
 from s3dlio import bench
 from s3dlio.cli.bench import byte_count
-from s3dlio.operations import run as run_operation
-from s3dlio.stores.s3 import S3Store
+from s3dlio.runtime.operation import run as run_operation
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.cli.command import COMMAND, environment, run
 from tests.required import lacking

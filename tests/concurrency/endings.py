@@ -23,9 +23,13 @@ from typing import Any, NoReturn
 
 import s3dlio
 from s3dlio import aio
-from s3dlio.http import engine  # noqa: F401  # loaded once, before the forks
-from s3dlio.stores import azure, gcs, s3  # noqa: F401
-from s3dlio.transfer import ahead, writer  # noqa: F401
+from s3dlio.runtime import engine  # noqa: F401  # loaded once, before the forks
+from s3dlio.stores.azure import store as _azure  # noqa: F401
+from s3dlio.stores.gcs import store as _gcs  # noqa: F401
+from s3dlio.stores.s3 import store as _s3  # noqa: F401
+from s3dlio.transfer import (
+    read_ahead,
+)
 
 OBJECTS = 40
 SECONDS = 30.0  # until a process counts as hanging
@@ -191,8 +195,8 @@ def _uses_one_at_exit(case: Case) -> None:
 
     atexit.register(use)
     if case.chance.random() < 0.5:  # before those who use it: as if it had been registered first
-        atexit.unregister(ahead._end)
-        atexit.register(ahead._end)
+        atexit.unregister(read_ahead._end)
+        atexit.register(read_ahead._end)
     case.pause()
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio import buffers, settings
+from s3dlio import settings
+from s3dlio.memory import buffers
 from tests.replay import Received, Replay, answer
 
 _STARTED = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"

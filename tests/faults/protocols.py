@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from s3dlio.operations import run
-from s3dlio.stores import azure
-from s3dlio.stores.gcs import GcsStore
-from s3dlio.stores.s3 import S3Store
+from s3dlio.runtime.operation import run
+from s3dlio.stores.azure import store
+from s3dlio.stores.gcs.store import GcsStore
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 
 
@@ -51,9 +51,9 @@ def gs_root(server: Any, url: str) -> str:
 
 def az_root(server: Any, url: str) -> str:
     """A container, reached through a proxy. Pages as short as elsewhere make a second one without 5,000 blobs."""
-    azure.NAMES_PER_PAGE = 1000
+    store.NAMES_PER_PAGE = 1000
     os.environ.update({**server.environment(), "AZURE_STORAGE_ENDPOINT": url})
-    run(azure.AzureStore().make_bucket(parse("az://faults")))
+    run(store.AzureStore().make_bucket(parse("az://faults")))
     return "az://faults"
 
 

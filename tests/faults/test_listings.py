@@ -8,7 +8,12 @@ import re
 import pytest
 
 import s3dlio
-from s3dlio.errors import PermissionDeniedError, S3dlioError, StoreTimeoutError, StoreUnavailableError
+from s3dlio.errors import (
+    PermissionDeniedError,
+    S3dlioError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
 from tests.faults.conftest import SHORT_DEADLINES, Broken, ended, survived
 from tests.faults.protocols import Protocol
 from tests.faults.proxy import Asked, Fault

@@ -23,7 +23,12 @@ from typing import NamedTuple
 import pytest
 
 import s3dlio
-from s3dlio.errors import PermissionDeniedError, S3dlioError, StoreTimeoutError, StoreUnavailableError
+from s3dlio.errors import (
+    PermissionDeniedError,
+    S3dlioError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
 from tests.faults.conftest import SHORT_DEADLINES, Broken, ended, survived
 from tests.faults.protocols import PROTOCOLS, Protocol
 from tests.faults.proxy import KINDS, Asked, Fault

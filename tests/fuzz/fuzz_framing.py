@@ -12,7 +12,14 @@ says how many bytes arrive at a time, and the stream.
 import importlib
 import sys
 
-from s3dlio.http.framing import BodyKind, ChunkedDecoder, FramingError, ResponseHead, find_head_end, parse_head
+from s3dlio.http.framing import (
+    BodyKind,
+    ChunkedDecoder,
+    FramingError,
+    ResponseHead,
+    find_head_end,
+    parse_head,
+)
 
 METHODS = ["GET", "HEAD", "PUT", "CONNECT"]
 

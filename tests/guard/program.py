@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 
 import s3dlio
-from s3dlio.http import engine
-from s3dlio.http.poller import Poller
+from s3dlio.runtime import engine
+from s3dlio.runtime.poller import Poller
 
 COUNT = 25
-FIRST = 3  # times, of as many objects as it takes to know how their answers look (`http.shapes`)
+FIRST = 3  # times, of as many objects as it takes to know how their answers look (`http.head_patterns`)
 IN_FLIGHT = 8
 SMALL = 4096
 KEYS = 250  # in the page that is listed

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from s3dlio.http.connection import pool
-from s3dlio.operations import run
-from s3dlio.stores.s3 import S3Store
+from s3dlio.runtime.operation import run
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.faults.proxy import FaultProxy
 from tests.servers.base import S3Server

@@ -7,7 +7,14 @@ from collections.abc import Callable
 import pytest
 
 from s3dlio.errors import ConfigurationError
-from s3dlio.http.address import Address, Proxy, goes_direct, parse_endpoint, parse_proxy, require_private
+from s3dlio.http.address import (
+    Address,
+    Proxy,
+    goes_direct,
+    parse_endpoint,
+    parse_proxy,
+    require_private,
+)
 from s3dlio.settings import Settings
 
 NAMED = [

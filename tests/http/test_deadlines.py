@@ -21,10 +21,11 @@ import pytest
 
 import s3dlio
 from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
-from s3dlio.http import client, resolve
+from s3dlio.http import resolve
 from s3dlio.http.connection import pool
-from s3dlio.http.fetch import fetch
 from s3dlio.http.framing import parse_head
+from s3dlio.objects import request
+from s3dlio.objects.one_off import fetch
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.http.conftest import Silent
 from tests.http.scripted import Step, scripted
@@ -226,7 +227,7 @@ def test_a_head_that_never_ends_is_given_up_at_the_request_timeout() -> None:
 def test_a_body_that_drips_is_given_up_at_the_least_rate(
     monkeypatch: pytest.MonkeyPatch, head: bytes, batch: bool
 ) -> None:
-    monkeypatch.setattr(client, "_RATE_SPAN", 0.5)
+    monkeypatch.setattr(request, "_RATE_SPAN", 0.5)
     os.environ.update(S3DLIO_RETRY_SECONDS="1", S3DLIO_REQUEST_TIMEOUT="20")
     with _dripping(head) as os.environ["AWS_ENDPOINT_URL"]:
         error, took = _error_of(
@@ -343,7 +344,7 @@ def test_a_body_that_flows_may_take_longer_than_the_request_timeout(verb: str, f
 
 
 def test_a_plain_read_that_flows_may_take_longer_than_the_request_timeout() -> None:
-    """On a connection that is open already, which is what `http.read` needs."""
+    """On a connection that is open already, which is what `objects.batched_get` needs."""
     os.environ.update(S3DLIO_REQUEST_TIMEOUT="0.7", S3DLIO_READ_TIMEOUT="0.6", S3DLIO_RETRIES="0")
     head = b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 4000\r\n\r\n'
     slow: list[Step] = [head]
@@ -358,7 +359,7 @@ def test_a_plain_read_that_flows_may_take_longer_than_the_request_timeout() -> N
 @pytest.mark.usefixtures("bucket")
 @pytest.mark.parametrize("rate", ["0", "10000"])
 def test_the_least_rate_is_what_is_set(monkeypatch: pytest.MonkeyPatch, rate: str) -> None:
-    monkeypatch.setattr(client, "_RATE_SPAN", 0.5)
+    monkeypatch.setattr(request, "_RATE_SPAN", 0.5)
     os.environ.update(S3DLIO_MIN_RATE=rate, S3DLIO_RETRIES="0")
     with Slow(size=500, pieces=12):  # 5,000 bytes/s
         error, _ = _error_of(lambda: s3dlio.get("s3://http-tests/object"))
@@ -384,7 +385,7 @@ def test_an_upload_to_a_slow_server_may_take_longer_than_both_timeouts(verb: str
 
 @pytest.mark.usefixtures("bucket")
 def test_an_upload_that_drips_is_given_up_at_the_least_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_RATE_SPAN", 1)
+    monkeypatch.setattr(request, "_RATE_SPAN", 1)
     os.environ.update(S3DLIO_MIN_RATE="1000000", S3DLIO_RETRIES="0")
     with Slow(pause=0.05, size=20_000):
         error, took = _error_of(lambda: s3dlio.put_bytes("s3://http-tests/object", bytes(5_000_000)))
@@ -395,7 +396,7 @@ def test_an_upload_that_drips_is_given_up_at_the_least_rate(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("bucket")
 def test_the_least_rate_is_not_asked_of_a_server_that_thinks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_RATE_SPAN", 0.3)
+    monkeypatch.setattr(request, "_RATE_SPAN", 0.3)
     os.environ.update(S3DLIO_RETRIES="0")
     with Slow(pause=0, size=1_000_000, think=1.5):
         s3dlio.put_bytes("s3://http-tests/object", bytes(100_000))
@@ -499,7 +500,7 @@ def test_tries_end_in_time_when_the_server_always_asks_for_a_long_wait(proxy: Fa
 def _retry_after(text: str) -> float:
     head = parse_head(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "GET")
     head.headers["retry-after"] = text
-    return client._retry_after(head)
+    return request._retry_after(head)
 
 
 @pytest.mark.parametrize(

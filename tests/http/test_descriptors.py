@@ -19,8 +19,9 @@ PROGRAM = """
 import asyncio, os, resource, sys
 import s3dlio
 from s3dlio import aio
-from s3dlio.endpoints import Endpoint
-from s3dlio.http import engine, async_engine, tls
+from s3dlio.http.endpoints import Endpoint
+from s3dlio.http import tls
+from s3dlio.runtime import engine, on_asyncio
 from s3dlio.http.connection import pool
 
 s3dlio.get("s3://bucket/first")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.http import engine as engine_module
-from s3dlio.http import poller
-from s3dlio.http.engine import Engine
-from s3dlio.operations import Gather, Operation, Signal, Sleep, Stopped, run
+from s3dlio.runtime import engine as engine_module
+from s3dlio.runtime import poller
+from s3dlio.runtime.engine import Engine
+from s3dlio.runtime.operation import Gather, Operation, Signal, Sleep, Stopped, run
 from tests.faults.proxy import FaultProxy
 
 

@@ -32,7 +32,8 @@ _TRIES = 3  # a busy machine may hold up a process, or its server, for longer th
 _PROGRAM = """
 import json, os, signal, socket, sys, threading, time
 import s3dlio
-from s3dlio.http import engine, tls
+from s3dlio.http import tls
+from s3dlio.runtime import engine
 from s3dlio.http.connection import pool
 def descriptors():
     return len(os.listdir("/proc/self/fd"))
@@ -133,8 +134,8 @@ def interrupted(seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as executor:
         for name, value in seaweedfs.environment().items():
             patch.setenv(name, value)
-        from s3dlio.operations import run
-        from s3dlio.stores.s3 import S3Store
+        from s3dlio.runtime.operation import run
+        from s3dlio.stores.s3.store import S3Store
         from s3dlio.uri import parse
 
         run(S3Store().make_bucket(parse("s3://interrupts")))

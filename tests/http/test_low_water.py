@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import s3dlio
-from s3dlio.checksums import crc32c, crc32c_text
 from s3dlio.errors import S3dlioError
 from s3dlio.http import connection, exchange
-from s3dlio.http import read as read_module
 from s3dlio.http.connection import LOW_WATER, Connection, pool
-from s3dlio.http.poller import Poller
+from s3dlio.memory.checksums import crc32c, crc32c_text
+from s3dlio.objects import batched_get as read_module
+from s3dlio.runtime.poller import Poller
 from tests.behaviour.content import content
 from tests.http.scripted import CLOSE, Step, scripted
 from tests.replay import answer
@@ -40,7 +40,7 @@ def _one() -> memoryview:
 
 
 def _of_a_batch() -> memoryview:
-    # The first of them opens the connection: what is read on an open one is a plain request (`http.read`).
+    # The first of them opens the connection: what is read on an open one is a plain request (`objects.batched_get`).
     return s3dlio.get_many([FIRST, CASE, LAST], max_in_flight=1)[1][1]
 
 

@@ -17,11 +17,11 @@ from collections.abc import Callable
 import pytest
 
 import s3dlio
-from s3dlio.checksums import crc32c, crc32c_text
-from s3dlio.endpoints import Endpoint
-from s3dlio.http import read as read_module
 from s3dlio.http.connection import pool
-from s3dlio.http.engine import Engine
+from s3dlio.http.endpoints import Endpoint
+from s3dlio.memory.checksums import crc32c, crc32c_text
+from s3dlio.objects import batched_get as read_module
+from s3dlio.runtime.engine import Engine
 from tests.behaviour.content import content
 from tests.http.scripted import CLOSE, Script, scripted
 from tests.replay import Replay, answer

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from s3dlio.http import shapes
+from s3dlio.http import head_patterns
 from s3dlio.http.framing import FramingError, ResponseHead, find_head_end, parse_head
-from s3dlio.http.shapes import Shape, shape_of
+from s3dlio.http.head_patterns import Shape, shape_of
 
 USUAL = {
     "Server": "nginx",
@@ -19,7 +19,7 @@ USUAL = {
     "ETag": '"1"',
     "x-amz-checksum-crc32c": "yZRlqg==",
 }
-SOME = shapes._LEARNT_FROM
+SOME = head_patterns._LEARNT_FROM
 
 
 def head_of(fields: dict[str, str], status: str = "HTTP/1.1 200 OK") -> bytearray:
@@ -57,7 +57,7 @@ def taken(shape: Shape, data: bytearray) -> ResponseHead | None:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shapes, "_seen", {})
+    monkeypatch.setattr(head_patterns, "_seen", {})
 
 
 def test_a_shape_is_learnt_from_many() -> None:
@@ -197,12 +197,12 @@ def test_what_no_shape_takes_is_compiled_for_a_few_times(monkeypatch: pytest.Mon
         compiled.append(lines)
         return Shape(lines, head, varying)
 
-    monkeypatch.setattr(shapes, "Shape", noted)
+    monkeypatch.setattr(head_patterns, "Shape", noted)
     learnt(*[head_of({**USUAL, "ETag": f"\xe9{number}"}) for number in range(20 * SOME)])
-    assert len(compiled) == shapes._MOST_COMPILED
+    assert len(compiled) == head_patterns._MOST_COMPILED
 
 
 def test_a_server_that_makes_up_fields_fills_no_memory() -> None:
-    for number in range(10 * shapes._MOST_KNOWN):
+    for number in range(10 * head_patterns._MOST_KNOWN):
         learnt(head_of({**USUAL, f"x-{number}": "1"}))
-    assert len(shapes._seen) <= shapes._MOST_KNOWN
+    assert len(head_patterns._seen) <= head_patterns._MOST_KNOWN

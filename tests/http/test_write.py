@@ -13,11 +13,11 @@ from collections.abc import Callable
 import pytest
 
 import s3dlio
-from s3dlio.checksums import crc32c, crc32c_text
-from s3dlio.http import write as write_module
 from s3dlio.http.connection import Connection
-from s3dlio.http.engine import Engine
-from s3dlio.http.poller import Poller
+from s3dlio.memory.checksums import crc32c, crc32c_text
+from s3dlio.objects import batched_put as write_module
+from s3dlio.runtime.engine import Engine
+from s3dlio.runtime.poller import Poller
 from tests.behaviour.content import content
 from tests.http.scripted import CLOSE, EARLY, Script, scripted
 from tests.replay import answer

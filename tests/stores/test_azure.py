@@ -32,10 +32,10 @@ from azure.storage.blob import (
 )
 
 import s3dlio
-from s3dlio.checksums import crc64_text
-from s3dlio.operations import run
+from s3dlio.memory.checksums import crc64_text
+from s3dlio.runtime.operation import run
 from s3dlio.stores import store_for
-from s3dlio.stores.azure import AzureStore, block_id
+from s3dlio.stores.azure.store import AzureStore, block_id
 from s3dlio.uri import parse
 from tests.behaviour.content import ODD_NAMES, content
 from tests.processes import in_forked_child

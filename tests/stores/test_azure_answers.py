@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import s3dlio
-from s3dlio.operations import run
+from s3dlio.runtime.operation import run
 from s3dlio.stores import store_for
-from s3dlio.stores.azure import AzureStore
+from s3dlio.stores.azure.store import AzureStore
 from s3dlio.uri import parse
 from tests.behaviour.content import content
 from tests.replay import Received, Replay, answer

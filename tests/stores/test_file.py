@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.stores import folders
 from s3dlio.stores.base import RESERVED
+from s3dlio.stores.files import walk
 from tests.behaviour.content import content
 from tests.processes import in_forked_child
 
@@ -214,7 +214,7 @@ def test_the_root_of_the_file_system_is_never_deleted(uri: str, monkeypatch: pyt
     def refuse(folder: str) -> Iterator[None]:
         raise AssertionError(f"it would have deleted {folder}")
 
-    monkeypatch.setattr(folders, "remove", refuse)
+    monkeypatch.setattr(walk, "remove", refuse)
     with pytest.raises(s3dlio.InvalidURIError, match="root"):
         s3dlio.delete(uri, recursive=True)
 
@@ -238,7 +238,7 @@ def test_listing_streams_in_constant_memory(tmp_path: Path) -> None:
 def test_a_listing_is_whole_wherever_its_pages_end(
     base: str, tmp_path: Path, entries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "PAGE", entries)
+    monkeypatch.setattr(walk, "PAGE", entries)
     names = [f"{folder}{name}" for folder in ("", "a/", "a/b/", "c/", "c/d/e/") for name in "12345"]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -24,9 +24,9 @@ import numpy as np
 import pytest
 
 import s3dlio
-from s3dlio import workers
-from s3dlio.stores import direct, file, temporary
+from s3dlio.runtime import threads
 from s3dlio.stores.base import RESERVED
+from s3dlio.stores.files import direct, file, temporary
 from tests.behaviour.content import content
 from tests.filesystems import tiny_file_system
 from tests.processes import ended, output, start, without_coverage
@@ -243,7 +243,7 @@ def test_ctrl_c_while_the_folder_is_swept_leaves_no_temporary(tmp_path: Path, mo
 
 # The interpreter looks for signals after calls, at the beginning of functions, and where loops go round.
 _LOOKS = {code for name, code in dis.opmap.items() if name.startswith(("CALL", "RESUME", "JUMP_BACKWARD"))}
-_INTERRUPTED = {module.__file__ for module in (direct, file, temporary, workers)}
+_INTERRUPTED = {module.__file__ for module in (direct, file, temporary, threads)}
 
 
 def _interrupted(call: Callable[[], None], moment: int) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.stores import temporary
+from s3dlio.stores.files import temporary
 from tests.behaviour.content import content
 from tests.filesystems import NOBODY, as_another_user, open_folder
 from tests.processes import output, start

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.stores import folders
+from s3dlio.stores.files import walk
 from tests.processes import in_forked_child
 
 DEPTH = 1600  # a path of 11,200 bytes, where PATH_MAX is 4096
@@ -86,7 +86,7 @@ def test_folders_that_were_closed_on_the_way_down_are_opened_again(base: str, tm
         with few_descriptors(64):
             found = s3dlio.list(f"{base}/deep", recursive=True)
             assert len(set(found)) == len(found) == 3 * depth
-            assert len(list(folders.pages(f"{tmp_path}/deep", recursive=True, sizes=True))) == -(-6 * depth // 500)
+            assert len(list(walk.pages(f"{tmp_path}/deep", recursive=True, sizes=True))) == -(-6 * depth // 500)
             s3dlio.delete(f"{base}/deep", recursive=True)
 
     in_forked_child(list_and_remove)
@@ -185,8 +185,8 @@ def test_a_folder_that_is_a_link_when_it_is_entered_is_left_alone(
         return real(path, flags, mode, dir_fd=dir_fd)
 
     for work in (
-        lambda: list(folders.pages(f"{tmp_path}/tree", recursive=True, sizes=False)),
-        lambda: list(folders.remove(f"{tmp_path}/tree")),
+        lambda: list(walk.pages(f"{tmp_path}/tree", recursive=True, sizes=False)),
+        lambda: list(walk.remove(f"{tmp_path}/tree")),
     ):
         (tmp_path / "tree" / "folder").mkdir(parents=True)
         monkeypatch.setattr(os, "open", exchange_then_open)
@@ -204,18 +204,16 @@ def test_a_folder_that_is_a_link_when_it_is_entered_is_left_alone(
 def test_a_folder_that_takes_the_place_of_a_closed_one_is_not_entered(
     tmp_path: Path, listing: bool, short_way: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "_OPEN", 5)
-    monkeypatch.setattr(folders, "PAGE", 1)
+    monkeypatch.setattr(walk, "_OPEN", 5)
+    monkeypatch.setattr(walk, "PAGE", 1)
     if not short_way:
-        monkeypatch.setattr(folders._Way, "_open_from_below", lambda *_: None)
+        monkeypatch.setattr(walk._Way, "_open_from_below", lambda *_: None)
     root = tmp_path / "deep"
     _make(root, 60, beside=2)
     (tmp_path / "other" / "beside0").mkdir(parents=True)
     (tmp_path / "other" / "beside0" / "kept").touch()
     (tmp_path / "other" / "kept").touch()
-    steps: Iterator[object] = (
-        folders.pages(f"{root}", recursive=True, sizes=False) if listing else folders.remove(f"{root}")
-    )
+    steps: Iterator[object] = walk.pages(f"{root}", recursive=True, sizes=False) if listing else walk.remove(f"{root}")
     deep = root / ("folder/" * 20)
     seen = []
     failed = ""
@@ -227,7 +225,7 @@ def test_a_folder_that_takes_the_place_of_a_closed_one_is_not_entered(
             if "folder/" * 20 in str(step) if listing else "file20" not in os.listdir(deep):
                 os.rename(root / "folder", tmp_path / "moved")
                 os.rename(tmp_path / "other", root / "folder")
-    except folders.FolderError as error:
+    except walk.FolderError as error:
         failed = str(error.error)
     assert ("exchanged" in failed) is not short_way
     assert "kept" not in "".join(seen)

@@ -24,10 +24,10 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 import s3dlio
-from s3dlio.checksums import crc32c_text
-from s3dlio.operations import run
+from s3dlio.memory.checksums import crc32c_text
+from s3dlio.runtime.operation import run
 from s3dlio.stores import store_for
-from s3dlio.stores.gcs import GcsStore
+from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.uri import parse
 from tests.behaviour.content import content
 from tests.processes import in_forked_child

@@ -27,9 +27,9 @@ import google_crc32c
 import pytest
 
 import s3dlio
-from s3dlio.checksums import crc32c_text
-from s3dlio.operations import run
-from s3dlio.stores.gcs import GcsStore
+from s3dlio.memory.checksums import crc32c_text
+from s3dlio.runtime.operation import run
+from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.uri import parse
 from tests.auth.google_files import service_account, written
 from tests.behaviour.content import content

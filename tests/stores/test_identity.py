@@ -11,8 +11,8 @@ import s3dlio
 from s3dlio.errors import ConfigurationError
 from s3dlio.http.address import Address
 from s3dlio.settings import Settings
-from s3dlio.stores.azure_service import AzureService
-from s3dlio.stores.gcs_service import GcsService
+from s3dlio.stores.azure.service import AzureService
+from s3dlio.stores.gcs.service import GcsService
 from tests.http.scripted import scripted
 from tests.replay import answer
 

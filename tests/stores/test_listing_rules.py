@@ -16,9 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import s3dlio
-from s3dlio.operations import iterate, run
-from s3dlio.stores import s3_listing, store_for
-from s3dlio.stores.gcs import GcsStore
+from s3dlio.runtime.operation import iterate, run
+from s3dlio.stores import store_for
+from s3dlio.stores.gcs.store import GcsStore
+from s3dlio.stores.s3 import listing
 from s3dlio.uri import parse
 from tests.replay import Received, Replay, answer
 from tests.stores.s3_replay import error, error_body, use, xml
@@ -522,7 +523,7 @@ def test_a_page_changed_anywhere_is_read_as_a_parser_reads_it_or_refused(changes
     text = _START
     for place, cut, piece in changes:
         text = text[:place] + piece + text[place + cut :]
-    plain = s3_listing._plain_contents(memoryview(text.encode()), True)
+    plain = listing._plain_contents(memoryview(text.encode()), True)
     if plain is None:
         return
     root = ET.fromstring(text.encode().lstrip())

@@ -21,12 +21,13 @@ import pytest
 from botocore.config import Config
 
 import s3dlio
-from s3dlio.checksums import crc32c, crc32c_text
-from s3dlio.operations import run
+from s3dlio.memory.checksums import crc32c, crc32c_text
+from s3dlio.runtime.operation import run
 from s3dlio.settings import MIB
-from s3dlio.stores import s3, store_for
+from s3dlio.stores import store_for
 from s3dlio.stores.cloud import CloudWriter, part_size
-from s3dlio.stores.s3 import S3Store
+from s3dlio.stores.s3 import store
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import URI, parse
 from tests.behaviour.content import content
 from tests.replay import Replay
@@ -388,8 +389,8 @@ def test_a_copy_onto_itself_changes_nothing(bucket: str, oracle: Any) -> None:
 def test_a_large_copy_is_made_in_parts_by_the_service(
     bucket: str, oracle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "_COPY_AT_ONCE", 5 << 20)
-    monkeypatch.setattr(s3, "_COPY_PART", 5 << 20)
+    monkeypatch.setattr(store, "_COPY_AT_ONCE", 5 << 20)
+    monkeypatch.setattr(store, "_COPY_PART", 5 << 20)
     data = content(_LARGE)
     _described(oracle, bucket, data)
     s3dlio.copy(f"{bucket}/f/a", f"{bucket}/copy")
@@ -402,8 +403,8 @@ def test_a_large_copy_is_made_in_parts_by_the_service(
 def test_a_source_that_is_replaced_during_a_large_copy_is_an_error(
     bucket: str, oracle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "_COPY_AT_ONCE", 5 << 20)
-    monkeypatch.setattr(s3, "_COPY_PART", 5 << 20)
+    monkeypatch.setattr(store, "_COPY_AT_ONCE", 5 << 20)
+    monkeypatch.setattr(store, "_COPY_PART", 5 << 20)
     _described(oracle, bucket, content(_LARGE))
     copy_part = S3Store._copy_part
 

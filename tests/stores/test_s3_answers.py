@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import s3dlio
-from s3dlio.checksums import crc32c, crc32c_text
-from s3dlio.operations import run
-from s3dlio.stores.s3 import S3Store
+from s3dlio.memory.checksums import crc32c, crc32c_text
+from s3dlio.runtime.operation import run
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.behaviour.content import content
 from tests.replay import Received, Replay, answer

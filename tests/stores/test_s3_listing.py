@@ -13,8 +13,8 @@ import s3dlio
 from s3dlio.http.address import Address
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import BodyKind, ResponseHead
-from s3dlio.stores import s3_listing
-from s3dlio.stores.s3_listing import Page, read_page
+from s3dlio.stores.s3 import listing
+from s3dlio.stores.s3.listing import Page, read_page
 
 # What XML can hold: no control characters, no halves of pairs.
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"), max_size=20)
@@ -41,7 +41,7 @@ def document(content: str, encoding: str = "") -> str:
 
 
 def is_plain(text: str) -> bool:
-    return s3_listing._plain_contents(memoryview(text.encode()), True) is not None
+    return listing._plain_contents(memoryview(text.encode()), True) is not None
 
 
 @given(OBJECTS, st.lists(TEXT, max_size=3))

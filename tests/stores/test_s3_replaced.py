@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.operations import run
+from s3dlio.runtime.operation import run
 from s3dlio.stores import cloud
-from s3dlio.stores.s3 import S3Store
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.behaviour.content import content
 from tests.servers.base import S3Server

@@ -17,11 +17,11 @@ import pytest
 
 import s3dlio
 from s3dlio.cli import content as command
-from s3dlio.operations import run
-from s3dlio.stores.azure import AzureStore
+from s3dlio.runtime.operation import run
+from s3dlio.stores.azure.store import AzureStore
 from s3dlio.stores.cloud import CloudWriter
-from s3dlio.stores.gcs import GcsStore
-from s3dlio.stores.s3 import S3Store
+from s3dlio.stores.gcs.store import GcsStore
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.behaviour.content import content
 from tests.replay import Received, Replay, answer

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 import typer
 
 import s3dlio
-from s3dlio.cli import bench, buckets, content, copying, dlio, folders, listing, output
+from s3dlio.cli import (
+    bench,
+    buckets,
+    content,
+    copying,
+    dlio,
+    folders,
+    listing,
+    output,
+)
 
 # The base of all usage errors. Typer exports one of its subclasses only, and newer releases no longer use click's own.
 UsageError: Any = typer.BadParameter.__bases__[0]

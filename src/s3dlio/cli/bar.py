@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.text import Text
 
-from s3dlio.transfer.tree import Progress
+from s3dlio.transfer.copying import Progress
 
 _WIDE, _MEDIUM = 72, 40  # columns
 

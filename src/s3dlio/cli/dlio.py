@@ -16,7 +16,7 @@ from s3dlio.errors import ConfigurationError
 from s3dlio.redaction import printable
 
 if TYPE_CHECKING:
-    from s3dlio.integrations.dlio.doctor import Report
+    from s3dlio.dlio.check.doctor import Report
 
 app = typer.Typer(help="The DLIO benchmark on s3dlio.", rich_markup_mode=None)
 
@@ -55,8 +55,8 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
 ) -> None:
     """Say what of a workload will fail or be slow, without running it: DLIO, storage, credentials, settings."""
-    from s3dlio.integrations.dlio.doctor import examine
-    from s3dlio.integrations.dlio.workload import ArgumentError
+    from s3dlio.dlio.check.doctor import examine
+    from s3dlio.dlio.check.workload import ArgumentError
 
     given = arguments or []
     uris = [checked_uri(text) for text in given if "://" in text and "=" not in text.partition("://")[0]]
@@ -102,7 +102,7 @@ def report(
     json: Annotated[Path | None, typer.Option(help="The numbers to write; beside the page if not given.")] = None,
 ) -> None:
     """Write an HTML page with plots about a run, and the same numbers as JSON; print the paths of both."""
-    from s3dlio.integrations.dlio.report import write_report
+    from s3dlio.dlio.report import write_report
 
     for path in write_report(results, metrics=metrics, html=html, json_file=json):
         output.line(str(path))
@@ -148,7 +148,7 @@ def uninstall(path: _Folder = None) -> None:
 @contextmanager
 def _differences_shown() -> Iterator[None]:
     """Write the difference on lines of their own, before the one line that an error has."""
-    from s3dlio.integrations.dlio.edits import EditedError
+    from s3dlio.dlio.install.edits import EditedError
 
     try:
         yield

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from s3dlio.cli import output
-from s3dlio.transfer.tree import Progress
+from s3dlio.transfer.copying import Progress
 
 
 @contextmanager

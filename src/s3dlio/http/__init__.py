@@ -1,1 +1,1 @@
-"""The data plane that all cloud stores share: framing, connections, exchanges, and the engine that drives them."""
+"""HTTP: addresses, connections, framing, and the exchange of one request for its answer. Nothing here knows objects."""

@@ -26,11 +26,12 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from s3dlio import descriptors, redaction, settings
+from s3dlio import redaction, settings
 from s3dlio.http import framing, tls
 from s3dlio.http.address import Address
-from s3dlio.http.poller import READ
-from s3dlio.http.shapes import Shape
+from s3dlio.http.head_patterns import Shape
+from s3dlio.runtime import descriptors
+from s3dlio.runtime.poller import READ
 
 WOULD_BLOCK = tls.WOULD_BLOCK
 

@@ -32,7 +32,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s3dlio import redaction, settings
-from s3dlio.buffers import lease
 from s3dlio.http.address import Address
 from s3dlio.http.connection import WOULD_BLOCK, ConnectError, Connection
 from s3dlio.http.framing import (
@@ -45,12 +44,13 @@ from s3dlio.http.framing import (
     parse_head,
 )
 from s3dlio.http.opening import Opening
-from s3dlio.http.poller import READ, WRITE
-from s3dlio.http.target import Buffer, Target
+from s3dlio.memory.buffers import lease
+from s3dlio.memory.target import Buffer, Target
+from s3dlio.runtime.poller import READ, WRITE
 
 if TYPE_CHECKING:
-    from s3dlio.http.engine import Engine, Task
-    from s3dlio.http.plain import Begun
+    from s3dlio.objects.batched import Begun
+    from s3dlio.runtime.engine import Engine, Task
 
 HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what follows the head is copied
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known

@@ -24,15 +24,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from s3dlio import descriptors
 from s3dlio.http import resolve
 from s3dlio.http.address import Address
 from s3dlio.http.connection import ConnectError, Connection
-from s3dlio.http.poller import READ, WRITE
 from s3dlio.http.resolve import SocketAddress
+from s3dlio.runtime import descriptors
+from s3dlio.runtime.poller import READ, WRITE
 
 if TYPE_CHECKING:
-    from s3dlio.http.engine import Engine
+    from s3dlio.runtime.engine import Engine
 
 _NEXT_AFTER = 0.25  # seconds between two attempts (RFC 8305, section 5)
 _LEAST_AFTER = 0.01

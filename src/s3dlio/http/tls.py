@@ -19,9 +19,9 @@ import threading
 from collections.abc import Callable
 from functools import lru_cache
 
-from s3dlio import descriptors
 from s3dlio.errors import ConfigurationError
-from s3dlio.http.poller import READ, WRITE
+from s3dlio.runtime import descriptors
+from s3dlio.runtime.poller import READ, WRITE
 
 WOULD_BLOCK = -1
 

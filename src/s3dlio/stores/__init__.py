@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 
-from s3dlio.loading import load
+from s3dlio.runtime.loading import load
 from s3dlio.stores.base import Store
 
 _CLASSES = {
-    "file": ("s3dlio.stores.file", "FileStore"),
-    "direct": ("s3dlio.stores.direct", "DirectStore"),
-    "s3": ("s3dlio.stores.s3", "S3Store"),
-    "az": ("s3dlio.stores.azure", "AzureStore"),
-    "gs": ("s3dlio.stores.gcs", "GcsStore"),
+    "file": ("s3dlio.stores.files.file", "FileStore"),
+    "direct": ("s3dlio.stores.files.direct", "DirectStore"),
+    "s3": ("s3dlio.stores.s3.store", "S3Store"),
+    "az": ("s3dlio.stores.azure.store", "AzureStore"),
+    "gs": ("s3dlio.stores.gcs.store", "GcsStore"),
 }
 
 _stores: dict[str, Store] = {}
@@ -26,7 +26,8 @@ def store_for(scheme: str) -> Store:
         module, name = _CLASSES[scheme]
         store: Store = load(module, name)()
         if not store.blocking:
-            load("s3dlio.http.engine", "run_begun")  # which `operations.run` imports without taking the lock each time
+            # `runtime.operation.run` imports it without taking the lock each time.
+            load("s3dlio.runtime.engine", "run_begun")
         return _stores.setdefault(scheme, store)
 
 

@@ -18,10 +18,10 @@ from s3dlio.stores.dates import UnreadableDateError
 from s3dlio.uri import URI
 
 if TYPE_CHECKING:
-    from s3dlio.http.plain import Begun, Otherwise
-    from s3dlio.http.read import Read
-    from s3dlio.http.write import Write
-    from s3dlio.operations import Operation
+    from s3dlio.objects.batched import Begun, Otherwise
+    from s3dlio.objects.batched_get import Read
+    from s3dlio.objects.batched_put import Write
+    from s3dlio.runtime.operation import Operation
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ its version. The memory for the whole is taken then, and the other parts are fet
 their places, each on the condition that the version is still the same. If it is not, the object was replaced
 meanwhile: it is read again from the start. A part that is cut off is continued from where it stopped, on the same
 condition. So the bytes that a read returns are those of one answer, or of several answers of one version
-(`http.target`):
+(`memory.target`):
 
 - An answer is accepted for the bytes that it names: all of them without a Content-Range, whatever was asked for;
   otherwise those of its Content-Range, whatever its status, and they have to be the very range that was asked for.
@@ -33,16 +33,16 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 from s3dlio import settings as settings_module
-from s3dlio.buffers import lease
-from s3dlio.checksums import Expected
 from s3dlio.errors import IntegrityError, InvalidURIError, S3dlioError
-from s3dlio.http.client import Request, StoreService, send
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import BodyKind, ResponseHead
-from s3dlio.http.plain import Begun
-from s3dlio.http.read import Read
-from s3dlio.http.target import Buffer, Parts
-from s3dlio.operations import Gather, Operation, Stopped
+from s3dlio.memory.buffers import lease
+from s3dlio.memory.checksums import Expected
+from s3dlio.memory.target import Buffer, Parts
+from s3dlio.objects.batched import Begun
+from s3dlio.objects.batched_get import Read
+from s3dlio.objects.request import Request, StoreService, send
+from s3dlio.runtime.operation import Gather, Operation, Stopped
 from s3dlio.settings import MIB
 from s3dlio.stores.base import ObjectInfo, ObjectWriter, Store
 from s3dlio.stores.dates import UnreadableDateError, date_of

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s3dlio import settings
 from s3dlio.errors import S3dlioError
-from s3dlio.operations import Gather, Operation, run
+from s3dlio.runtime.operation import Gather, Operation, run
+from s3dlio.runtime.threads import for_each
 from s3dlio.stores import store_for
 from s3dlio.stores.base import Store
-from s3dlio.transfer.data import BytesLike, as_view
+from s3dlio.types import BytesLike, as_view
 from s3dlio.uri import URI, parse
-from s3dlio.workers import for_each
 
 if TYPE_CHECKING:
-    from s3dlio.http.plain import Begun
-    from s3dlio.http.read import Read
-    from s3dlio.http.write import Write
+    from s3dlio.objects.batched import Begun
+    from s3dlio.objects.batched_get import Read
+    from s3dlio.objects.batched_put import Write
 
 # More threads than this only wait for each other; fewer would leave a network file system idle.
 THREADS = min(32, max(8, 2 * (os.cpu_count() or 1)))

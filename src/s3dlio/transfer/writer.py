@@ -21,10 +21,10 @@ import weakref
 from types import TracebackType
 
 from s3dlio.errors import S3dlioError
-from s3dlio.operations import Deadline, Stopped, run
+from s3dlio.runtime.operation import Deadline, Stopped, run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import ObjectWriter
-from s3dlio.transfer.data import BytesLike, as_view
+from s3dlio.types import BytesLike, as_view
 from s3dlio.uri import URI, parse
 
 _log = logging.getLogger("s3dlio")

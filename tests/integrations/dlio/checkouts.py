@@ -8,7 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from s3dlio.integrations.dlio import edits, launcher
+from s3dlio.dlio.install import edits
+from s3dlio.dlio.run import launcher
 
 COMMAND = Path(sys.executable).with_name("dlio_benchmark")
 

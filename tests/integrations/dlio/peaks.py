@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import torch
 
-from s3dlio.integrations.dlio.checkpointing import stream_checkpoints
+from s3dlio.dlio.run.checkpointing import stream_checkpoints
 
 
 def resident(name: str) -> int:

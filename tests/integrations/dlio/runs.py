@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import s3dlio
-from s3dlio.integrations.dlio import counters
+from s3dlio.dlio.record import counters
 
 FILES = 8
 RECORD_BYTES = 65536

@@ -12,9 +12,9 @@ import pytest
 
 import s3dlio
 from s3dlio import settings
-from s3dlio.integrations.dlio import counters
-from s3dlio.integrations.dlio.checkpointing import stream_checkpoints
-from s3dlio.integrations.dlio.files import ObjectFile
+from s3dlio.dlio.record import counters
+from s3dlio.dlio.run.checkpointing import stream_checkpoints
+from s3dlio.dlio.run.files import ObjectFile
 
 
 class Storage:

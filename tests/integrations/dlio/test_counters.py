@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 import s3dlio
+from s3dlio.dlio.record import counters
 from s3dlio.http.connection import pool
-from s3dlio.integrations.dlio import counters
-from s3dlio.operations import run
-from s3dlio.stores.s3 import S3Store
+from s3dlio.runtime.operation import run
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.servers.base import S3Server
 from tests.threads import side_by_side

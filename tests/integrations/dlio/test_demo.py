@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from s3dlio.integrations.dlio import demo
+from s3dlio.dlio.run import demo
 
 pytestmark = pytest.mark.usefixtures("dlio")
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.integrations.dlio.doctor import slow
-from s3dlio.integrations.dlio.probe import Place
-from s3dlio.integrations.dlio.workload import Workload
-from s3dlio.operations import run as run_operation
+from s3dlio.dlio.check.doctor import slow
+from s3dlio.dlio.check.probe import Place
+from s3dlio.dlio.check.workload import Workload
+from s3dlio.runtime.operation import run as run_operation
 from s3dlio.settings import Settings
-from s3dlio.stores.s3 import S3Store
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.cli.command import Result, run
 from tests.faults.proxy import FaultProxy
@@ -271,7 +271,7 @@ def test_a_missing_dlio_is_a_failure_of_a_workload_and_a_warning_beside_folders(
     program = f"""
         import sys
         sys.path.insert(0, {str(SOURCE)!r})
-        from s3dlio.integrations.dlio.doctor import examine
+        from s3dlio.dlio.check.doctor import examine
         for report in examine(["workload=unet3d_h100"]), examine([], ["file:///"]):
             print(report.failed, [finding.level for finding in report.findings if "not installed" in finding.message])
     """

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from s3dlio.integrations.dlio import options
-from s3dlio.integrations.dlio.readers import FORMATS
+from s3dlio.dlio.run import options
+from s3dlio.dlio.run.readers import FORMATS
 from s3dlio.settings import Settings
 from s3dlio.uri import parse
 from tests.docs.harness import Block, blocks

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import s3dlio
-from s3dlio.integrations.dlio import files
-from s3dlio.integrations.dlio.files import BufferFile, ObjectFile
+from s3dlio.dlio.run import files
+from s3dlio.dlio.run.files import BufferFile, ObjectFile
 
 
 @given(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.integrations.dlio import counters
-from s3dlio.integrations.dlio.generators import write_objects
+from s3dlio.dlio.record import counters
+from s3dlio.dlio.run.generators import write_objects
 
 
 class Storage:

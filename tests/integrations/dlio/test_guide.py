@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 
 import s3dlio
+from s3dlio.dlio.install import edits
 from s3dlio.integrations import dlio
-from s3dlio.integrations.dlio import edits
-from s3dlio.operations import run as run_operation
-from s3dlio.stores.s3 import S3Store
+from s3dlio.runtime.operation import run as run_operation
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.docs.harness import substituted
 from tests.integrations.dlio.checkouts import COMMAND, contents, copied, environment, like_main, line_ends

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.integrations.dlio import counters
-from s3dlio.integrations.dlio.indexed import object_reader
+from s3dlio.dlio.record import counters
+from s3dlio.dlio.run.indexed import object_reader
 
 
 class DlioReader:

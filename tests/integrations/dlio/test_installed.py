@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("dlio")
 
 @pytest.fixture
 def installed() -> Any:
-    return importlib.import_module("s3dlio.integrations.dlio.installed")
+    return importlib.import_module("s3dlio.dlio.install.installed")
 
 
 def configured(root: str, data: str = "data/", checkpoints: str = "checkpoints/", saves: bool = True) -> Any:

@@ -14,7 +14,7 @@ import pytest
 
 import s3dlio
 from s3dlio import settings
-from s3dlio.integrations.dlio import options
+from s3dlio.dlio.run import options
 from tests.integrations.dlio.runs import assert_complete, run_dlio
 from tests.servers.base import S3Server
 
@@ -113,7 +113,7 @@ def test_a_value_that_no_setting_takes_leaves_everything_as_it_was() -> None:
 def test_a_process_that_unpickles_the_storage_type_gets_the_options() -> None:
     program = (
         "import pickle, sys;"
-        "from s3dlio.integrations.dlio import options, registration;"
+        "from s3dlio.dlio.run import options, registration;"
         "options.apply({'aws_region': 'eu-7'});"
         "registration.register();"
         "sys.stdout.write(pickle.dumps(registration.storage_type()).hex())"
@@ -134,7 +134,7 @@ def test_a_process_that_unpickles_the_storage_type_gets_the_options() -> None:
 
 def _configure(root: str, given: dict[str, Any], **arguments: Any) -> Any:
     """What DLIO's configuration becomes with these options."""
-    from s3dlio.integrations.dlio import registration
+    from s3dlio.dlio.run import registration
 
     found = SimpleNamespace(storage_root=root, **arguments)
     registration.apply_options(found, given)

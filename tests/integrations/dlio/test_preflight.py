@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from s3dlio.integrations.dlio import install_s3dlio_storage, preflight
-from s3dlio.operations import run
-from s3dlio.stores.s3 import S3Store
+from s3dlio.dlio.check import preflight
+from s3dlio.integrations.dlio import install_s3dlio_storage
+from s3dlio.runtime.operation import run
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.integrations.dlio.checkouts import COMMAND, copied, environment
@@ -153,7 +154,8 @@ def test_data_that_is_not_there_ends_the_run_at_once(tmp_path: Path) -> None:
 _ON_RANKS = """
     import json, sys
     from mpi4py import MPI
-    from s3dlio.integrations.dlio import preflight, ranks
+    from s3dlio.dlio.check import preflight
+    from s3dlio.dlio.run import ranks
 
     communicator = MPI.COMM_WORLD
     said = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.integrations.dlio.probe import ADVICE, FAILURE, OK, WARNING, Finding, Place, probe
+from s3dlio.dlio.check.probe import ADVICE, FAILURE, OK, WARNING, Finding, Place, probe
 from tests.behaviour.protocols import PROTOCOLS, Protocol
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.filesystems import as_another_user, open_folder
@@ -33,7 +33,7 @@ def proxy(seaweedfs: S3Server) -> Iterator[FaultProxy]:
 
 
 def make_bucket(uri: str) -> None:
-    from s3dlio.operations import run
+    from s3dlio.runtime.operation import run
     from s3dlio.stores import store_for
     from s3dlio.uri import parse
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import s3dlio
-from s3dlio.integrations.dlio import counters
-from s3dlio.integrations.dlio.readers import decode_npy, decode_npz, read_objects
+from s3dlio.dlio.record import counters
+from s3dlio.dlio.run.readers import decode_npy, decode_npz, read_objects
 
 ARRAYS = {
     "bytes": np.arange(60, dtype=np.uint8).reshape(5, 4, 3),

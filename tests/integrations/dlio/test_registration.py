@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("dlio")
 
 @pytest.fixture
 def registered() -> Any:
-    from s3dlio.integrations.dlio import registration
+    from s3dlio.dlio.run import registration
 
     registration.register()
     return registration

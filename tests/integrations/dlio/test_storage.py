@@ -23,7 +23,7 @@ def make() -> Iterator[Make]:
     from dlio_benchmark.utils.config import ConfigArguments
     from dlio_benchmark.utils.utility import DLIOMPI
 
-    from s3dlio.integrations.dlio.storage import S3dlioStorage
+    from s3dlio.dlio.run.storage import S3dlioStorage
 
     DLIOMPI.reset()
     DLIOMPI.get_instance().set_parent_values(0, 1)

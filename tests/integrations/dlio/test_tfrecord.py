@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import s3dlio
-from s3dlio.integrations.dlio import tfrecord
+from s3dlio.dlio.run import tfrecord
 
 
 def file_of(*contents: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 import sys
 
-from s3dlio.integrations.dlio.launcher import run
+from s3dlio.dlio.run.launcher import run
 
 if __name__ == "__main__":
     sys.exit(run(sys.argv[1:]))

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.integrations.dlio.report import write_report
-from s3dlio.operations import run as run_operation
-from s3dlio.stores.s3 import S3Store
+from s3dlio.dlio.report import write_report
+from s3dlio.runtime.operation import run as run_operation
+from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.cli.command import run
 from tests.integrations.dlio.report.runs import BEGAN, operation, write_dlio, write_json, write_log, write_operations
@@ -235,7 +235,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     # Without the site module nothing that is installed can be imported.
     program = (
         f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n"
-        "from s3dlio.integrations.dlio.report import write_report\n"
+        "from s3dlio.dlio.report import write_report\n"
         f"write_report({str(tmp_path)!r})"
     )
     ended = subprocess.run([sys.executable, "-I", "-S", "-c", program], check=False, capture_output=True, text=True)
@@ -245,8 +245,6 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
 
 
 def test_only_a_report_imports_what_draws_it() -> None:
-    program = (
-        "import sys, s3dlio.integrations.dlio.report, s3dlio.cli.app; print({'matplotlib', 'numpy'} & set(sys.modules))"
-    )
+    program = "import sys, s3dlio.dlio.report, s3dlio.cli.app; print({'matplotlib', 'numpy'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert answer.strip() == "set()"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from s3dlio.integrations.dlio.report.operations import (
+from s3dlio.dlio.report.operations import (
     MOST_BINS,
     MOST_FAILURES,
     Checkpoint,

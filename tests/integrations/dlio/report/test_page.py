@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from s3dlio.integrations.dlio.report import write_report
+from s3dlio.dlio.report import write_report
 from tests.integrations.dlio.report.runs import operation, write_dlio, write_operations
 from tests.servers.chromium import open_page
 

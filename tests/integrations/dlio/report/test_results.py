@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from s3dlio.integrations.dlio.report.results import read_results
+from s3dlio.dlio.report.results import read_results
 from tests.integrations.dlio.report.runs import BEGAN, write_dlio, write_json, write_log
 
 

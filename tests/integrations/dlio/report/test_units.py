@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s3dlio.integrations.dlio.report import units
+from s3dlio.dlio.report import units
 
 
 @pytest.mark.parametrize(

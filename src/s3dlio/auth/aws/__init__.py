@@ -1,0 +1,1 @@
+"""Credentials and signatures for Amazon S3 and compatible services."""

@@ -1,0 +1,1 @@
+"""Credentials and signatures for Google Cloud Storage."""

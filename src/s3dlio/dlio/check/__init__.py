@@ -1,0 +1,1 @@
+"""Checks a machine and a workload before a job starts."""

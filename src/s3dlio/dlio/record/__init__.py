@@ -1,0 +1,1 @@
+"""Records each operation of a run of DLIO."""

@@ -1,0 +1,72 @@
+"""PyTorch checkpoints of DLIO, streamed through s3dlio in both directions.
+
+Strategy: `torch.save` writes to, and `torch.load` reads from, anything with the methods of a file. Saving
+goes into a `MultipartUploadWriter`, piece by piece as PyTorch hands out the memory of its tensors. Loading
+reads ranges of the object: PyTorch asks for each tensor's bytes in one call and gives the memory they
+belong in, which is filled one bounded range at a time. So neither direction holds a second copy of the
+model.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import s3dlio
+from s3dlio import settings
+from s3dlio.dlio.record.counters import Operation
+from s3dlio.dlio.run.files import ObjectFile
+
+
+def stream_checkpoints(mechanism: Any, storage: Any) -> None:
+    """Make a checkpointing mechanism of DLIO save and load objects, each recorded with its bytes.
+
+    Args:
+        mechanism: a PyTorchCheckpointing, changed in place.
+        storage: the DataStorage whose root is the checkpoint folder.
+    """
+    import torch
+
+    def save_state(suffix: str, state: Any, fsync: bool = False) -> None:
+        if fsync:
+            s3dlio.configure(file_sync=True)
+        uri = storage.get_uri(f"{suffix}.{mechanism.ext}")
+        with Operation("checkpoint_write", uri) as operation:
+            with s3dlio.MultipartUploadWriter.from_uri(uri) as target:
+                torch.save(state, target)
+            operation.bytes = target.tell()
+
+    def load_state(suffix: str, state: Any) -> None:  # noqa: ARG001 - DLIO passes the state it saved
+        uri = storage.get_uri(f"{suffix}.{mechanism.ext}")
+        with Operation("checkpoint_read", uri) as operation:
+            source = ObjectFile(uri)
+            loaded = _loaded(source, uri)
+            source.verify()
+            operation.bytes = source.bytes
+        if not loaded:
+            raise s3dlio.IntegrityError(f"{uri}: the checkpoint holds no state", uri=uri)
+
+    mechanism.save_state = save_state
+    mechanism.load_state = load_state
+
+
+def _loaded(source: ObjectFile, uri: str) -> Any:
+    """What a checkpoint holds.
+
+    Whoever can write the object must not be able to run code here, so only tensors and plain containers are read,
+    unless a setting says otherwise.
+
+    Raises:
+        S3dlioError: the checkpoint holds something else.
+    """
+    import torch
+
+    try:
+        return torch.load(source, weights_only=settings.current().torch_weights_only)
+    except pickle.UnpicklingError as error:
+        raise s3dlio.S3dlioError(
+            f"{uri}: the checkpoint holds more than tensors and plain containers, and loading that could run code; if"
+            " you trust everyone who can write this object, set S3DLIO_TORCH_WEIGHTS_ONLY=0"
+            f" ({str(error).partition(chr(10))[0]})",
+            uri=uri,
+        ) from None

@@ -1,0 +1,129 @@
+"""DLIO's data generators, writing through s3dlio.
+
+Strategy: nearly every generator asks the storage for the path of a file, writes there, and asks for the
+next. It gets a path in a temporary folder, and whatever stands beside that path when it asks for the next
+one, or ends, is uploaded: so index files beside a data file, and names that got a `.gz`, need no rule. One
+file at a time is staged, in the folder that TMPDIR names; two for tfrecord, whose generator reads a file again
+for its index. Where all ranks write to one file through MPI-IO, they get one folder, and rank 0 uploads it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections import deque
+from typing import Any
+
+import s3dlio
+from s3dlio.dlio.record.counters import Operation
+
+_COLLECTIVE_FORMATS = ("indexed_binary", "mmap_indexed_binary")
+
+
+class Staging:
+    """DLIO's storage as a generator sees it: paths to write to, whose files are uploaded.
+
+    Args:
+        storage: the DataStorage that knows the URIs. What is not about writing files is asked of it.
+        folder: where files are staged, which is this object's own.
+        kept: how many files stay staged when the path of another is asked for; None: all, until `flush`.
+    """
+
+    def __init__(self, storage: Any, folder: str, kept: int | None = 0) -> None:
+        self._storage = storage
+        self._folder = folder
+        self._kept = kept
+        self._count = 0
+        self._staged: deque[tuple[str, str]] = deque()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def islocalfs(self) -> bool:
+        """True: what `get_uri` returns is a path to write to."""
+        return True
+
+    def get_uri(self, id: str) -> str:
+        """A path for the file of this id, after uploading what was written for those before."""
+        if self._kept is not None:
+            self.flush(self._kept)
+        target, _, name = self._storage.get_uri(id).rpartition("/")
+        # The tfrecord generator looks for `valid` in the path to tell the data sets apart.
+        folder = os.path.join(self._folder, f"{self._count}-{'valid' if 'valid' in target else 'train'}")
+        self._count += 1
+        os.makedirs(folder, exist_ok=True)
+        self._staged.append((folder, target))
+        return os.path.join(folder, name)
+
+    def flush(self, kept: int = 0) -> None:
+        """Upload and remove what the generator wrote, but for the last `kept` files."""
+        while len(self._staged) > kept:
+            folder, target = self._staged[0]
+            for name in sorted(os.listdir(folder)):
+                path = os.path.join(folder, name)
+                uri = f"{target}/{name}"
+                with Operation("generate", uri) as operation:
+                    operation.bytes = os.path.getsize(path)
+                    s3dlio.upload(path, uri)
+                os.unlink(path)
+            self._staged.popleft()
+
+
+def write_objects(generator: Any, format: str) -> None:
+    """Make a generator of DLIO write objects, with one recorded `generate` each.
+
+    Args:
+        generator: a DataGenerator, changed in place.
+        format: the name of its format.
+    """
+    generate = generator.generate
+
+    def generate_objects() -> None:
+        storage = generator.storage
+        if format in _COLLECTIVE_FORMATS and _is_collective(generator):
+            _generate_together(generator, generate)
+            return
+        with tempfile.TemporaryDirectory(prefix="s3dlio-generate-") as folder:
+            staging = generator.storage = Staging(storage, folder, kept=int(format == "tfrecord"))
+            generate()
+            staging.flush()
+
+    if format == "tfrecord":
+        from s3dlio.dlio.run import tfrecord
+
+        tfrecord.index_without_script(sys.modules[type(generator).__module__], generator)
+    generator.generate = generate_objects
+
+
+def _is_collective(generator: Any) -> bool:
+    """Whether the ranks are to write into one file together, as DLIO decides by itself."""
+    files: int = generator.num_files_train + max(0, generator.num_files_eval)
+    ranks: int = generator.comm_size
+    return ranks > 1 and files <= ranks
+
+
+def _generate_together(generator: Any, generate: Any) -> None:
+    """Generate with all ranks in one folder. The files are closed when DLIO's function has ended on all of them."""
+    from dlio_benchmark.utils.utility import DLIOMPI
+
+    comm = DLIOMPI.get_instance().comm()
+    folder = comm.bcast(tempfile.mkdtemp(prefix="s3dlio-generate-") if generator.my_rank == 0 else None, root=0)
+    try:
+        seen = comm.allgather(os.path.isdir(folder))
+        if not all(seen):
+            raise s3dlio.ConfigurationError(
+                f"DLIO has all ranks write into one file where there are no more files than ranks, and rank "
+                f"{seen.index(False)} does not see {folder}: set TMPDIR to a folder that all hosts share, or "
+                f"workload.dataset.num_files_train to more than {generator.comm_size}"
+            )
+        staging = generator.storage = Staging(generator.storage, folder, kept=None)
+        generate()
+        comm.barrier()
+        if generator.my_rank == 0:
+            staging.flush()
+        comm.barrier()
+    finally:
+        if generator.my_rank == 0:
+            shutil.rmtree(folder, ignore_errors=True)

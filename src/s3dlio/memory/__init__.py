@@ -1,0 +1,1 @@
+"""The memory that bytes are received into, and the checksums of what it holds."""

@@ -1,0 +1,1 @@
+"""What a request for an object means: retries, parts, resuming, verification, and the fast path of batches."""

@@ -1,0 +1,1 @@
+"""Runs coroutines and watches descriptors. Nothing here knows HTTP or objects."""

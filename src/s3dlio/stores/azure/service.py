@@ -1,0 +1,126 @@
+"""Which server a request for az:// goes to, and what it is allowed by.
+
+An `AzureService` is what one state of the settings describes. It turns the requests of the store into heads ready to be
+sent, and says of answers whether to try again: with the same request, or with another token.
+
+Sources: Blob Storage REST API, "Versioning for Azure Storage", "Authorize requests to Azure Storage".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from s3dlio.auth.aws.sigv4 import uri_encode
+from s3dlio.auth.azure.credentials import EntraToken, account_of
+from s3dlio.errors import InvalidURIError
+from s3dlio.http.address import Address, parse_endpoint, reached, require_private
+from s3dlio.http.endpoints import Endpoint, Endpoints
+from s3dlio.http.exchange import Response
+from s3dlio.memory.checksums import crc64_text, md5_text
+from s3dlio.objects.request import TRANSIENT, Heads, Request, head_for, limits
+from s3dlio.settings import Settings
+from s3dlio.stores.azure.answers import CHANGED_ON_THE_WAY, error_of
+from s3dlio.uri import URI
+
+# New enough for names that XML cannot hold, old enough for every cloud and for an Azurite of 2022.
+VERSION = "2021-12-02"
+
+_VERSION = ("x-ms-version", VERSION)
+_CRC64 = "x-ms-content-crc64"
+_READS_KEPT = 64
+_NEVER = 0, None
+_NOT_SUPPORTED = "FeatureNotSupported"
+
+
+class AzureService:
+    """The account that one state of the settings describes: endpoint and credential."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.limits = limits(settings)
+        self.account = account_of(settings)
+        address, path = parse_endpoint(self.account.endpoint, self.account.source)
+        self.address = reached(address, settings)
+        if isinstance(self.account.credential, EntraToken):
+            require_private(self.address, "the token of Entra ID", settings)
+        self.path = path
+        self.endpoints = Endpoints([Endpoint(self.address, path)])
+        self.checks_md5 = settings.azure_get_md5 == "1" or (settings.azure_get_md5 == "auto" and not address.tls)
+        self.put_checksum = settings.azure_put_checksum
+        self._reads: dict[str, tuple[int, Heads | None]] = {}
+
+    def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
+        """Where a request goes, and its head, signed now."""
+        address = endpoint.address
+        path = f"{endpoint.path}/{request.container}"
+        if request.path:
+            path = f"{path}/{request.path}"
+        length = sum(map(len, request.body))
+        headers = [_VERSION, *request.headers]
+        query, added = self.account.credential.authorize(request.method, path, request.query, headers, length)
+        fields = [("Host", address.authority), *headers, *added]
+        if length or request.method == "PUT":
+            fields.append(("Content-Length", str(length)))
+        target = f"{path}?{query}" if query else path
+        return address, head_for(address, request.method, target, fields)
+
+    def reads(self, container: str, endpoint: Endpoint) -> Heads:
+        """What the requests for whole blobs that are made now have in common."""
+        now = int(time.time())
+        second, heads = self._reads.get(container, _NEVER)
+        if heads is None or second != now:
+            allowed = self.account.credential.authorize_gets((_VERSION,))
+            fields = [("Host", endpoint.address.authority), _VERSION, *allowed.fields]
+            query = f"?{allowed.query}" if allowed.query else ""
+            folder = f"{endpoint.path}/{uri_encode(container)}/"
+            heads = Heads("GET", endpoint.address, folder, fields, allowed.sign, query=query)
+            if len(self._reads) >= _READS_KEPT:
+                self._reads.clear()
+            self._reads[container] = now, heads
+        return heads
+
+    def is_transient(self, response: Response) -> bool:
+        """Whether an answer may be another one next time."""
+        status = response.head.status
+        if status == 400:
+            return error_of(response).code in CHANGED_ON_THE_WAY
+        return status in TRANSIENT and response.head.headers.get("x-ms-error-code") != _NOT_SUPPORTED
+
+    def checksum(self, data: Sequence[memoryview]) -> list[tuple[str, str]]:
+        """The field by which the service checks a body, if the settings want one."""
+        if self.put_checksum == "crc64":
+            return [(_CRC64, crc64_text(data))]
+        return [("Content-MD5", md5_text(data))] if self.put_checksum == "md5" else []
+
+    def lacks(self, checksum: Sequence[tuple[str, str]], response: Response) -> bool:
+        """Whether an answer says that CRC64 is not known here, as by Azurite before 3.36: from then on it is MD5."""
+        unknown = response.head.headers.get("x-ms-error-code") == _NOT_SUPPORTED and _CRC64 in dict(checksum)
+        if unknown:
+            self.put_checksum = "md5"
+        return unknown
+
+    def redirected(self, request: Request, response: Response) -> bool:  # noqa: ARG002
+        """Whether the credential was refused as such and there may be another: a token that has expired."""
+        status = response.head.status
+        if status == 401 or (status == 403 and "token is expired" in error_of(response).detail):
+            self._reads.clear()
+            return self.account.credential.refused()
+        return False
+
+
+def encoded_key(uri: URI) -> str:
+    """The key as it stands in a request's path.
+
+    Raises:
+        InvalidURIError: it would name another object: the service takes a backslash for a slash, and segments "." and
+            ".." are resolved before it sees them.
+    """
+    key = uri.key
+    if "\\" in key:
+        raise InvalidURIError(
+            f"{uri.text!r}: Azure takes a backslash for a slash: name the object by the latter", uri=uri.text
+        )
+    if "." in key and not {".", ".."}.isdisjoint(key.split("/")):
+        raise InvalidURIError(f"{uri.text!r}: Azure takes no '.' and no '..' between slashes in a name", uri=uri.text)
+    return uri_encode(key)

@@ -1,0 +1,1 @@
+"""The stores for file:// and direct://."""

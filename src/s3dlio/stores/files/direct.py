@@ -1,0 +1,227 @@
+"""direct:// — files read and written with O_DIRECT, past the page cache.
+
+The kernel wants offset, length and memory aligned to the device's blocks. Reads take the aligned range around what
+was asked for into an aligned pooled block and return the view inside it; writes go out in whole aligned blocks, the
+last one padded, and the file is then cut to its size. A large range is read and written in segments, several in
+flight, by threads that end with the call. Everything but the way of the bytes is `file`'s.
+
+A file system without O_DIRECT answers EINVAL, on opening or on the first transfer. Then, once per file system, a
+warning says so, and the bytes go through the page cache, from which they are dropped at once; under
+S3DLIO_DIRECT_STRICT=1 it is an error instead.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat as modes
+from collections.abc import Callable
+
+from s3dlio import settings
+from s3dlio.errors import ConfigurationError
+from s3dlio.log import logger
+from s3dlio.memory.buffers import PAGE, SMALL, lease
+from s3dlio.runtime.operation import pause
+from s3dlio.runtime.threads import for_each
+from s3dlio.stores.files.file import PIECE, READ, FileStore, FileWriter, cut_short
+from s3dlio.stores.files.temporary import TemporaryFile
+from s3dlio.uri import URI
+
+SEGMENT = 4 << 20
+_WINDOW = 256 << 20  # a large read can be stopped between two of these
+
+_warned: dict[int, object] = {}  # by device
+
+
+class DirectStore(FileStore):
+    """direct://, past the page cache."""
+
+    scheme = "direct"
+
+    def writer(self, uri: URI, size: int | None = None) -> DirectWriter:  # noqa: ARG002
+        return DirectWriter(uri)
+
+    def _open(self, uri: URI) -> int:
+        try:
+            return os.open(uri.key, READ | os.O_DIRECT)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        fd = os.open(uri.key, READ)
+        try:
+            if modes.S_ISREG(os.fstat(fd).st_mode):  # a folder does not take O_DIRECT either
+                _accept_page_cache(fd, uri)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _read_unsized(self, fd: int) -> memoryview:
+        return lease(0) if _is_direct(fd) else super()._read_unsized(fd)
+
+    async def _read(self, fd: int, uri: URI, start: int, end: int) -> memoryview:
+        first, last = start - start % PAGE, end + -end % PAGE
+        if _is_direct(fd):
+            block = lease(last - first, aligned=True)
+            for window in range(first, last, _WINDOW):
+                if window > first:
+                    await pause
+                read_segment = _reader(fd, uri, block, first, end)
+                _for_each_segment(range(window, min(window + _WINDOW, last), SEGMENT), read_segment)
+            data = block[start - first : end - first]
+            if len(data) < SMALL:
+                data = memoryview(bytearray(data))
+        else:
+            data = await super()._read(fd, uri, start, end)
+        if not _is_direct(fd):
+            os.posix_fadvise(fd, first, last - first, os.POSIX_FADV_DONTNEED)
+        return data
+
+
+def _reader(fd: int, uri: URI, block: memoryview, first: int, end: int) -> Callable[[int], None]:
+    """What reads the segment at an offset into its place in `block`, which stands for the file from `first` on."""
+
+    def read_segment(offset: int) -> None:
+        stop = min(offset + SEGMENT, first + len(block))
+        left_direct = False
+        while offset < min(stop, end):
+            try:
+                count = os.preadv(fd, [block[offset - first : stop - first]], offset)
+            except OSError as error:
+                if error.errno != errno.EINVAL or left_direct:
+                    raise
+                _leave_direct(fd, uri)
+                left_direct = True
+                continue
+
+            if offset + count < end and (not count or count % PAGE):
+                # The end of the file, unless a signal or a server has cut the transfer short: then the rest follows.
+                whole = count - count % PAGE
+                if not whole or os.fstat(fd).st_size < end:
+                    raise cut_short(uri, offset + count, end)
+                count = whole
+            offset += count
+
+    return read_segment
+
+
+class DirectWriter(FileWriter):
+    """Writes whole aligned segments; what does not fill one waits in `_block`."""
+
+    def __init__(self, uri: URI) -> None:
+        super().__init__(uri)
+        self._block: memoryview | None = None
+        self._waiting = 0  # bytes in the block
+        self._written = 0  # bytes in the file
+
+    def _create(self, file: TemporaryFile) -> None:
+        super()._create(file)
+        try:
+            # Not at creation: a file system that refuses O_DIRECT creates the file all the same.
+            fcntl.fcntl(file.fd, fcntl.F_SETFL, fcntl.fcntl(file.fd, fcntl.F_GETFL) | os.O_DIRECT)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            _accept_page_cache(file.fd, self._uri)
+
+    async def _append(self, file: TemporaryFile, data: memoryview) -> None:
+        if self._waiting:
+            data = data[self._fill(data) :]
+            if self._waiting == SEGMENT:
+                self._flush(file)
+        whole = len(data) - len(data) % SEGMENT
+        for start in range(0, whole, PIECE):
+            self._write_segments(file, data[start : min(whole, start + PIECE)])
+            await pause
+        self._fill(data[whole:])
+
+    async def _finish(self, file: TemporaryFile) -> bool:
+        if self._waiting:
+            assert self._block is not None
+            size = self._written + self._waiting
+            padded = self._waiting + -self._waiting % PAGE
+            self._block[self._waiting : padded] = bytes(padded - self._waiting)
+            self._write(file, self._block[:padded], self._written)
+            os.ftruncate(file.fd, size)
+        os.fdatasync(file.fd)
+        if not _is_direct(file.fd):
+            os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return await super()._finish(file)
+
+    def _fill(self, data: memoryview) -> int:
+        """Take as much into the block as it has room for; returns how much."""
+        count = min(len(data), SEGMENT - self._waiting)
+        if count:
+            if self._block is None:
+                self._block = lease(SEGMENT)
+            self._block[self._waiting : self._waiting + count] = data[:count]
+            self._waiting += count
+        return count
+
+    def _flush(self, file: TemporaryFile) -> None:
+        assert self._block is not None
+        self._write(file, self._block, self._written)
+        self._written += SEGMENT
+        self._waiting = 0
+
+    def _write_segments(self, file: TemporaryFile, data: memoryview) -> None:
+        def write_segment(offset: int) -> None:
+            block = lease(SEGMENT)
+            block[:] = data[offset : offset + SEGMENT]
+            self._write(file, block, self._written + offset)
+
+        _for_each_segment(range(0, len(data), SEGMENT), write_segment)
+        self._written += len(data)
+
+    def _write(self, file: TemporaryFile, block: memoryview, offset: int) -> None:
+        done = 0
+        left_direct = False
+        while done < len(block):
+            try:
+                count = os.pwrite(file.fd, block[done:], offset + done)
+                done += count - count % PAGE or count  # a block that was written in part is written again
+            except OSError as error:
+                if error.errno != errno.EINVAL or left_direct:
+                    raise
+                _leave_direct(file.fd, self._uri)
+                left_direct = True
+
+
+def _for_each_segment(offsets: range, work: Callable[[int], None]) -> None:
+    """Work on segments, as many at a time as S3DLIO_DIRECT_IN_FLIGHT says."""
+    if len(offsets) == 1:
+        work(offsets[0])
+    else:
+        for_each(offsets, work, min(len(offsets), settings.current().direct_in_flight), at_once=True)
+
+
+def _is_direct(fd: int) -> bool:
+    return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+
+
+def _leave_direct(fd: int, uri: URI) -> None:
+    """Go on through the page cache with a descriptor whose file system takes O_DIRECT but fails every transfer.
+
+    Several threads may come here with the same descriptor.
+    """
+    _accept_page_cache(fd, uri)
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_DIRECT)
+
+
+def _accept_page_cache(fd: int, uri: URI) -> None:
+    """Warn, once per file system, that this one has no O_DIRECT; refuse if the settings say so."""
+    if settings.current().direct_strict:
+        raise ConfigurationError(
+            f"{uri.text}: this file system does not take O_DIRECT, and S3DLIO_DIRECT_STRICT=1 forbids the page"
+            " cache: use file://, another file system, or S3DLIO_DIRECT_STRICT=0",
+            uri=uri.text,
+        )
+    device = os.fstat(fd).st_dev
+    mark = object()
+    if _warned.setdefault(device, mark) is mark:  # the first of several threads
+        logger.warning(
+            "the file system of %s does not take O_DIRECT: direct:// goes through the page cache there and drops"
+            " what it leaves behind",
+            uri.text,
+        )

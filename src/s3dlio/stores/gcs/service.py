@@ -1,0 +1,110 @@
+"""The Cloud Storage service that the settings describe: its endpoint, its credentials, and the paths of its APIs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from s3dlio.auth.aws.sigv4 import uri_encode
+from s3dlio.auth.google.tokens import TokenSource
+from s3dlio.http.address import Address, parse_endpoint, reached, require_private
+from s3dlio.http.endpoints import Endpoint, Endpoints
+from s3dlio.http.exchange import Response
+from s3dlio.objects.one_off import fetch
+from s3dlio.objects.request import TRANSIENT, Fields, Heads, Request, head_for, limits
+from s3dlio.settings import Settings
+from s3dlio.stores.gcs.answers import TOO_FAST, error_of
+from s3dlio.uri import URI
+
+READ_QUERY = "alt=media"
+READ_FIELDS: Fields = (("Accept-Encoding", "gzip"),)
+
+
+_READS_KEPT = 64
+
+
+class GcsService:
+    """The service that one state of the settings describes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.limits = limits(settings)
+        emulator = settings.gcs_emulator
+        if emulator:
+            # Google's own libraries take it with and without the scheme.
+            place = emulator if "://" in emulator else f"http://{emulator}"
+            address, path = parse_endpoint(place, "STORAGE_EMULATOR_HOST")
+        else:
+            address, path = parse_endpoint(
+                settings.gcs_endpoint or "https://storage.googleapis.com", "GCS_ENDPOINT_URL"
+            )
+        self.endpoints = Endpoints([Endpoint(reached(address, settings), path)])
+        self._reads: dict[str, Heads] = {}
+        self.has_multipart = not emulator
+        self.tokens: TokenSource | None = None
+        if not emulator and not settings.s3_no_sign:
+            require_private(self.endpoints.all[0].address, "Google's token", settings)
+            self.tokens = TokenSource(
+                fetch,
+                settings.gcs_credentials,
+                settings.gcs_config_folder,
+                settings.gcs_metadata_host,
+                settings.gcs_quota_project,
+            )
+
+    def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
+        """Where a request goes, and its head, with the token of the moment."""
+        address = endpoint.address
+        fields = [("Host", address.authority)]
+        if request.body or request.method in ("PUT", "POST"):
+            fields.append(("Content-Length", str(sum(map(len, request.body)))))
+        fields += request.headers
+        if self.tokens is not None:
+            request.credential = token = self.tokens.current()
+            fields += token.fields
+        target = endpoint.path + request.path + (f"?{request.query}" if request.query else "")
+        return address, head_for(address, request.method, target, fields)
+
+    def reads(self, container: str, endpoint: Endpoint) -> Heads:
+        """What the requests for whole objects that are made now have in common."""
+        token = None if self.tokens is None else self.tokens.current()
+        heads = self._reads.get(container)
+        if heads is None or heads.credential is not token:
+            fields = [("Host", endpoint.address.authority), *READ_FIELDS, *(token.fields if token else ())]
+            folder = f"{endpoint.path}{bucket_path(container)}/o/"
+            heads = Heads("GET", endpoint.address, folder, fields, query=f"?{READ_QUERY}", credential=token)
+            if len(self._reads) >= _READS_KEPT:
+                self._reads.clear()
+            self._reads[container] = heads
+        return heads
+
+    def is_transient(self, response: Response) -> bool:
+        """Whether an answer may be another one next time (Cloud Storage, "Retry strategy")."""
+        status = response.head.status
+        return status in TRANSIENT or (status == 403 and error_of(response)[0] in TOO_FAST)
+
+    def redirected(self, request: Request, response: Response) -> bool:
+        """Whether a request that was refused for its token can go out again with another one."""
+        if response.head.status != 401 or self.tokens is None:
+            return False
+        return request.credential is not None and self.tokens.renew(request.credential)
+
+
+def object_path(uri: URI) -> str:
+    """The path of an object in the JSON API: its key is one segment."""
+    return f"{bucket_path(uri.container)}/o/{encoded(uri.key)}"
+
+
+@lru_cache(maxsize=64)
+def bucket_path(bucket: str) -> str:
+    """The path of a bucket in the JSON API."""
+    return f"/storage/v1/b/{encoded(bucket)}"
+
+
+def encoded(name: str) -> str:
+    """A name as one segment of a path, or as a value in a query."""
+    return uri_encode(name).replace("/", "%2F")
+
+
+def query_of(**parameters: str) -> str:
+    """The query string of some parameters; those without a value stand there by name."""
+    return "&".join(f"{name}={encoded(value)}" if value else name for name, value in parameters.items())

@@ -1,0 +1,307 @@
+"""One page of an S3 listing, read fast, and never otherwise than an XML parser reads it.
+
+A page has a thousand `Contents` of a few hundred bytes, of which one or two fields are wanted. An XML parser makes ten
+Python objects of each; a regular expression finds the fields in the text for a fraction of that. It is used only where
+it cannot be wrong:
+
+1. The `Contents` elements follow each other without anything between. The first is read by the XML parser, and its
+   shape is kept: its tags as they are, and what may differ, the text between a tag and its end. If other elements have
+   other shapes (a checksum that only some objects have), these are learned in the same way.
+2. Every element has to be one of these shapes, byte by byte, with nothing but harmless characters in its texts. Keys
+   may have others, and are looked at all at once for what could make XML malformed: control characters, "]]>" and "&".
+3. The page without its `Contents`, with an empty element in their place, is read by the XML parser, which has to find
+   that element as a child of the root. So the rest of the page is well-formed, and what was cut out were elements.
+
+Any other page is read as XML from beginning to end: what a parser refuses is refused. A page is also refused if it is
+no ListBucketResult, if an object has no key, two keys or two sizes, if a key is not valid UTF-8 once it is decoded, and
+if it is truncated but does not say where it continues.
+
+Names. With `encoding-type=url` keys are encoded as in forms, which the page confirms in `EncodingType` (some services
+spell it with a dash). Services that do not know the parameter send keys as XML text (`xml_names`).
+
+Source: Amazon S3 API Reference, ListObjectsV2; Extensible Markup Language (XML) 1.0, sections 2.2 and 2.4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree as ET
+
+from s3dlio.errors import S3dlioError
+from s3dlio.http.exchange import Response
+from s3dlio.stores import documents
+from s3dlio.stores.s3.answers import child_text, children, not_xml
+from s3dlio.stores.xml_names import CONTROLS, NameReader, NotTextError
+
+_NAME = "Contents"
+_BEGIN, _END, _EMPTY = f"<{_NAME}>", f"</{_NAME}>", f"<{_NAME}/>"
+_MOST_SHAPES = 8
+_TAG = re.compile(r"(<[^<>]*>)")
+_HARMLESS = r"[0-9A-Za-z_:.+/=@ -]*"
+# What XML does not take as it is in a text, with "]" for "]]>".
+_NOT_IN_KEYS = (*map(chr, CONTROLS), "\r", "&", "]")
+_ODD_CHARACTERS = frozenset("\ufffe\uffff")
+_FACTS = frozenset({"encodingtype", "istruncated", "nextcontinuationtoken"})
+_NAMES = NameReader("Key", "Prefix")
+_recent: dict[bool, tuple[str, ...]] = {False: (), True: ()}
+_ENCODING = re.compile(r"""\ufeff?\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']*)""")
+
+
+class Page(NamedTuple):
+    """What a page tells.
+
+    Attributes:
+        keys: of its objects, decoded.
+        sizes: of these, in bytes, None where the page does not tell; empty unless they were asked for.
+        prefixes: the folders, decoded.
+        more: whether other pages follow.
+        token: what to ask for the next one with.
+    """
+
+    keys: list[str]
+    sizes: list[int | None]
+    prefixes: list[str]
+    more: bool
+    token: str
+
+
+def read_page(response: Response, uri: str, with_sizes: bool) -> Page:
+    """Read the answer to ListObjectsV2.
+
+    Args:
+        response: the answer.
+        uri: what was listed, for messages.
+        with_sizes: whether the sizes of the objects are wanted, too.
+
+    Raises:
+        S3dlioError: it is no listing, or one that cannot be trusted; the message names the URI that was listed.
+    """
+    plain = _plain_contents(response.body, with_sizes)
+    if plain is None:
+        page, named = _as_xml(response, uri)
+        keys = [named(_only(response, uri, item, "Key")) for item in children(page, _NAME)]
+        sizes = [_size(response, uri, item) for item in children(page, _NAME)] if with_sizes else []
+    else:
+        page, keys, sizes = plain
+        named = str
+    if page.tag.rpartition("}")[2] != "ListBucketResult":
+        raise _unusable(response, uri, f"it is a <{page.tag.rpartition('}')[2]:.40}>, not a <ListBucketResult>")
+    prefixes = [named(_only(response, uri, item, "Prefix")) for item in children(page, "CommonPrefixes")]
+    facts = _facts(response, uri, page)
+    if _is_encoded(response, uri, facts):
+        keys, prefixes = _decoded(response, uri, keys), _decoded(response, uri, prefixes)
+    more, token = _continuation(response, uri, facts)
+    return Page(keys, sizes, prefixes, more, token)
+
+
+# As text...
+
+
+def _plain_contents(body: memoryview, with_sizes: bool) -> tuple[ET.Element, list[str], list[int | None]] | None:
+    """The page without its `Contents`, and their keys and perhaps sizes; None if it has to be read as XML."""
+    try:
+        text = str(body, "utf-8")
+    except UnicodeDecodeError:
+        return None
+    begin, end = text.find(_BEGIN), text.rfind(_END) + len(_END)
+    if not 0 <= begin < end:
+        return None
+    found = _matched(text[begin:end], with_sizes)
+    if found is None:
+        return None
+    keys, sizes = found
+    joined = "".join(keys)
+    if any(map(joined.__contains__, _NOT_IN_KEYS)) or not (joined.isascii() or _ODD_CHARACTERS.isdisjoint(joined)):
+        return None
+    encoding = _ENCODING.match(text)
+    if encoding is not None and encoding[1].lower() not in ("utf-8", "utf8"):
+        return None
+    try:
+        page = documents.xml((text[:begin] + _EMPTY + text[end:]).lstrip(" \t\r\n").encode())
+    except ET.ParseError:
+        return None
+    if len(children(page, _NAME)) != 1:  # it was inside another element, or others stand elsewhere
+        return None
+    return page, keys, sizes
+
+
+def _matched(contents: str, with_sizes: bool) -> tuple[list[str], list[int | None]] | None:
+    """The keys, and perhaps sizes, of elements that follow each other; None if they are not of a few known shapes."""
+    groups = 2 if with_sizes else 1
+    shapes = _recent[with_sizes]  # most pages are like the one before
+    parts = re.split("|".join(shapes), contents) if shapes else [contents]
+    unknown = next(filter(None, parts[:: groups * len(shapes) + 1]), "")
+    if unknown and shapes:
+        shapes, unknown = (), contents
+    while unknown:
+        shape = _shape_of(unknown[: unknown.find(_END) + len(_END)], with_sizes)
+        if shape is None or shape in shapes or len(shapes) == _MOST_SHAPES:
+            return None
+        shapes = (*shapes, shape)
+        # What matched stands between what did not: nothing, where all is of known shapes.
+        parts = re.split("|".join(shapes), contents)
+        unknown = next(filter(None, parts[:: groups * len(shapes) + 1]), "")
+    _recent[with_sizes] = shapes
+    stride = groups * len(shapes) + 1
+    columns = [parts[place::stride] for place in range(1, stride)]
+    keys = _merged(columns[::groups])
+    return keys, list(map(int, _merged(columns[1::groups]))) if with_sizes else []
+
+
+def _merged(columns: list[list[Any]]) -> list[str]:
+    """One list of lists of which each place has a text in one, and None in the others."""
+    merged = columns[0]
+    for column in columns[1:]:
+        merged = [here if there is None else there for here, there in zip(merged, column, strict=True)]
+    return merged
+
+
+def _shape_of(element: str, with_sizes: bool) -> str | None:
+    """The shape of an element with one key, and one size if sizes are wanted, as a pattern with these in groups.
+
+    The element is one that the XML parser accepts. With the text in it replaced by another of harmless characters, it
+    still is: that is what the pattern allows. Only keys may have all characters but "<"; they are looked at afterwards.
+
+    Returns:
+        The pattern; None if the element has to be read as XML.
+    """
+    if not element.startswith(_BEGIN) or "<!" in element or "<?" in element:
+        return None
+    try:
+        root = ET.fromstring(element)
+    except (ET.ParseError, ValueError):
+        return None
+    wanted = {"Key": r"([^<]*)", "Size": r"([0-9]{1,19})"} if with_sizes else {"Key": r"([^<]*)"}
+    # The groups are taken in this order.
+    found = [child for child in root if child.tag in wanted]
+    if [child.tag for child in found] != list(wanted) or any(map(len, found)):
+        return None
+    pattern, depth, groups = "", 0, 0
+    parts = _TAG.split(element)
+    for place in range(1, len(parts), 2):
+        tag, text, following = parts[place], parts[place + 1], parts[place + 2] if place + 2 < len(parts) else ""
+        pattern += re.escape(tag)
+        is_end, is_empty = tag.startswith("</"), tag.endswith("/>")
+        depth += -1 if is_end else 0 if is_empty else 1
+        if not is_end and not is_empty and following.startswith("</"):
+            if depth == 2 and tag[1:-1] in wanted:
+                pattern += wanted[tag[1:-1]]
+                groups += 1
+            elif text.startswith("&quot;") and text.endswith("&quot;") and len(text) >= 12:
+                pattern += f"&quot;{_HARMLESS}&quot;"
+            else:
+                pattern += _HARMLESS
+        elif text:
+            return None
+        if ">" in text:  # or of a tag, in an attribute
+            return None
+    return pattern if groups == len(wanted) else None  # a wanted tag may be empty, or have an attribute
+
+
+# As XML...
+
+
+def _as_xml(response: Response, uri: str) -> tuple[ET.Element, Callable[[str], str]]:
+    """The whole page, parsed, and what makes a name of the text of an element in it."""
+    try:
+        return _NAMES.read(bytes(response.body).lstrip())
+    except NotTextError as error:
+        raise _no_text(response, uri, error.name) from None
+    except ET.ParseError as error:
+        raise not_xml(response, uri, error) from None
+
+
+def _only(response: Response, uri: str, item: ET.Element, name: str) -> str:
+    """The text of the one child of that name."""
+    found = children(item, name)
+    if len(found) != 1 or len(found[0]):
+        what = item.tag.rpartition("}")[2]
+        raise _unusable(response, uri, f"a <{what}> has {len(found) or 'no'} <{name}>, or one that is no text")
+    return found[0].text or ""
+
+
+def _size(response: Response, uri: str, item: ET.Element) -> int | None:
+    if not children(item, "Size"):
+        return None
+    text = _only(response, uri, item, "Size").strip()
+    if not (text.isascii() and text.isdecimal()) or len(text) > 19:
+        raise _unusable(response, uri, f"the size of {child_text(item, 'Key')!r} is {text!r:.40}")
+    return int(text)
+
+
+# Both...
+
+
+def _facts(response: Response, uri: str, page: ET.Element) -> dict[str, str]:
+    """What a page tells beside its names: its encoding and what follows, by the names of the elements in lower case and
+    without dashes, which services spell variously. Blank ones are left out.
+    """
+    found: dict[str, str] = {}
+    for child in page:
+        name = child.tag.rpartition("}")[2].replace("-", "").lower()
+        if name in _FACTS:
+            if name in found:
+                raise _unusable(response, uri, f"it has two <{child.tag.rpartition('}')[2]}>")
+            found[name] = child.text or ""
+    return {name: text for name, text in found.items() if text.strip()}
+
+
+def _is_encoded(response: Response, uri: str, facts: dict[str, str]) -> bool:
+    """Whether the keys of a page are encoded."""
+    kind = facts.get("encodingtype", "").strip().lower()
+    if kind not in ("", "url"):
+        raise _unusable(response, uri, f"its keys have the unknown encoding {kind!r:.40}")
+    return kind == "url"
+
+
+def _decoded(response: Response, uri: str, names: Sequence[str]) -> list[str]:
+    """Names decoded as in forms: a "+" is a blank."""
+    name = ""
+    try:
+        return [unquote_plus(name, errors="strict") if "%" in name or "+" in name else name for name in names]
+    except UnicodeDecodeError:
+        for name in names:
+            try:
+                unquote_plus(name, errors="strict")
+            except UnicodeDecodeError:
+                break
+        raise _no_text(response, uri, name.encode()) from None
+
+
+def _continuation(response: Response, uri: str, facts: dict[str, str]) -> tuple[bool, str]:
+    """Whether other pages follow, and what to ask for the next with. A token alone says that others follow."""
+    token = facts.get("nextcontinuationtoken", "")
+    truncated = facts.get("istruncated", "").strip().lower()
+    if truncated in ("false", "0"):
+        return False, token
+    if truncated not in ("true", "1", ""):
+        raise _unusable(response, uri, f"<IsTruncated> is {truncated!r:.40}")
+    if truncated and not token:
+        raise S3dlioError(
+            f"the listing of {uri} at {response.address.url} says that it goes on, but not where: a page is truncated"
+            " and has no <NextContinuationToken>; check that the endpoint supports ListObjectsV2",
+            uri=uri,
+            endpoint=response.address.url,
+        )
+    return bool(token), token
+
+
+def _no_text(response: Response, uri: str, name: bytes) -> S3dlioError:
+    return S3dlioError(
+        f"listing {uri} at {response.address.url}: the key {ascii(name)[1:]:.300} is not valid UTF-8, so that no URI"
+        " can name it; rename the object with another tool",
+        uri=uri,
+        endpoint=response.address.url,
+    )
+
+
+def _unusable(response: Response, uri: str, why: str) -> S3dlioError:
+    return S3dlioError(
+        f"listing {uri} at {response.address.url}: the answer is not a listing that can be trusted: {why}; check that"
+        " this is an S3 endpoint, and what stands between here and the service",
+        uri=uri,
+        endpoint=response.address.url,
+    )
