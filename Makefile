@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Everything a developer or CI runs. `make help` lists the targets.
 #
 # One environment, .venv, and one folder of servers, .servers; both are made on first use. Stamp files

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make bench`, or `python -m benchmarks`: s3dlio beside its peers, on this machine, in one run.
 
     python -m benchmarks [--quick] [--only REGEX] [--rounds N] [--list] [--fresh] [--dlio-source DIR]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A proxy that adds a delay: `python delay.py PORT UNIX_SOCKET SECONDS`, half of it each way.
 
 Bytes are passed on as they are, each piece when its time has come, so that a connection carries as much as it would

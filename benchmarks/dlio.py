@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DLIO end to end: the same workload on s3dlio, on DLIO's own storage, and on the s3torchconnector of its main branch.
 
 Each client generates its data and then trains on it, in runs of their own; what is timed is the training, by DLIO's own

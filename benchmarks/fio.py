@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """fio reading a file past the page cache: what direct:// is measured by, with the same block size and depth."""
 
 from __future__ import annotations

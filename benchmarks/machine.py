@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was measured on what: the machine, the versions, and the CPU time of processes."""
 
 from __future__ import annotations

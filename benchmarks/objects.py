@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The objects of a scenario: made once, with the checksums that tell whether a client has read or written them right.
 
 Small objects differ from each other, so that a mix-up shows. Of large ones there are a few contents, and keys that are

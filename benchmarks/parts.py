@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the time of a read or a write goes: what its parts take by themselves, in this process, without a server.
 
     python -m benchmarks.parts

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The clients that s3dlio is compared with, each in a virtual environment of its own below .bench/."""
 
 from __future__ import annotations

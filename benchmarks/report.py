@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Medians, spread and ratios, as Markdown and as SVG.
 
 A bar names what it compares and how far it got; it is printed and never asserted, since what a shared machine gives

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs scenarios: every client in a process of its own, in turns, round by round.
 
 A client that fails, or that cannot do what the scenario asks for, is noted with its words and takes no further part in

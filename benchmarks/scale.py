@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Beyond one machine: what a job of many ranks asks of its endpoints, and what it costs each rank.
 
     python -m benchmarks.scale [--ranks 512] [--output FILE]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is measured: the table of scenarios, who takes part in each, and the bars that each is there for.
 
 A bar is a ratio to what else was measured in the same run, or a limit; the report says how far each is met, and nothing

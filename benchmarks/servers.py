@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The servers of the benchmark: nginx with everything in place, also behind a slow link, a sink, and real stores.
 
 nginx costs less per object than any client, so that the client is what is measured; it takes any signature.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An S3 server that takes objects into memory: `python sink.py PORT`. What PUT is measured on.
 
 A server that writes files costs several times what any client does, so that it would be what is measured; and nginx

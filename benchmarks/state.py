@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of a run, in one file that is replaced whole whenever a client has ended.
 
 So a run that was interrupted goes on where it was: figures are kept by scenario, client and round, together with what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds for every test: the servers' fixtures, an environment without cloud settings, and no way out.
 
 A test never sees the credentials, endpoints, proxies and certificate authorities of the machine that it runs on,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """File systems that tests need: one that is soon full, one with O_DIRECT, a folder that another user can reach."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs modules, and the tests of each module, in random order: no test may depend on another one.
 
 The last lines of a run name the seed. `--order-seed=SEED` repeats that order; `--order-seed=0` keeps the order of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Other processes for tests: a forked child, and a fresh interpreter."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server that sends the bytes it was given: for answers of real services that no emulator gives.
 
     with Replay([answer(200, b"content", {"ETag": '"1"'})]) as server:

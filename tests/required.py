@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a test needs and the machine does not give: a reason to skip it, or to fail in CI, where all has to be there.
 
 CI says so by S3DLIO_REQUIRE_SERVERS=1. The tests see an environment without any variable of ours, and so do the

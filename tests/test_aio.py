@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
 """The async twins on files: their threads, their loops, and cancellation between two pieces of an object."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The buffer pool: views stay valid as long as they live, and their memory is used again afterwards."""
 
 # A memoryview equals the bytes that it shows.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CRC32C of views, of joined pieces, and as text."""
 
 from __future__ import annotations

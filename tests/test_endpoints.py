@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several endpoints of one service: who gets which share, who is left alone, and that no call notices a failed one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
 """Errors: what goes wrong, of which exact class and builtin it is, and that its message says what to check."""

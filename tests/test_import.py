@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`import s3dlio` costs next to nothing, and gives every public name on first use."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The short script with which a user checks an installation, on each local protocol.
 
 It stands here as it is printed in the integration guide; what differs is in `SUBSTITUTIONS` alone.

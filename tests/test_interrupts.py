@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C in the middle of large calls: KeyboardInterrupt at once, no temporary left, no thread left."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tests themselves see nothing of the machine's cloud settings and cannot reach beyond loopback."""
 
 from __future__ import annotations

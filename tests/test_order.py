@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests run in random order, which a seed repeats."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All protocols in one program: batches of every scheme, trees between each two, and the guide's sections on clouds."""
 
 from __future__ import annotations

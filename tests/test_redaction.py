@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What may be a secret does not get into a report, and what is none stays readable."""
 
 from __future__ import annotations

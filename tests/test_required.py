@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """In CI what is missing fails the test that needs it, in whatever process the test runs."""
 
 from __future__ import annotations

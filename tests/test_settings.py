@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings: the environment is obeyed when it changes, configure comes before it, and mistakes change nothing."""
 
 from __future__ import annotations

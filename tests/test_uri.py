@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parser of URIs: what it takes apart it puts together again, byte for byte."""
 
 from __future__ import annotations

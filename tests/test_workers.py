@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Worker threads: what they do with errors, with Ctrl-C, and when the system gives no more threads."""
 
 from __future__ import annotations

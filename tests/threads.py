@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Threads of tests. What a thread raises fails the test: an assertion in a bare `threading.Thread` would be lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make demo`: the DLIO workload of `s3dlio.dlio.run.demo` on files, then on an S3 server of this machine.
 
 The server is SeaweedFS, started for the demo on a free port of loopback and ended with it. Where it could not be

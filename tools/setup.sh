@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds the development environment in .venv, on a machine that may have nothing but Debian.
 #
 #   tools/setup.sh venv      find an interpreter, make .venv, bring its pip up to date

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs tests on every supported Python but the one of .venv, each in an environment of its own, .venvs/3.X.
 #
 #   tools/versions.sh quick   unit tests, the behavior of files, and the command

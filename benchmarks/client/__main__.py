@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks.client NAME`: measures one client.
 
 A job comes as a line of JSON on standard input. When everything is warm and checked, the line "ready" goes out; at the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The floor: sockets and nothing else, what a client on this machine cannot go below.
 
 Requests are prepared beforehand and not signed; heads are hardly looked at, nothing is retried, resumed or verified.

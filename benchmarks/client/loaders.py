@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PyTorch's DataLoader, with four workers that each read batches of whole objects; only lengths come back to the loop.
 
 So what is measured is the reading and not the way tensors take from a worker to its parent. s3dlio's workers are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files without s3dlio: plain Python, one call at a time."""
 
 from __future__ import annotations

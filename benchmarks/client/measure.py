@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One client doing one job: a pass that is checked and not timed, then the timed part.
 
 CPU time is that of the whole process, threads of a runtime included, and of the processes it has started.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The peers: obstore, opendal, s3torchconnector and boto3, each as its documentation says to use it."""
 
 from __future__ import annotations

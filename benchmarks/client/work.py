@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all clients share: the job, and the two ways to keep calls of a single object in flight."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One Python API over S3, Azure Blob, GCS, local files and O_DIRECT.
 
 The public names are listed below and loaded on first use, so that `import s3dlio` costs next to nothing.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m s3dlio` is the command `s3dlio`."""
 
 import sys

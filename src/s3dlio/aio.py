@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The async twins: the same verbs, the same results, for a program with an event loop.
 
 The engine awaits the network on the caller's loop (`runtime.on_asyncio`). File I/O blocks, so it runs in threads of

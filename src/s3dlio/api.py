@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verbs. Each one parses its URI, picks the store, and calls it; what takes more than that is in `transfer`.
 
 Every call does its I/O in the calling thread and leaves no thread behind. Results come in pooled buffers: a view,

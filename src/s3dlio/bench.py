@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures an endpoint: writes objects, reads them, lists them and deletes them, with so many in flight.
 
 Each step is one batch, driven as `put_many` and `get_many` drive theirs, with a clock around every object. Between the

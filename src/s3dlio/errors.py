@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exception tree.
 
 One root, `S3dlioError`, and below it a class for each thing a caller may want to treat differently. Each class is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logging: everything goes to the logger "s3dlio"; `init_logging` makes it visible.
 
 Modules log with `logger`, whose filter keeps secrets out of each record and the record on one line, whatever a server

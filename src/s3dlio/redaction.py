@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keep secrets, and control characters that a server sent, out of everything that a person reads.
 
 Every message of an `S3dlioError`, every `repr` of settings, and every report passes through this module. It works in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every setting: its meaning, its environment variables, its default, in one dataclass.
 
 The environment is read when a setting is first needed, and again when it has changed, so that a program which sets

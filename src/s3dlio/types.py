@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What callers give to be written: any buffer, seen as bytes without a copy."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One parser for every scheme.
 
     s3://bucket/key   az://container/key   gs://bucket/key   file:///absolute/path   direct:///absolute/path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Key files of Google Cloud, with keys that open nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where AWS credentials come from: every source, read from real files or a real server on the loopback."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which account and which credential the settings mean, and Entra ID by way of azure-identity and a server of ours."""
 
 from __future__ import annotations

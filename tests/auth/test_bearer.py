@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bearer tokens: every kind of credentials, how they stay valid, and what is said when they do not."""
 
 from __future__ import annotations

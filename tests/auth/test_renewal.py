@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What expires is fetched again before it does, once for all threads, and anew in a forked child."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shared Key: every signature is the one that the vendor's library makes."""
 
 from __future__ import annotations

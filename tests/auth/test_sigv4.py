@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signature V4: equal to the worked examples of the S3 documentation and to botocore's for odd requests."""
 
 import calendar

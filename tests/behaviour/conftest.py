@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs every case of this folder against every protocol, and sees that none leaves a thread behind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data for objects: bytes that repeat nowhere, so that a piece in the wrong place is seen."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The protocols that the table of behaviour is run against.
 
 A store joins with one entry in `PROTOCOLS`: a name, a factory that gives the URI of a fresh, empty folder, and the

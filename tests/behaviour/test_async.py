@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The async twins: the same results and errors, and a cancelled call that leaves nothing."""
 
 # A memoryview equals the bytes that it shows.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many objects: get_many, get_many_iter, put_many."""
 
 # A memoryview equals the bytes that it shows.

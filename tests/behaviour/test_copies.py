@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """upload, download and copy, of objects and of trees, with progress."""
 
 # A memoryview equals the bytes that it shows.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """list and list_iter."""
 
 # A memoryview equals the bytes that it shows.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One object: get, get_range, put_bytes, stat, exists, delete."""
 
 # A memoryview equals the bytes that it shows.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MultipartUploadWriter: an object in pieces, visible only when it is whole."""
 
 # A memoryview equals the bytes that it shows.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark measures what it says: real clients on real servers, wrong bytes noticed, figures kept and judged."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Chaos: answers composed from a grammar, for every verb and protocol, and an oracle that knows the truth.
 
 `stores` are model object stores that know their true state and answer correctly. `grammar` damages their answers as

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plays compositions: `python -m tests.chaos SEED [COUNT]`. One is shown with all that was played."""
 
 from __future__ import annotations

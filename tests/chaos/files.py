@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files whose system calls fail: each composition is a verb and a fault, made by strace in a process of its own.
 
 A seed chooses the verb, the protocol, the system calls that fail, the error, and which of the calls: one, or all from

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The grammar: what becomes of a correct answer.
 
 An answer is built from a `Reply`, in four phases, each of which may change it: what it means (status, document, range),

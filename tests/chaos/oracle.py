@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The oracle: calls of s3dlio, and what may come of each.
 
 A call gives the right bytes or facts, those of one version that existed while it ran, or raises an S3dlioError. A write

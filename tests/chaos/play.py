@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Playing compositions: a seed makes the objects, the profile of the service, the calls, and the answers to each."""
 
 from __future__ import annotations

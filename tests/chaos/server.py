@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server: plays scripts on sockets, plain and TLS, for all protocols in one thread.
 
 A director gives a script for every request. A script is a list of steps: bytes to send, seconds to wait, an end of the

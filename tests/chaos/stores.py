@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Model object stores: one state for each protocol, and the answers that the protocol prescribes.
 
 A model performs a request as a whole or not at all, and keeps what happened: every content that a key ever had, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever a server answers, s3dlio gives the right bytes and facts or an S3dlioError, in bounded time.
 
 S3DLIO_TEST_CHAOS is the number of compositions, S3DLIO_TEST_CHAOS_SEED the first seed. By default 2,000 of them are

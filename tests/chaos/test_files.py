@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files whose system calls fail, in compositions (`tests.chaos.files`).
 
 S3DLIO_TEST_CHAOS is the number of compositions that go over the network; of these, each of which takes a process and a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The oracle finds what is broken on purpose, and finds nothing where all is answered correctly."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the real command in a process of its own, with pipes or on a terminal."""
 
 from __future__ import annotations

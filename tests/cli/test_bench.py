@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`s3dlio bench` on files and on a real S3 server, by itself, interrupted, and under mpirun."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`mb`, `rb`, `ls s3://` and `presign`, against a real server."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds for every command: statuses, errors, names of any bytes, terminals, pipes, and Ctrl-C."""
 
 from __future__ import annotations

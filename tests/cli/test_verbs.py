@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every verb, on every protocol that lives in the file system, and from each to the other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bucket on SeaweedFS, and a look at what each test has left: threads, descriptors, children."""
 
 from __future__ import annotations

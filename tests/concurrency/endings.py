@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program that ends, forks or drops things in the middle of reading ahead: `python endings.py KIND FOLDER SEED...`.
 
 KIND is "exit", "fork" or "collection". Every seed is a process of its own, forked from this one before it has started

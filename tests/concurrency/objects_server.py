@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small S3 that serves the files of a folder, now and then slowly, for programs that end while they read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The async twins on S3: many tasks on one loop, cancelled at any moment; nothing of a cancelled call comes later."""
 
 from __future__ import annotations

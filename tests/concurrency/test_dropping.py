@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A writer that the garbage collector drops, wherever that happens to run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that exit, fork and drop things at any moment of a reading ahead end at once, as they should, and quietly.
 
 What they do is in `endings.py`. The seed of a process that does not is in the message; to repeat it, with the

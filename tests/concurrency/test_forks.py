@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A forked child works at once, whatever its parent was doing, and does its parent no harm."""
 
 from __future__ import annotations

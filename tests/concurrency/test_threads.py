@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many threads at once, and readings ahead that are given up: each gets its own data, and nothing is left."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of docs/environment.md, made from the settings.
 
     python -m tests.docs.environment

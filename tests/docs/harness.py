@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs every fenced block of a page of the documentation, in order, as a reader would.
 
 What a block is run as follows from the word behind its fence:

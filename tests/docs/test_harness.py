@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The harness must fail where a page is wrong: a harness that lets everything pass proves nothing."""
 
 from __future__ import annotations

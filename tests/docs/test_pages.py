@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every block of the README and of every page of docs/ runs, and what they list is complete."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The proxy in front of each server, and how many faults it injected."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The protocols that the table of faults is run against.
 
 A store joins with one entry in `PROTOCOLS`: which fixture starts its server, and what makes the store use that server

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A proxy in front of a real server that breaks what it is told to break.
 
 It lives in a thread of the test with an event loop of its own. It knows just enough HTTP to tell one request from the

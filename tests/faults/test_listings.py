@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A listing that fails on a later page is an error, and never a short list; one that is only disturbed is whole."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A body that is cut off goes on from where it stopped, however often, and is not fetched again from the start."""
 
 from __future__ import annotations

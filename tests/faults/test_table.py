@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every verb meets every fault, once and for good: the right bytes, or an error of the right class in bounded time.
 
 All verbs run side by side, in threads, each on a folder of its own, whose name tells the proxy which

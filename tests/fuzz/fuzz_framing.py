@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fuzz target for the HTTP framing: a stream of bytes from a server, read as a client reads it.
 
 Run by hand with atheris, for ten minutes:

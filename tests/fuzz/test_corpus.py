@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every input the fuzzer is started from, replayed: whole and in pieces, it ends in the same way."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts what the hot paths cost, object by object: instructions by callgrind, system calls by strace.
 
     python -m tests.guard.counting

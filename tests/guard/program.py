@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program whose costs are counted: `python -m tests.guard.program FOLDER GETS PUTS`.
 
 Every hot path is used a few times, so that everything is loaded, connected and learnt, then for `COUNT` objects, then

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hot paths cost no more than they did when this table was written.
 
 Instructions and system calls of one object are counted, not timed, so that a busy machine changes nothing. A change

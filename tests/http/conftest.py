@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bucket on SeaweedFS, reached directly, by https or through a proxy of ours, and servers that say nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server that answers requests for an object named "case" by a script: bytes are sent, seconds waited, at most until
 the connection is closed; and those for others at once, with 200.
 """

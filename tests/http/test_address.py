@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which servers NO_PROXY names, which endpoints and proxies are understood, and where tokens may go."""
 
 from __future__ import annotations

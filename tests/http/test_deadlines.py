@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every call ends in bounded time, and each setting that bounds it does what it says."""
 
 from __future__ import annotations

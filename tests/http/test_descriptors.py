@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Without file descriptors: a batch continues with the connections it has; what needs a descriptor and gets none fails
 with an error that names the limit, and no endpoint is blamed.
 """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An answer that comes before the body of its request has been sent: a success ends nothing, a refusal ends it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The engine's tasks: side by side, stopped, in a hurry at the end; with each of the pollers."""
 
 from __future__ import annotations

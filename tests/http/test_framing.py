@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP framing: what a well-formed answer means, what a malformed one is refused for, and that it never
 matters how the bytes were cut on their way."""
 

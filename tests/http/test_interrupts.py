@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C ends every network call within 0.3 s, and leaves no connection, thread, temporary or upload behind.
 
 Each call runs in a program of its own, against an endpoint that keeps it waiting: a proxy that stalls, a queue that is

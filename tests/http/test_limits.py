@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a server sends is bounded: whatever goes on for ever ends in an error that names the limit, soon and in little
 memory.
 """

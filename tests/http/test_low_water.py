@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """While much of a body is to come, the kernel wakes the client for many bytes only; never for more than will come, and
 never so long that a slow server seems to be silent.
 """

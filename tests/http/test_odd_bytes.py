@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers with bytes changed, left out, added or repeated at random: a result or an S3dlioError."""
 
 from __future__ import annotations

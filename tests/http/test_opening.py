@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names with several addresses: which are tried, when, and who waits for the resolver."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Connections: used again, bounded in number and age, and replaced unnoticed when the server has closed them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP proxies: plain requests in absolute form, TLS through CONNECT, and those hosts that are reached without."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Over a short way the kernel holds little of what is being sent; over a long one as much as it takes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A head that has the shape of others is taken for what the rules read from it, and what they would refuse has none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TLS: certificates are verified against the authority that is set; what TLS has read ahead is not left there."""
 
 from __future__ import annotations

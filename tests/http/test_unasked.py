@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bytes that nobody asked for never become the answer to the next request: their connection is not used again.
 
 The server sends them after an answer; the next request, which must get its own answer, goes out when they have arrived.

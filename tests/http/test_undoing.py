@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an upload in parts has begun is undone when it is stopped: by Ctrl-C, a cancelled task, or the program's end.
 
 Ctrl-C ends within two seconds, which are spent on undoing alone, over a connection that is open already; a second

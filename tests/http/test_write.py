@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects of a batch are written without ceremony; what is not plain goes on in the ordinary way, with the same result.
 
 The first object of each batch opens the connection, the second is the case, the third shows that nothing is left of it.

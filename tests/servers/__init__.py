@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real servers that the tests, the demo and the benchmarks talk to.
 
 `install.py` puts them into `.servers/` of the checkout without touching the system. Each server has a

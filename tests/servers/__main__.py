@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installs the servers, or runs one by hand: `python -m tests.servers install [NAME…]`, `… run NAME`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Azurite, the vendor's emulator of Azure Blob, in memory.
 
 It checks Shared Key signatures and the CRC64 of what is stored (little-endian, as base64; release 3.35 answered

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the servers share: free ports, processes that are surely ended, waiting until ready, and their addresses.
 
 A server's processes run in sessions of their own, so that Ctrl-C in a terminal reaches the tests and not

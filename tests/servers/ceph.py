@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ceph RGW, the strict second S3 server: a monitor, one OSD in memory, and the gateway.
 
 It lists in byte order, takes every odd key as it is, checks the payload's hash and refuses small parts. It ignores

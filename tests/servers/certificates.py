@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A certificate authority of our own, made anew for each server that speaks TLS.
 
 trustme makes it: kept up by the maintainers of Trio, made for tests, and its certificates carry the key usage and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Headless Chromium: opens a page of this machine and tells what became of it.
 
 It is given an empty profile, and everything that asks the network of its own accord is switched off. What the page

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """fake-gcs-server, an emulator of Google Cloud Storage, in memory.
 
 It checks no credentials. A `bytes */*` status query finishes a resumable upload, and `ifGenerationMatch=0`

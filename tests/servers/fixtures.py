@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """pytest fixtures: each server is started when a test first asks for it and ended with the session.
 
 A server that is not installed skips its tests with the reason; with S3DLIO_REQUIRE_SERVERS=1, as in CI, it fails

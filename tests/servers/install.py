@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installs the real servers, a browser and a few tools into `.servers/`, each in a folder of its own, nothing beside.
 
 A server is installed into a scratch folder that is renamed when it is complete, so that the existence of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """nginx over a folder of files: it looks at no signature, and it costs less per object than any client.
 
 So it is what clients are compared on. GET, HEAD, PUT and DELETE of single objects; it knows no listing and no multipart

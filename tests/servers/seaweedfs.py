@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SeaweedFS, the S3 server of most tests: `weed mini`, one process with plain and TLS endpoints.
 
 It checks signatures, checksum headers and trailers, and If-None-Match; it does not check the payload's hash. It

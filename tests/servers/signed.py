@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One signed S3 request, by botocore's signer and the standard library: for waiting until a server answers."""
 
 from __future__ import annotations

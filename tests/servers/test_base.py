@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes are surely ended, and a server that does not start says why."""
 
 from __future__ import annotations

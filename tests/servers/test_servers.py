@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each server starts, serves the vendor's own SDK, and refuses a wrong secret where it looks at signatures.
 
 The SDKs are what the rest of the tests compare with, so this also shows that they work against these servers.

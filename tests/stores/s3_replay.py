@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of S3's documented answers share: the answers' forms, and AWS behind a proxy.
 
 Nothing here resolves a name: a request for AWS goes to `Aws`, named as the HTTPS proxy, which ends the TLS inside and

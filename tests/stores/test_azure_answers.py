@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers that Azure Blob Storage documents, or is known to give, and that Azurite does not: replayed byte for byte.
 
 Each case names the page that documents it, below https://learn.microsoft.com/rest/api/storageservices/.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dates in every form that vendors send are the same moment, aware and in UTC; what is no date is None."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
 """direct:// is O_DIRECT, right to the byte, with several transfers in flight, and says when it cannot be."""

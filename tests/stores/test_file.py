@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
 """What only file systems have: links, folders, modes, odd names, permissions. file:// and direct:// alike."""

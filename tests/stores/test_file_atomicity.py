@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
 """A write is whole or has not been: for readers, after a kill, on a full disk, and among many writers."""

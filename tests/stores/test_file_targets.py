@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
 """What a write replaces, and what it must not: pipes, devices, descriptors; owner, group, mode and ACL of a file."""

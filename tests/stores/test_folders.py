@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trees of folders: of any depth, with few descriptors, and while somebody exchanges what is in them."""
 
 from __future__ import annotations

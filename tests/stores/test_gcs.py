@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gs:// on fake-gcs-server, with Google's own client as the oracle."""
 
 # A memoryview equals the bytes that it shows.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gs://: answers of the real service that no emulator gives, replayed byte for byte.
 
 Each test names the page that documents the answer, below https://cloud.google.com/storage/docs/.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads and writes of batches make their heads from what they have in common: these are the heads that any request
 would get, and they follow a credential that is renewed meanwhile.
 """

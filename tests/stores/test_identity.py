@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes over the wire: no session token of the environment with keys from code, no bearer token without TLS."""
 
 from __future__ import annotations

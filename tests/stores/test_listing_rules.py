@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A listing never misses anything silently, never lists what was not asked for, and never ends in an endless loop."""
 
 from __future__ import annotations

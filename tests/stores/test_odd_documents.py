@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever bytes a server sends, a call gives a result or an S3dlioError, in every protocol, for every verb."""
 
 from __future__ import annotations

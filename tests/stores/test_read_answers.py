@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever a server answers to a read, the result is exactly the object's bytes, all of one version, or an error.
 
 Each row is what is answered to the requests for one object, one script for each; each verb reads it after the pool's

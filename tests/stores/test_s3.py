@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """s3:// on SeaweedFS and on Ceph RGW, with botocore as the oracle: it reads what we write, and we what it writes."""
 
 # A memoryview equals the bytes that it shows.

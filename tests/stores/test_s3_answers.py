@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers that Amazon S3 documents, or is known to give, and that emulators do not: replayed byte for byte.
 
 Each case names the page that documents it, below https://docs.aws.amazon.com/AmazonS3/latest/.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integration guide's snippets for S3, as they are printed, against a server of this machine.
 
 What a snippet cannot say for every reader (hosts, credentials, the files to read) is replaced by the one table

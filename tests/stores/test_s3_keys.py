@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys as nobody should have them, on SeaweedFS and on Ceph: verbatim, or refused, and never taken for another."""
 
 # A memoryview equals the bytes that it shows.

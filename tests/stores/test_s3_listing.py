@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A page of an S3 listing says the same whether it is read as text or as XML."""
 
 from __future__ import annotations

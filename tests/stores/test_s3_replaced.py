@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects that are replaced while they are read: what is returned is one version, whole. On SeaweedFS and on Ceph.
 
 Another process writes versions of different and of equal lengths, without a pause, while this one reads in parts. That

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
 """get_many_iter across a fork: the child goes on with what has not been handed out, the parent is not disturbed."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts of a large object: equal where the size is known, and copies of what a writer is given."""
 
 # A memoryview equals the bytes that it shows.

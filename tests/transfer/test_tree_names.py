@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
 """Keys of object stores that cannot be names of files, and names of files that cannot be keys, in copies of trees."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys of HMAC-SHA256, for services that sign each request with the same one."""
 
 from __future__ import annotations

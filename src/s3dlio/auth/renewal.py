@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeps something that expires, such as a token, fresh for all threads of a process.
 
 Strategy. What was fetched is kept as one `_Held`, which is replaced whole, so that a request on the way reads it

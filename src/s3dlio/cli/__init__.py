@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `s3dlio`.
 
 `app` lists the commands; each is one function in a module named after what it does, made of calls to the public API.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The list of commands. A new one is a function in a module of its own and one line here."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kinds of arguments that several commands take, checked before a command begins.
 
 What is no URI is a wrong command line, and is said in the words of the parser of URIs.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The progress bar: bytes, rate, remaining time and, for a tree, objects, on standard error.
 
 How much is shown depends on the width of the terminal: a bar that wraps into a second line would be printed again and

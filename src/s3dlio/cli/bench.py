@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bench`: what an endpoint gives, and what it costs here."""
 
 from __future__ import annotations

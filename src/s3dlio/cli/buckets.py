@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`mb`, `rb`, the listing of buckets, and `presign`: what there is beside the objects of a service."""
 
 from __future__ import annotations

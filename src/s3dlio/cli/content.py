@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`cat`, `get` and `put`: the content of objects, to and from files, pipes and the terminal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`cp`, and the copy that `get` and `put` make of a file."""
 
 from __future__ import annotations

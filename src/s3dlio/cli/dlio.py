@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`s3dlio dlio …`: DLIO on s3dlio."""
 
 from __future__ import annotations

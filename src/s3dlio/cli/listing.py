@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`ls` and `stat`: what there is."""
 
 from __future__ import annotations

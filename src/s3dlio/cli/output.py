@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Standard output: lines, JSON and content, as bytes.
 
 Names of files need not be text: what Python carries as surrogates goes out as the bytes it came from. To a terminal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a progress bar is shown: only where somebody watches it, on a terminal which can move its cursor.
 
 The bar itself, and with it rich, is loaded when the first bytes have moved; so a command that fails at once shows its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a server is, and the way to it: through a proxy or not, with TLS or without.
 
 NO_PROXY has no standard. The rules here are those that urllib, curl and Go have in common, and what two of them know:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One connection: a non-blocking socket, plain or TLS, on its way from nothing to usable.
 
 A connection begins with a socket that `opening` has connected. Becoming usable goes through phases, each of which waits

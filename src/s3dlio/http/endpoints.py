@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several endpoints of one service: which one the next request goes to.
 
 An endpoint that refuses, times out, breaks off or says 503 is left alone for a while that doubles with each failure

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One exchange: a request out, its answer in, on one connection.
 
 An `Exchange` is awaited by a store's operation and driven by the engine, which calls its `_on_…` method of the moment

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP/1.1 framing (RFC 9112) for a client, without I/O: bytes in, facts out.
 
 Strategy. `request_head` turns a method, a target and header fields into bytes. `find_head_end` says where

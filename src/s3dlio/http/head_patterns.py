@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shapes of answers' heads: what those of a server have in common, so that a usual one need not be read anew.
 
 The answers in a batch have the same fields in the same order, most of them with the same values. Once so many have been

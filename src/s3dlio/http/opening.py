@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A connection on its way: the name, a race between its addresses, then the proxy's tunnel and TLS.
 
 The race is that of RFC 8305 (Happy Eyeballs): addresses are tried in the order that `resolve` gives, the next one when

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Host names to socket addresses, without ever blocking the caller.
 
 `getaddrinfo` cannot be interrupted and has no timeout, so it runs in a thread of its own: one thread for each name.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TLS: contexts, and streams over non-blocking sockets.
 
 Certificates are always verified, against the system's CAs or a file the settings name. A context is costly (reading the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The buffer pool: memory that bodies are received into, used again once nobody can see it any more.
 
 On a storage client the cost is page faults and TLB misses, not Python: reading into fresh memory moves about 1 GB per

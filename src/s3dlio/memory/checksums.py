@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checksums of views.
 
 `fastcrc` takes any buffer and computes a CRC32C at 90 GB/s where the bytes are in the cache; from memory it runs as

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bytes of a read on their way into memory: which of them this read has received.
 
 A block of the buffer pool still holds the bytes of another object. So a read never hands out a block: a `Target` owns

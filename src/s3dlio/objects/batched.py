@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plain requests: one object by one request, as one of many, without ceremony. Reads (`objects.batched_get`) and writes
 (`objects.batched_put`) have in common what is here.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One whole object by one GET, as one of many: the common case of reading, as a plain request (`objects.batched`).
 
 The answer's head arrives in one piece, and says 200 and how long the body is; the body goes into its final buffer, its

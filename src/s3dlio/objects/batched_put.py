@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One small object by one PUT, as one of many: the common case of writing, as a plain request (`objects.batched`).
 
 Head and body are sent in one piece, the head with the checksum of the body, from the caller's memory; the answer says

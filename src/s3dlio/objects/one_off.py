@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One request that is about no object: to a token endpoint, or to a machine's metadata server.
 
 It goes the way of all others (the engine, with its deadlines, proxies, name resolution that can be interrupted, and

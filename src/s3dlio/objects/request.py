@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests with retries: what a store's operation awaits.
 
 `send` takes a request, asks the service where to send it and for its signed head, and exchanges it. What fails in a

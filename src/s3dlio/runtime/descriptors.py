@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running out of file descriptors: how that is recognized, and what a message says about it.
 
 It is a limit of this process, or of this machine, and says nothing about a server.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The engine: any number of operations and their exchanges, driven by a poller from the calling thread.
 
 `run_begun` is the whole of it for a plain call: make an engine, poll until the operation has ended, put the connections

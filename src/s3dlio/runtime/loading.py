@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loads the package's own modules when they are first needed.
 
 A fork waits until no thread is loading one. Python keeps a lock for each module that is being imported, and a child

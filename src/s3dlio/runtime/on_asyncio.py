@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The engine on an event loop: its poller's descriptor is watched by the loop, and its next deadline is a timer there.
 
 One engine serves all tasks of a loop, so that they share connections; it goes away with the last of them. A task that

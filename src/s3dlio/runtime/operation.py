@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the operations of stores may wait for, and how they are run.
 
 An operation is a coroutine, driven not by an event loop but by whoever calls `run`. It may wait for four things:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waiting for sockets: `poll` for a few, `epoll` for many, what `selectors` offers where these are not.
 
 `poll` has no descriptor of its own, and asks the kernel for nothing but the waiting: a call that reads one object makes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs blocking work in threads that end with the call.
 
 The calling thread works too, and alone as long as the work keeps it busy: files from the page cache cost a few

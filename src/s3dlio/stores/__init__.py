@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One module per protocol, behind the interface of `base`. `store_for` finds the one for a scheme."""
 
 from __future__ import annotations

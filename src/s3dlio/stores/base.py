@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The interface behind which every protocol stands.
 
 A store knows its protocol's verbs and nothing of the verbs above it: no batches, no trees, no patterns. Each method

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all object stores share: how an object is read in parts and resumed, and written in parts.
 
 A protocol's store derives from `CloudStore` and says only what its requests look like and what their answers mean.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dates as services send them, read into aware datetimes in UTC.
 
 RFC 9110 asks senders for one form and readers for three; vendors send more: offsets other than GMT, `-0000`, fractions

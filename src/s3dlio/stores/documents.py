@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """XML and JSON from servers: whatever the bytes are, there is one exception for those that cannot be read.
 
 Python's parsers raise others beside their own: LookupError and ValueError for an encoding that XML names, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules that every page of a listing has to obey, whatever the protocol: `Listing` watches over one.
 
 A listing says what there is, and a recursive delete believes it. So a page that breaks a rule is an error, raised

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names in XML, as the service meant them: `NameReader` reads a document and keeps what XML loses.
 
 Services write keys as XML text that hold characters which XML cannot hold, or does not keep. Some refer to them

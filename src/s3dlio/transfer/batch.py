@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batches: many objects in one call, any mix of schemes.
 
 Operations of blocking stores run in the calling thread and, where they turn out to wait, in threads that end with the

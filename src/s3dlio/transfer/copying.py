@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies of objects and of trees, from any protocol to any.
 
 A store that can copy an object of its own to another of its places does so itself. Otherwise the object is read in

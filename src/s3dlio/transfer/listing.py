@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Listings: a store's pages made into full URIs, filtered by a pattern, streamed or sorted."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading ahead: `get_many_iter`.
 
 A thread that lives as long as the iterator keeps objects coming while the caller computes. It stays inside a window:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`MultipartUploadWriter`: an object written in pieces, visible only when it is whole.
 
 It is a plain writable file object, so `torch.save`, `pickle.dump` or `shutil.copyfileobj` can write into it. It does

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies of DLIO that tests may change, and `dlio_benchmark` run from one of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DLIO as the tests use it: the one installed, or the checkout that DLIO_SOURCE names.
 
 Without any, the tests that need it are skipped with the reason, and fail where CI asks for everything.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`peaks.py ROOT save|load BYTES`: prints by how much memory grows while a checkpoint of that size is saved or loaded.
 
 What is printed is the peak of the resident memory (VmHWM) less what was resident before, so the model counts.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole run of DLIO in a process of its own, and what it says of itself afterwards.
 
 DLIO ends with status 0 even if it has read nothing, so a run is judged by two accounts: the operations that s3dlio

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints in both directions: the same tensors come back, and neither direction holds a second model."""
 
 from __future__ import annotations

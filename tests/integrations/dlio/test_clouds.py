@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole run of DLIO on each object store: generate, train with two forked workers, write checkpoints."""
 
 from __future__ import annotations

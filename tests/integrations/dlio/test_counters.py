@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The record of operations: complete whatever becomes of the processes that write it."""
 
 from __future__ import annotations

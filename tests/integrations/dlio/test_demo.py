@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo runs and tells what went through s3dlio; a demo whose run falls short is a failure."""
 
 from __future__ import annotations

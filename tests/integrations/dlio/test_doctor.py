@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`s3dlio dlio doctor`: what it says of a workload, of folders and of DLIO's files, and how it ends."""
 
 from __future__ import annotations

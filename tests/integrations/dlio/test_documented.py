@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configurations in docs/dlio.md say what DLIO and s3dlio take."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files over memory and over objects read like any file."""
 
 from __future__ import annotations

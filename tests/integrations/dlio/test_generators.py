@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Generators write to a path; what they wrote there is uploaded."""
 
 from __future__ import annotations

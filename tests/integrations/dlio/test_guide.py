@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integration guide's Options 1 and 2, as they are printed, on a copy of DLIO that is run by its own command.
 
 What cannot hold for every reader (paths, buckets, the name of a workload, sizes that take hours) is replaced by the

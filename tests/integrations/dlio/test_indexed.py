@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The indexed binary formats: samples are ranges, and what an index says wrongly is an error that names the file."""
 
 from __future__ import annotations

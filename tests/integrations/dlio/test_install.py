@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the installers do to a folder of DLIO: the files, their line ends, refusals, failures, and the way back.
 
 They are run on a copy of the DLIO in use, and on a small tree with what the main branch has and 2.0.0 has not.

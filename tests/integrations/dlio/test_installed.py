@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How Option 2 reads a workload that was written for DLIO's own storage for S3."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole matrix of DLIO runs: formats, frameworks, protocols, start methods of the workers, and ranks.
 
 Strategy: `make test-dlio` runs it, and `make test` does not, which has one run for each thing that can go wrong. The

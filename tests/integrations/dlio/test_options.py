@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`storage.storage_options` of DLIO's configuration, as settings of s3dlio."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happens before a workload begins, on one rank and on several: all of them go on, or all of them end."""
 
 from __future__ import annotations

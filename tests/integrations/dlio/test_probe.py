@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Asking a place whether it can be used: what is found out, how fast, and that nothing is left behind."""
 
 from __future__ import annotations

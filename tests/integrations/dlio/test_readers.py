@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decoding out of a buffer: the same arrays as numpy's own loader, without a copy where that is possible."""
 
 from __future__ import annotations

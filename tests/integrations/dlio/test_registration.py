@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The storage type in DLIO's own terms: a member of its enum that crosses process borders, refused formats."""
 
 from __future__ import annotations

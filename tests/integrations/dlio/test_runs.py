@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole runs of DLIO: each one generates, trains and writes checkpoints, in a different way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DLIO's storage interface, one test for each thing that DLIO relies on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records are found in a tfrecord file by their lengths, without TensorFlow; `test_matrix` has the runs with it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tracer of DLIO 2.0.0 leaves only what was entered."""
 
 from __future__ import annotations

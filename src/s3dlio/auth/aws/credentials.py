@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where AWS credentials come from, and how they stay valid.
 
 Strategy. A pair of keys in the settings is taken at once. Everything else (profiles, shared files, SSO, web

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AWS Signature Version 4 as S3 wants it: the fields to add to a request, or a presigned target.
 
 Strategy. Pure functions of credentials, request and time: no socket, no environment, no setting. What does

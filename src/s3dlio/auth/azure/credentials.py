@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which storage account az:// speaks to, and what its requests are allowed by.
 
 Strategy. `account_of` reads the settings once and gives an `Account`: its name, its endpoint, and one credential. What

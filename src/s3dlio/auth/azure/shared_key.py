@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Azure Storage's Shared Key: the fields to add to a request, or the token that lets anyone read one blob.
 
 Strategy. Pure functions of account, key, request and time, as in `sigv4`: no socket, no environment, no setting. What

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Credentials and signatures for Google Cloud Storage."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bearer tokens for Google Cloud Storage: where they come from, and how they stay valid.
 
 Where from, the first that is there (application default credentials, as Google's own libraries look for them):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`s3dlio dlio doctor`: what will fail and what will be slow, before a job is started.
 
 Strategy: each section below looks at one thing and gives findings (`probe.Finding`): DLIO's files, the workload that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Before a workload begins: do all ranks have the same environment, and can the storage be used?
 
 Strategy: `start` is called on every rank when DLIO has read its configuration, before anything has been created or

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether the places that a workload uses answer, and can be used as it is going to use them.
 
 Strategy: every service is asked in a thread of its own, each of several S3 endpoints as a service by itself, so that

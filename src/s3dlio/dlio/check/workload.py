@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a workload of DLIO is going to do, as far as its storage is concerned.
 
 Strategy: DLIO's own code reads the configuration: Hydra composes it from DLIO's files and the arguments, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Changes to a folder of DLIO's source: worked out, made all or none, and taken back.
 
 Strategy: what is to be done is first a list of `Change`s, one for each file, worked out from what lies there now. Then

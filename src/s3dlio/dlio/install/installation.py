@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options 1 and 2 of the integration guide: s3dlio put into DLIO's folder, and taken out again.
 
 Strategy: each option is a few changes, which `edits` works out and makes; here is which, and what the user is told.

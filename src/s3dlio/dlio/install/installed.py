@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The storage classes of a DLIO into which Option 1 or Option 2 was installed.
 
 Strategy: DLIO builds its first storage as soon as it has read its configuration, before anything else. When that is

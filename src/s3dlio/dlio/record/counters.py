@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What went through s3dlio while DLIO ran: one JSON line per operation.
 
 Strategy: DLIO's work is spread over MPI ranks and DataLoader workers, forked or spawned, that are killed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A guard for the tracer of DLIO 2.0.0, pydftracer 1.0.2, in spawned workers.
 
 Strategy: its native code keeps a stack of the functions that have been entered, without looking whether it is empty.

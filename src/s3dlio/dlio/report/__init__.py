@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A report of a run of DLIO: one HTML page that needs nothing else, and the same numbers as JSON.
 
 Strategy: `results` reads what DLIO has written and `operations` what s3dlio has recorded; `figures` joins them to the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All numbers of a report, from both accounts of a run: DLIO's and that of the recorded operations."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the recorded operations of a run come to: by kind, over time, by endpoint, by checkpoint, and the errors.
 
 Strategy: one pass over all lines keeps three numbers of each operation in arrays (24 bytes: a million operations are

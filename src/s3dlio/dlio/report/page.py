@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTML page of a report: one file that asks for nothing else, not even a script.
 
 Strategy: numbers come as a `Report`, plots as SVG; here they are put into words, tables and order. Each plot is a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plots of a report, as SVG to be put into its page.
 
 Strategy: matplotlib draws each figure without a window or a global state, at about the size at which it is shown on a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What DLIO itself has left in its output folder, of 2.0.0 or of the main branch, as far as it got.
 
 Strategy: DLIO writes its figures only when a run ends: `summary.json`; each rank's steps in `<rank>_output.json`; the

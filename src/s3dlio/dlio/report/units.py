@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers as people read them, each with its unit; sizes and rates in powers of 1000."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PyTorch checkpoints of DLIO, streamed through s3dlio in both directions.
 
 Strategy: `torch.save` writes to, and `torch.load` reads from, anything with the methods of a file. Saving

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make demo`: a small unet3d workload of DLIO through s3dlio, from empty folder to a table and a report of results.
 
 Strategy: each target (a storage root and what the environment must hold for it) is one run of

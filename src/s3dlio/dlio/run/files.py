@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read-only files over memory and over objects, for the libraries that want a file.
 
 Strategy: both are `io.RawIOBase`, whose `read` and `readinto` all of those libraries can work with; they differ in

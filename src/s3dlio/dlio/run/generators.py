@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DLIO's data generators, writing through s3dlio.
 
 Strategy: nearly every generator asks the storage for the path of a file, writes there, and asks for the

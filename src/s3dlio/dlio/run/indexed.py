@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The indexed binary formats: a data file of samples, and two index files with their offsets and sizes.
 
 Strategy: DLIO's readers open all three as local paths, and one of them maps them into memory. Here a sample is one

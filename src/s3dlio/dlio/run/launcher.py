@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starts DLIO in this process with the storage type `s3dlio` registered.
 
 Strategy: everything DLIO does at start-up happens as if `dlio_benchmark` had been typed; before it,

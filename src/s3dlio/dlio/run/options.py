@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DLIO's `storage.storage_options`, put into the settings of s3dlio.
 
 Strategy: an option is a field of `Settings`, or one of the names that DLIO's own S3 storage has for the same

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one MPI rank finds out for all.
 
 Strategy: rank 0 does the work and broadcasts its outcome, the error included, so that all ranks go on or all raise,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DLIO's readers, given objects instead of paths.
 
 Strategy: a reader of DLIO gets its file by `open(path)` and hands on what a library made of it: an array,

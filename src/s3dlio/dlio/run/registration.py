@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The storage type `s3dlio`, made known to DLIO at run time.
 
 Strategy: DLIO decides in few places where data goes, and in each by an enum or a path; `POINTS` lists them,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DLIO's storage interface, answered by s3dlio.
 
 Strategy: DLIO names things by ids: paths relative to the storage root such as

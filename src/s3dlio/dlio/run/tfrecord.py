@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tfrecord format, read by TensorFlow's data loader, and TensorFlow's checkpoints.
 
 Strategy: TensorFlow opens files in code of its own, which knows none of our schemes. DLIO's reader keeps its

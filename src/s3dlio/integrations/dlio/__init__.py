@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The DLIO benchmark on s3dlio, without changing a file of DLIO, or with one of the options of the integration guide.
 
 `run` starts DLIO in this process, on s3dlio. `install_s3dlio_storage` and `install_dropin_replacement` write the files

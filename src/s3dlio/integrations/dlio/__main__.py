@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m s3dlio.integrations.dlio <arguments of dlio_benchmark>`: DLIO on s3dlio, as `run` describes."""
 
 import sys

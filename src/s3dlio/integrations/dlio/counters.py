@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`summarise`, which adds up the operations that a run of DLIO has recorded."""
 
 from s3dlio.dlio.record.counters import summarise

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the answers of Azure Blob Storage say: XML, the error in an answer, and the exception that it becomes.
 
 An error is known by its code, which is in a field of the answer and so is there after a HEAD, too. What the service

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which server a request for az:// goes to, and what it is allowed by.
 
 An `AzureService` is what one state of the settings describes. It turns the requests of the store into heads ready to be

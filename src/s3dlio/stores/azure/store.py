@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """az:// — Azure Blob Storage: block blobs by its REST API, on Azure, in its sovereign clouds, and on Azurite.
 
 This module knows the requests. Where they go and what allows them is `azure_service`'s, what refusals mean

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """direct:// — files read and written with O_DIRECT, past the page cache.
 
 The kernel wants offset, length and memory aligned to the device's blocks. Reads take the aligned range around what

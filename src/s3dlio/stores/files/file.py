@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """file:// — objects as files of any mounted file system.
 
 Reads go with `readv` straight into a pooled buffer, writes through a temporary file and a rename. `direct` inherits

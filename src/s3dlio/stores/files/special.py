@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Targets that are not regular files: pipes, character devices, and descriptors of this process.
 
 A write must leave such a target what it is: renaming a file over `/dev/null` or a FIFO would destroy it. So the bytes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Temporary files, through which every write to a file system goes.
 
 An object is written to a file of a reserved name in the folder of its target, and renamed over the target when it is

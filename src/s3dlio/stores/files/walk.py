@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trees of folders, listed and removed by descriptors instead of paths.
 
 A path can change its meaning between two calls: somebody exchanges a folder for a link, and a removal continues

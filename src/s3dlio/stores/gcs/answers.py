@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the answers of Cloud Storage say: resources, checksums, and the error that a refusal becomes.
 
 Errors come in three forms: JSON from the JSON API, XML from the XML API, and plain text where object data was asked

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Cloud Storage service that the settings describe: its endpoint, its credentials, and the paths of its APIs."""
 
 from __future__ import annotations

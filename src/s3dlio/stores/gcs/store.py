@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gs:// — Google Cloud Storage, and its emulators.
 
 The JSON API does everything but one thing: large objects are written by the XML API's multipart upload, the only way

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What S3's answers say: XML, the error in a body, and the exception that it becomes.
 
 An error is known by its code, not by its status: S3 sends errors with status 200 (CompleteMultipartUpload, CopyObject

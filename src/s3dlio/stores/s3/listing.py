@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One page of an S3 listing, read fast, and never otherwise than an XML parser reads it.
 
 A page has a thousand `Contents` of a few hundred bytes, of which one or two fields are wanted. An XML parser makes ten

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where S3's requests go, and how they are signed: the service that one state of the settings describes.
 
 Addresses. With endpoints in the settings, requests go there, the bucket in the path. Without any the service is AWS:

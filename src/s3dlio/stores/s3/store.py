@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """s3:// — Amazon S3, and everything that speaks its REST API: MinIO, Ceph, SeaweedFS and others.
 
 This module knows the requests. Where they go and how they are signed is `s3_service`'s, what refusals mean

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders as runs leave them, small enough that every number of their reports can be worked out by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`s3dlio dlio report` on what runs leave: whole, in part, very much, or nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The numbers of a report from the recorded operations, compared with what was worked out by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page in a browser: complete, legible by day and night and on a phone, and asking nothing of the network."""
 
 from __future__ import annotations

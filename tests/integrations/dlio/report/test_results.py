@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is read from DLIO's own output, of either code base, whole or in part."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers as a report writes them."""
 
 from __future__ import annotations

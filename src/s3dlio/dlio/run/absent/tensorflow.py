@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stands in for TensorFlow where it is not installed.
 
 DLIO 2.0.0 imports tensorflow when it starts, for PyTorch workloads too, and then never uses it. The
