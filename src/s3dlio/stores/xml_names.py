@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
-from s3dlio.stores import documents
+from s3dlio.objects import documents
 
 CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 """What XML cannot hold of ASCII."""

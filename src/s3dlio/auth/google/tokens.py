@@ -42,7 +42,7 @@ from s3dlio.errors import (
     StoreUnavailableError,
 )
 from s3dlio.log import logger
-from s3dlio.stores import documents
+from s3dlio.objects import documents
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _REFRESH_BEFORE_EXPIRY = 240.0  # seconds; the metadata server gives a new token from four minutes before the end on

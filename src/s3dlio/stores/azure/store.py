@@ -30,9 +30,9 @@ from s3dlio.errors import (
 from s3dlio.http.exchange import Response
 from s3dlio.http.framing import ResponseHead
 from s3dlio.memory.checksums import Expected, ExpectedMd5
+from s3dlio.objects import documents
 from s3dlio.objects.request import Request, send
 from s3dlio.runtime.operation import Gather, Sleep
-from s3dlio.stores import documents
 from s3dlio.stores.azure.answers import (
     TRANSIENT_CODES,
     Listed,

@@ -43,10 +43,10 @@ from s3dlio.memory.checksums import (
     crc32c_joined,
     crc32c_text,
 )
+from s3dlio.objects import documents
 from s3dlio.objects.request import Request, send
 from s3dlio.runtime.operation import Gather, Sleep
 from s3dlio.settings import MIB
-from s3dlio.stores import documents
 from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore, dated
 from s3dlio.stores.gcs.answers import (

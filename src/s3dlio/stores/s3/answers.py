@@ -41,8 +41,8 @@ from s3dlio.errors import (
     StoreUnavailableError,
 )
 from s3dlio.http.exchange import Response
+from s3dlio.objects import documents
 from s3dlio.objects.request import TRANSIENT
-from s3dlio.stores import documents
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 

@@ -36,11 +36,11 @@ from s3dlio.memory.checksums import (
     crc32c_text,
     md5_hex,
 )
+from s3dlio.objects import documents
 from s3dlio.objects.batched import Begun, Otherwise
 from s3dlio.objects.batched_put import SMALL, Write
 from s3dlio.objects.request import Request, send
 from s3dlio.runtime.operation import Gather, Operation, Sleep
-from s3dlio.stores import documents
 from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore, facts_of
 from s3dlio.stores.listed import Listing

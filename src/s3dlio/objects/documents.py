@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""XML and JSON from servers: whatever the bytes are, there is one exception for those that cannot be read.
+"""XML and JSON that servers send: every document that cannot be read raises one exception, whatever its bytes are.
 
-Python's parsers raise others beside their own: LookupError and ValueError for an encoding that XML names, and
+Python's parsers raise other exceptions beside their own: LookupError and ValueError for an encoding that XML names, and
 RecursionError for JSON that is nested deeply.
 
-XML with a document type is refused: its entities could make a small answer a large one, and no service sends one.
+XML with a document type is refused: its entities can turn a small answer into a large one, and no service sends one.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from s3dlio.errors import S3dlioError
 
 
 def xml(body: bytes | str) -> ET.Element:
-    """The root element of a document.
+    """Parse an XML document and return its root element.
 
     Raises:
-        ET.ParseError: it is no XML.
+        ET.ParseError: the body is not XML, or has a document type.
     """
     if (b"<!DOCTYPE" if isinstance(body, bytes) else "<!DOCTYPE") in body:  # type: ignore[operator]
         raise ET.ParseError("it has a document type")
@@ -33,10 +33,10 @@ def xml(body: bytes | str) -> ET.Element:
 
 
 def json(body: bytes | str) -> Any:
-    """The value that a document holds.
+    """Parse a JSON document and return its value.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: the body is not JSON, or is nested too deeply.
     """
     try:
         return json_module.loads(body)
@@ -46,11 +46,11 @@ def json(body: bytes | str) -> Any:
 
 @contextmanager
 def reading(uri: str, endpoint: str) -> Iterator[None]:
-    """Read facts from a document: where it is not of the form that is expected, raise S3dlioError.
+    """Raise S3dlioError if the code inside meets a document that does not have the form it expects.
 
     Args:
         uri: what the request was about.
-        endpoint: the server that sent it.
+        endpoint: the server that sent the document.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def reading(uri: str, endpoint: str) -> Iterator[None]:
         raise
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise S3dlioError(
-            f"{uri} at {endpoint}: the answer does not have the form that is expected ({type(error).__name__});"
+            f"{uri} at {endpoint}: the answer does not have the expected form ({type(error).__name__});"
             " check that the endpoint is the right kind of service",
             uri=uri,
             endpoint=endpoint,
