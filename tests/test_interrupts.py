@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from s3dlio.stores.base import RESERVED
+from s3dlio.stores.files.names import RESERVED
 from tests.processes import SECONDS, start
 
 _PROGRAM = """

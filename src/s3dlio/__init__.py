@@ -55,9 +55,12 @@ if TYPE_CHECKING:
     from s3dlio.errors import StoreUnavailableError as StoreUnavailableError
     from s3dlio.log import init_logging as init_logging
     from s3dlio.settings import configure as configure
-    from s3dlio.stores.base import ObjectInfo as ObjectInfo
-    from s3dlio.transfer.copying import Progress as Progress
+    from s3dlio.transfer.read_ahead import ReadAhead as ReadAhead
     from s3dlio.transfer.writer import MultipartUploadWriter as MultipartUploadWriter
+    from s3dlio.types import BytesLike as BytesLike
+    from s3dlio.types import Entry as Entry
+    from s3dlio.types import ObjectInfo as ObjectInfo
+    from s3dlio.types import Progress as Progress
 
     list = list_objects
 
@@ -108,9 +111,9 @@ _HOMES = {
     ),
     "s3dlio.log": ("init_logging",),
     "s3dlio.settings": ("configure",),
-    "s3dlio.stores.base": ("ObjectInfo",),
-    "s3dlio.transfer.copying": ("Progress",),
+    "s3dlio.transfer.read_ahead": ("ReadAhead",),
     "s3dlio.transfer.writer": ("MultipartUploadWriter",),
+    "s3dlio.types": ("BytesLike", "Entry", "ObjectInfo", "Progress"),
 }
 
 # Public name -> (module, name there). `list` has another name in its module, where the builtin is needed.

@@ -26,9 +26,9 @@ from s3dlio.errors import S3dlioError
 from s3dlio.runtime.on_asyncio import run_async
 from s3dlio.runtime.operation import Operation, run
 from s3dlio.stores import store_for
-from s3dlio.stores.base import ObjectInfo, Store
+from s3dlio.stores.base import Store
 from s3dlio.transfer import batch, copying, listing
-from s3dlio.types import BytesLike, as_view
+from s3dlio.types import BytesLike, ObjectInfo, as_view
 from s3dlio.uri import parse
 
 T = TypeVar("T")

@@ -14,16 +14,16 @@ from typing import Literal, TypeVar, overload
 from s3dlio import settings
 from s3dlio.runtime.operation import Operation, iterate, run
 from s3dlio.stores import store_for
-from s3dlio.stores.base import ObjectInfo, Store
+from s3dlio.stores.base import Store
 from s3dlio.transfer import batch, copying, listing
 from s3dlio.transfer.read_ahead import ReadAhead
-from s3dlio.types import BytesLike, as_view
+from s3dlio.types import BytesLike, ObjectInfo, Progress, as_view
 from s3dlio.uri import parse
 
 T = TypeVar("T")
 
 Path = str | os.PathLike[str]
-ProgressCallback = Callable[[copying.Progress], None]
+ProgressCallback = Callable[[Progress], None]
 
 
 # One object...

@@ -1,23 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What callers give to be written: any buffer, seen as bytes without a copy."""
+"""The data that the API takes and returns: buffers to write, facts about objects, entries of listings, progress."""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypedDict
 
-# Anything with the buffer protocol, such as an array of numpy; the type exists by name only from Python 3.12 on.
-BytesLike: TypeAlias = "bytes | bytearray | memoryview | Any"
+if sys.version_info >= (3, 12):
+    from collections.abc import Buffer
+elif TYPE_CHECKING:
+    from typing_extensions import Buffer  # part of every type checker; nothing has to be installed
+else:
+    Buffer = Any  # Python 3.10 and 3.11 have the buffer protocol but no name for it
+
+
+class ArrayInterface(Protocol):
+    """An array of NumPy, whose type declares the buffer protocol from Python 3.12 on only."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+
+# What can be written: bytes, bytearray, memoryview, array.array, mmap, an array of NumPy or ctypes.
+BytesLike: TypeAlias = Buffer | ArrayInterface
+
+
+class ObjectInfo(TypedDict):
+    """Facts about an object, as `stat` returns them; every protocol has the same keys.
+
+    Keys:
+        size: bytes.
+        last_modified: when the object was written, in UTC; None if the service does not tell.
+        etag: changes whenever the content does, without quotes; None if the service has none.
+        content_type: the media type stored with the object; None if the service keeps none.
+        metadata: user metadata; the names are in lower case.
+        checksums: checksums of the whole object that the service keeps, by name, in the notation of the service.
+        storage_class: tier of storage, or None.
+        version: version or generation of the object, or None.
+    """
+
+    size: int
+    last_modified: datetime | None
+    etag: str | None
+    content_type: str | None
+    metadata: dict[str, str]
+    checksums: dict[str, str]
+    storage_class: str | None
+    version: str | None
+
+
+class Entry(NamedTuple):
+    """An object in a listing.
+
+    Attributes:
+        relative: the part of its key below the folder that was listed.
+        size: bytes.
+    """
+
+    relative: str
+    size: int
+
+
+class Progress(NamedTuple):
+    """How far a copy has come.
+
+    Attributes:
+        uri: the object whose bytes were written last.
+        bytes_done: bytes written so far, of all objects.
+        bytes_total: bytes to write in all; None while the source is still being listed.
+        objects_done: objects that are complete at the target.
+        objects_total: objects to write in all; None while the source is still being listed.
+    """
+
+    uri: str
+    bytes_done: int
+    bytes_total: int | None
+    objects_done: int
+    objects_total: int | None
 
 
 def as_view(data: BytesLike) -> memoryview:
-    """The bytes of a buffer, as a view of format "B".
+    """View a buffer as bytes, without a copy.
+
+    Args:
+        data: any contiguous buffer, of any item type and shape.
+
+    Returns:
+        A view of format "B" and one dimension.
 
     Raises:
-        TypeError: not a buffer, or not a contiguous one; the message says what to do.
+        TypeError: `data` has no buffer protocol, or is not contiguous in memory; the message says what to do.
     """
     try:
-        view = memoryview(data)
-    except (TypeError, ValueError, BufferError):  # numpy has types, such as datetime64, without the buffer protocol
+        view = memoryview(data)  # type: ignore[arg-type]  # see ArrayInterface
+    except (TypeError, ValueError, BufferError):  # NumPy has types, such as datetime64, without the buffer protocol
         hint = "encode it first, as in text.encode()" if isinstance(data, str) else "give bytes or any buffer"
         raise TypeError(f"data must be bytes-like, not {type(data).__name__}: {hint}") from None
     if view.nbytes == 0:

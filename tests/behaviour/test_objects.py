@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import s3dlio
-from s3dlio.stores.base import ObjectInfo
+from s3dlio.types import ObjectInfo
 from tests.behaviour.content import ODD_NAMES, SIZES, content
 
 DATA = content(100_003)

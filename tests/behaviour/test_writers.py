@@ -86,7 +86,7 @@ def test_the_callers_buffer_may_be_used_again_after_a_write(uri: str) -> None:
 
 
 @pytest.mark.parametrize("data", [bytearray(b"abc"), memoryview(b"abcd")[1:], np.arange(5.0), np.zeros((0,))])
-def test_any_contiguous_buffer_can_be_written(uri: str, data: object) -> None:
+def test_any_contiguous_buffer_can_be_written(uri: str, data: s3dlio.BytesLike) -> None:
     with s3dlio.MultipartUploadWriter.from_uri(uri) as writer:
         writer.write(data)
     assert s3dlio.get(uri) == memoryview(data).tobytes()  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def test_text_is_refused_and_the_writer_goes_on(uri: str) -> None:
     with s3dlio.MultipartUploadWriter.from_uri(uri) as writer:
         writer.write(b"one, ")
         with pytest.raises(TypeError, match="encode"):
-            writer.write("text")
+            writer.write("text")  # type: ignore[arg-type]
         writer.write(b"two")
     assert s3dlio.get(uri) == b"one, two"
 

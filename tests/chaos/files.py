@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import s3dlio
-from s3dlio.stores.base import RESERVED
+from s3dlio.stores.files.names import RESERVED
 from tests.servers.install import strace_command
 
 SECONDS = 20.0  # for one composition

@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 
 import s3dlio
 from s3dlio.memory.buffers import PAGE
-from s3dlio.stores.base import RESERVED
 from s3dlio.stores.files import direct
 from s3dlio.stores.files.direct import SEGMENT
+from s3dlio.stores.files.names import RESERVED
 from tests.behaviour.content import content
 from tests.filesystems import takes_direct
 from tests.required import lacking

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.stores.base import RESERVED
 from s3dlio.stores.files import walk
+from s3dlio.stores.files.names import RESERVED
 from tests.behaviour.content import content
 from tests.processes import in_forked_child
 

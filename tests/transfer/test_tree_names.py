@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 
 import s3dlio
-from s3dlio.stores.base import RESERVED
+from s3dlio.stores.files.names import RESERVED
 from tests.replay import Received, Replay, answer
 
 BAD_KEYS = [

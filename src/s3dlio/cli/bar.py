@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.text import Text
 
-from s3dlio.transfer.copying import Progress
+from s3dlio.types import Progress
 
 _WIDE, _MEDIUM = 72, 40  # columns
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from s3dlio.cli import output
-from s3dlio.transfer.copying import Progress
+from s3dlio.types import Progress
 
 
 @contextmanager

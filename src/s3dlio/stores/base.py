@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncGenerator, Callable
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from s3dlio.errors import InvalidURIError
 from s3dlio.stores.dates import UnreadableDateError
+from s3dlio.types import Entry, ObjectInfo
 from s3dlio.uri import URI
 
 if TYPE_CHECKING:
@@ -25,39 +25,6 @@ if TYPE_CHECKING:
     from s3dlio.runtime.operation import Operation
 
 T = TypeVar("T")
-
-RESERVED = ".s3dlio-tmp-"  # how the names of temporary files begin (`temporary`); no object has such a name
-
-
-class ObjectInfo(TypedDict):
-    """What `stat` returns; the same keys on every protocol.
-
-    Keys:
-        size: bytes.
-        last_modified: when the object was written, in UTC; None where a service does not tell.
-        etag: changes whenever the content does; without quotes. None where a store has none.
-        content_type: the media type stored with the object, None where a store keeps none.
-        metadata: user metadata, names in lower case.
-        checksums: checksums the store keeps of the whole object, by name, as the store writes them.
-        storage_class: tier of storage, or None.
-        version: version or generation of the object, or None.
-    """
-
-    size: int
-    last_modified: datetime | None
-    etag: str | None
-    content_type: str | None
-    metadata: dict[str, str]
-    checksums: dict[str, str]
-    storage_class: str | None
-    version: str | None
-
-
-class Entry(NamedTuple):
-    """An object in a listing: its key below the folder that was listed, and its size in bytes."""
-
-    relative: str
-    size: int
 
 
 class ObjectWriter(abc.ABC):

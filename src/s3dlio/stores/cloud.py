@@ -45,8 +45,9 @@ from s3dlio.objects.batched_get import Read
 from s3dlio.objects.request import Request, StoreService, send
 from s3dlio.runtime.operation import Gather, Operation, Stopped
 from s3dlio.settings import MIB
-from s3dlio.stores.base import ObjectInfo, ObjectWriter, Store
+from s3dlio.stores.base import ObjectWriter, Store
 from s3dlio.stores.dates import UnreadableDateError, date_of
+from s3dlio.types import ObjectInfo
 from s3dlio.uri import URI
 
 T = TypeVar("T")

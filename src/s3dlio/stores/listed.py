@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from s3dlio.errors import S3dlioError
-from s3dlio.stores.base import Entry
+from s3dlio.types import Entry
 from s3dlio.uri import URI
 
 _MOST_EMPTY = 10_000  # pages without a name, one after the other

@@ -16,37 +16,19 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from s3dlio.errors import InvalidURIError, ObjectNotFoundError
 from s3dlio.runtime.operation import iterate, pause, run
 from s3dlio.runtime.threads import for_each
 from s3dlio.stores import store_for
-from s3dlio.stores.base import RESERVED
+from s3dlio.stores.files.names import RESERVED
 from s3dlio.transfer.batch import THREADS
+from s3dlio.types import Progress
 from s3dlio.uri import FILE_SCHEMES, URI
 
 CHUNK = 16 << 20
 _LONGEST = 255  # bytes of a file's name, on every file system of Linux
 _SURELY_SHORT = _LONGEST // 4  # characters
-
-
-class Progress(NamedTuple):
-    """How far a copy has come.
-
-    Attributes:
-        uri: the object that moved last.
-        bytes_done: bytes written so far, of all objects.
-        bytes_total: bytes there are to write; None as long as the source is still being listed.
-        objects_done: objects that are whole at the target.
-        objects_total: objects there are; None as long as the source is still being listed.
-    """
-
-    uri: str
-    bytes_done: int
-    bytes_total: int | None
-    objects_done: int
-    objects_total: int | None
 
 
 def copy(

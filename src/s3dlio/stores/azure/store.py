@@ -47,9 +47,9 @@ from s3dlio.stores.azure.answers import (
     unproven,
 )
 from s3dlio.stores.azure.service import VERSION, AzureService, encoded_key
-from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore, facts_of
 from s3dlio.stores.listed import Listing
+from s3dlio.types import Entry, ObjectInfo
 from s3dlio.uri import URI
 
 NAMES_PER_PAGE = 5000  # the most that the service gives

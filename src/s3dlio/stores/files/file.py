@@ -22,11 +22,13 @@ from s3dlio import settings
 from s3dlio.errors import IntegrityError, InvalidURIError, S3dlioError, from_os_error
 from s3dlio.memory.buffers import lease
 from s3dlio.runtime.operation import pause
-from s3dlio.stores.base import RESERVED, Entry, ObjectInfo, ObjectWriter, Store
+from s3dlio.stores.base import ObjectWriter, Store
 from s3dlio.stores.files import walk
+from s3dlio.stores.files.names import RESERVED
 from s3dlio.stores.files.special import Special, descriptor_named
 from s3dlio.stores.files.temporary import KIND, REGULAR, TemporaryFile
 from s3dlio.stores.files.walk import FolderError
+from s3dlio.types import Entry, ObjectInfo
 from s3dlio.uri import URI
 
 # Bytes per system call: an operation can be stopped between two of them.

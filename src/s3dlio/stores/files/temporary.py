@@ -33,7 +33,7 @@ import threading
 import time
 import zlib
 
-from s3dlio.stores.base import RESERVED
+from s3dlio.stores.files.names import RESERVED
 
 _HOST = f"{zlib.crc32(os.fsencode(os.uname().nodename)):08x}"
 # Whether a mode is that of a regular file: `mode & KIND == REGULAR`. A call of stat.S_ISREG takes 700 instructions.

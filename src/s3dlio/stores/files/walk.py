@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
-from s3dlio.stores.base import RESERVED
+from s3dlio.stores.files.names import RESERVED
 
 PAGE = 500  # entries
 Part = tuple[str, list["os.DirEntry[str]"]]  # of a page: the relative name of a folder, and entries in it

@@ -47,7 +47,6 @@ from s3dlio.objects import documents
 from s3dlio.objects.request import Request, send
 from s3dlio.runtime.operation import Gather, Sleep
 from s3dlio.settings import MIB
-from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore, dated
 from s3dlio.stores.gcs.answers import (
     TRANSIENT_CODES,
@@ -77,6 +76,7 @@ from s3dlio.stores.gcs.service import (
     query_of,
 )
 from s3dlio.stores.listed import Listing
+from s3dlio.types import Entry, ObjectInfo
 from s3dlio.uri import URI
 
 _CONTENT_TYPE = "application/octet-stream"

@@ -41,7 +41,6 @@ from s3dlio.objects.batched import Begun, Otherwise
 from s3dlio.objects.batched_put import SMALL, Write
 from s3dlio.objects.request import Request, send
 from s3dlio.runtime.operation import Gather, Operation, Sleep
-from s3dlio.stores.base import Entry, ObjectInfo
 from s3dlio.stores.cloud import CloudStore, facts_of
 from s3dlio.stores.listed import Listing
 from s3dlio.stores.s3.answers import (
@@ -61,6 +60,7 @@ from s3dlio.stores.s3.answers import (
 )
 from s3dlio.stores.s3.listing import Page, read_page
 from s3dlio.stores.s3.service import CHECKED_READ, CHECKSUM, STORED_AS, S3Service
+from s3dlio.types import Entry, ObjectInfo
 from s3dlio.uri import URI
 
 _DELETE_AT_ONCE = 1000
