@@ -93,7 +93,7 @@ coverage: setup ## branch coverage of the tests alone, in every process that the
 
 # DLIO_SOURCE=<checkout> runs them on that DLIO instead of 2.0.0. TensorFlow, where .venv has it, is tested too.
 test-dlio: setup ## every test of DLIO, the whole matrix of formats, protocols and start methods included
-	$(PYTHON_BIN) $(PYTEST) -m "matrix or not matrix" tests/integrations/dlio $(PYTEST_ARGS)
+	$(PYTHON_BIN) $(PYTEST) -m "matrix or not matrix" tests/dlio $(PYTEST_ARGS)
 
 lint: venv ## ruff and mypy
 	$(PYTHON_BIN) -m ruff check

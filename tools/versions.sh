@@ -18,7 +18,7 @@ QUICK="tests/test_uri.py tests/test_settings.py tests/test_workers.py tests/test
 
 case "${1:-}" in
     quick) tests=$QUICK; only=(-k "not (SeaweedFS or Ceph or Azurite or fake-gcs)") ;;
-    all) tests="tests --ignore=tests/integrations/dlio --ignore=tests/guard"; only=(-m "not matrix") ;;
+    all) tests="tests --ignore=tests/dlio --ignore=tests/guard"; only=(-m "not matrix") ;;
     *) echo "usage: tools/versions.sh quick|all" >&2; exit 2 ;;
 esac
 

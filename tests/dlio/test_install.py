@@ -20,7 +20,7 @@ import s3dlio
 from s3dlio.dlio.install import edits
 from s3dlio.integrations import dlio
 from tests.cli.command import run as run_command
-from tests.integrations.dlio.checkouts import TORCH_STORAGE, contents, copied, like_main, line_ends
+from tests.dlio.checkouts import TORCH_STORAGE, contents, copied, like_main, line_ends
 from tests.processes import in_forked_child
 
 

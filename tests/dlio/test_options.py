@@ -16,7 +16,7 @@ import pytest
 import s3dlio
 from s3dlio import settings
 from s3dlio.dlio.run import options
-from tests.integrations.dlio.runs import assert_complete, run_dlio
+from tests.dlio.runs import assert_complete, run_dlio
 from tests.servers.base import S3Server
 
 

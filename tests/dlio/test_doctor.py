@@ -29,7 +29,7 @@ from tests.servers.base import S3Server
 
 pytestmark = pytest.mark.usefixtures("dlio")
 
-SOURCE = Path(__file__).parents[3] / "src"
+SOURCE = Path(__file__).parents[2] / "src"
 
 
 def doctor(*arguments: str, **changes: str | None) -> Result:

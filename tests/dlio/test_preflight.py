@@ -21,9 +21,9 @@ from s3dlio.integrations.dlio import install_s3dlio_storage
 from s3dlio.runtime.operation import run
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
+from tests.dlio.checkouts import COMMAND, copied, environment
+from tests.dlio.runs import FILES, Run, run_dlio
 from tests.faults.proxy import Asked, Fault, FaultProxy
-from tests.integrations.dlio.checkouts import COMMAND, copied, environment
-from tests.integrations.dlio.runs import FILES, Run, run_dlio
 from tests.servers.base import S3Server
 
 pytestmark = pytest.mark.usefixtures("dlio")

@@ -17,7 +17,7 @@ from s3dlio.dlio.report.operations import (
     percentile,
     read_operations,
 )
-from tests.integrations.dlio.report.runs import BEGAN, operation, write_operations
+from tests.dlio.report.runs import BEGAN, operation, write_operations
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integrations.dlio.runs import FILES, MODEL_BYTES, RECORD_BYTES, Run, assert_complete, run_dlio
+from tests.dlio.runs import FILES, MODEL_BYTES, RECORD_BYTES, Run, assert_complete, run_dlio
 
 pytestmark = pytest.mark.usefixtures("dlio")
 

@@ -13,7 +13,7 @@ from s3dlio.settings import Settings
 from s3dlio.uri import parse
 from tests.docs.harness import Block, blocks
 
-_PAGE = Path(__file__).parents[3] / "docs" / "dlio.md"
+_PAGE = Path(__file__).parents[2] / "docs" / "dlio.md"
 _CONFIGURATIONS = [block for block in blocks(_PAGE.read_text(encoding="utf-8")) if block.kind == "yaml"]
 
 

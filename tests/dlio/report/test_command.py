@@ -20,11 +20,11 @@ from s3dlio.runtime.operation import run as run_operation
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.cli.command import run
-from tests.integrations.dlio.report.runs import BEGAN, operation, write_dlio, write_json, write_log, write_operations
-from tests.integrations.dlio.runs import FILES, run_dlio
+from tests.dlio.report.runs import BEGAN, operation, write_dlio, write_json, write_log, write_operations
+from tests.dlio.runs import FILES, run_dlio
 from tests.servers.base import S3Server
 
-SOURCE = Path(__file__).parents[4] / "src"
+SOURCE = Path(__file__).parents[3] / "src"
 
 
 def _numbers(page: Path) -> dict[str, Any]:

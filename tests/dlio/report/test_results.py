@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s3dlio.dlio.report.results import read_results
-from tests.integrations.dlio.report.runs import BEGAN, write_dlio, write_json, write_log
+from tests.dlio.report.runs import BEGAN, write_dlio, write_json, write_log
 
 
 @pytest.mark.parametrize("main", [False, True], ids=["2.0.0", "main"])

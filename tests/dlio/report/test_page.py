@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from s3dlio.dlio.report import write_report
-from tests.integrations.dlio.report.runs import operation, write_dlio, write_operations
+from tests.dlio.report.runs import operation, write_dlio, write_operations
 from tests.servers.chromium import open_page
 
 FIGURES = [

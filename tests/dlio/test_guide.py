@@ -27,9 +27,9 @@ from s3dlio.integrations import dlio
 from s3dlio.runtime.operation import run as run_operation
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
+from tests.dlio.checkouts import COMMAND, contents, copied, environment, like_main, line_ends
+from tests.dlio.runs import FILES, MODEL_BYTES, SETTINGS, Run, overrides, run_dlio
 from tests.docs.harness import substituted
-from tests.integrations.dlio.checkouts import COMMAND, contents, copied, environment, like_main, line_ends
-from tests.integrations.dlio.runs import FILES, MODEL_BYTES, SETTINGS, Run, overrides, run_dlio
 from tests.servers.base import S3Server
 from tests.stores import test_s3_guide as s3_guide
 
