@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import s3dlio
 from s3dlio.http.address import Address
-from s3dlio.http.exchange import Response
 from s3dlio.http.framing import BodyKind, ResponseHead
+from s3dlio.http.response import Response
 from s3dlio.stores.s3 import listing
 from s3dlio.stores.s3.listing import Page, read_page
 

@@ -26,15 +26,14 @@ when the socket is ready. It lives through these: opening (a new connection only
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from s3dlio import redaction, settings
 from s3dlio.http.address import Address
 from s3dlio.http.connection import WOULD_BLOCK, ConnectError, Connection
+from s3dlio.http.deadlines import Limits, Pace
 from s3dlio.http.framing import (
     BodyKind,
     ChunkedDecoder,
@@ -45,18 +44,19 @@ from s3dlio.http.framing import (
     parse_head,
 )
 from s3dlio.http.opening import Opening
+from s3dlio.http.response import Response, TransportError
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.target import Buffer, Target
 from s3dlio.runtime.poller import READ, WRITE
 
 if TYPE_CHECKING:
-    from s3dlio.objects.batched import Begun
     from s3dlio.runtime.engine import Engine, Task
 
 HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what follows the head is copied
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
-_HELD_UP = 1.0  # seconds between two looks at the clock that are more than the usual ones
 _NOTHING = memoryview(b"")
+_NO_BYTES = bytearray()
+_MIB = 1 << 20
 _MOST_INTERIM = 32  # 1xx answers before the real one
 _LOOK_AGAIN = 0.01  # seconds between two looks at what the other side has confirmed of a body that was answered early
 CONFIRMED_BYTES = 64 << 10
@@ -73,108 +73,37 @@ Receive = Callable[[ResponseHead], "Target | None"]
 Observe = Callable[[memoryview], None]
 
 
-class Response(NamedTuple):
-    """An answer, whole.
+class Continuation(NamedTuple):
+    """A request that has been sent, or a part of it, and what has been received on its connection. An exchange that is
+    given one continues from there.
 
     Attributes:
-        head: status and fields.
-        body: the bytes of this answer's body, in a pooled buffer or in the target that was asked for.
-        address: the server that answered.
+        connection: carries the request and its answer.
+        began: when the request was sent, in seconds of the monotonic clock.
+        touched: when a byte last moved, on that clock.
+        unsent: the part of the request that has not been sent.
+        received: the head of the answer if `target` is given; otherwise all bytes of the answer so far.
+        target: holds what has been received of the body, after the head; None if the head has not been read yet.
     """
 
-    head: ResponseHead
-    body: memoryview
-    address: Address
-
-
-class TransportError(Exception):
-    """An exchange that came to no answer.
-
-    Attributes:
-        kind: "connect", "refused", "untrusted", "proxy", "descriptors", "timeout", "slow", "connect timeout", "lost" or
-            "malformed".
-        head: the head of the answer if it had come.
-        received: bytes of the body that had come, and are in the buffer.
-    """
-
-    def __init__(self, kind: str, message: str, head: ResponseHead | None = None, received: int = 0) -> None:
-        super().__init__(redaction.message(message))  # a traceback shows it, as the cause of the error that is raised
-        self.kind = kind
-        self.head = head
-        self.received = received
-
-
-class Limits(NamedTuple):
-    """How long things may take, in seconds.
-
-    Attributes:
-        connect: until a new connection is open, TLS included.
-        idle: between two bytes that move in either direction.
-        total: for the exchange as a whole, without the time in which a body moves.
-        keep_alive: that an idle connection is trusted to be still open.
-        rate: bytes per second that a body must have on average; 0 for any, infinite for a body that must end in time.
-        span: over which that is averaged.
-    """
-
-    connect: float
-    idle: float
-    total: float
-    keep_alive: float
-    rate: float
-    span: float
-
-    def why_too_slow(self) -> str:
-        """The message for a body that does not have the rate."""
-        if self.rate == math.inf:
-            return f"the answer took longer than {self.span:g} s"
-        return f"less than S3DLIO_MIN_RATE ({self.rate:g} bytes/s) moved over {self.span:g} s"
-
-
-class Pace:
-    """Whether a body moves fast enough, looked at every so often."""
-
-    __slots__ = ("_count", "_looked_at", "_since")
-
-    def __init__(self, now: float, count: int, since: float | None = None) -> None:
-        """
-        Args:
-            now: on the monotonic clock.
-            count: bytes that have moved by now, or at `since`.
-            since: where the average begins, if it is not now.
-        """
-        self._looked_at = now
-        self._since = now if since is None else since
-        self._count = count
-
-    def is_too_slow(self, now: float, count: int, limits: Limits) -> bool:
-        """Whether the average over the last span is below the rate.
-
-        Args:
-            now: on the monotonic clock.
-            count: bytes that have moved by now.
-            limits: the span and the rate.
-        """
-        held_up = now - self._looked_at
-        if held_up > _HELD_UP:  # the event loop, or the process, stood still: that is not the server's time
-            self._since += held_up
-        self._looked_at = now
-        if now - self._since < limits.span:
-            return False
-        slow = count - self._count < limits.rate * (now - self._since)
-        self._since, self._count = now, count
-        return slow
+    connection: Connection
+    began: float
+    touched: float
+    unsent: Sequence[memoryview] = ()
+    received: bytearray = _NO_BYTES
+    target: Buffer | None = None
 
 
 class Exchange:
     """Awaitable: `response = await Exchange(...)`."""
 
     __slots__ = (
-        "_begun",
         "_body",
         "_chunks",
         "_closes",
         "_confirmed",
         "_connection",
+        "_continuation",
         "_decoder",
         "_early",
         "_engine",
@@ -183,6 +112,7 @@ class Exchange:
         "_head",
         "_head_bytes",
         "_interim",
+        "_leave_last_connection",
         "_limits",
         "_method",
         "_moved",
@@ -194,14 +124,13 @@ class Exchange:
         "_receive",
         "_receiving",
         "_request",
-        "_spare",
         "_target",
         "_unsent",
         "_waiting",
         "_write_failed",
         "address",
         "began",
-        "heard",
+        "finish_before_stop",
         "task",
         "touched",
     )
@@ -215,9 +144,9 @@ class Exchange:
         body: Sequence[memoryview] = (),
         receive: Receive | None = None,
         observe: Observe | None = None,
-        begun: Begun | None = None,
-        heard: bool = False,
-        spare: bool = False,
+        continuation: Continuation | None = None,
+        finish_before_stop: bool = False,
+        leave_last_connection: bool = False,
     ) -> None:
         """
         Args:
@@ -229,8 +158,10 @@ class Exchange:
             receive: given the head of each answer before its body, names the target for that body, which has as much
                 room as the body is long; None for a pooled one.
             observe: called with each piece of a body of known length, in order, while it is still in the cache.
-            begun: what has been done of it already, if anything.
-            heard, spare: see `Request`.
+            continuation: the request under way that this exchange continues; None for a new one.
+            finish_before_stop: whether an operation that is stopped still waits for the answer, since it names what the
+                operation has to undo.
+            leave_last_connection: whether to open a connection instead of using the last idle one.
         """
         self.address = address
         self._method = method
@@ -238,9 +169,9 @@ class Exchange:
         self._limits = limits
         self._receive = receive
         self._observe = observe
-        self._begun = begun
-        self.heard = heard
-        self._spare = spare
+        self._continuation = continuation
+        self.finish_before_stop = finish_before_stop
+        self._leave_last_connection = leave_last_connection
         self._fresh = False
         self._moved = 0.0  # seconds in which a body has moved, before the one that moves now
         self._moves_since = 0.0  # when the body that moves now began to; 0 if none does
@@ -262,19 +193,19 @@ class Exchange:
         """Called by the engine when an operation awaits this exchange."""
         self._engine = engine
         self.task = task
-        task.hears = self.heard
+        task.hears = self.finish_before_stop
         # The operation may have computed for long, or the event loop been held up, since the engine last looked.
         self.touched = engine.now = monotonic()
         if not self._fresh:
             self.began = self.touched
         engine.exchanges.add(self)
-        begun, self._begun = self._begun, None
-        if begun is not None and begun.connection is not None:
-            self._take_over(begun.connection, begun)
+        continuation, self._continuation = self._continuation, None
+        if continuation is not None:
+            self._take_over(continuation)
             return
         connection = None
         if not self._fresh:
-            connection = engine.take_connection(self.address, self._limits.keep_alive, self._spare)
+            connection = engine.take_connection(self.address, self._limits.keep_alive, self._leave_last_connection)
         if connection is not None:
             self._start(connection)
             return
@@ -330,8 +261,9 @@ class Exchange:
         else:
             self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
 
-    def _take_over(self, connection: Connection, begun: Begun) -> None:
-        """Go on where a plain request has stopped: it is sent, or a part of it."""
+    def _take_over(self, begun: Continuation) -> None:
+        """Continue a request that has been sent, or a part of it."""
+        connection = begun.connection
         self._reset(connection)
         self.began, self.touched = begun.began, begun.touched
         if len(self._request) > 1:
@@ -343,9 +275,9 @@ class Exchange:
         self._engine.watch(connection.fd, READ, self._on_head)
         if begun.target is not None:
             self._moved = begun.touched - begun.began
-        if begun.head:
+        if begun.received:
             behind = begun.target.received() if begun.target is not None else None
-            self._take_head(begun.head, len(begun.head), behind)
+            self._take_head(begun.received, len(begun.received), behind)
             if self._receiving:
                 self._pace = Pace(self._engine.now, 0, begun.began)
         if self._connection is connection and self._head is None and self.address.tls:
@@ -576,10 +508,10 @@ class Exchange:
             self._done(_NOTHING)
             return False
         if self._receive is not None and head.body is not BodyKind.LENGTH and head.status in (200, 206):
-            most = settings.current().unsized_max_mb
-            if count <= most * settings.MIB:
+            most = self._limits.unsized_max
+            if count <= most:
                 return True
-            why = f"the answer does not tell its length, and is longer than {most:g} MiB (S3DLIO_UNSIZED_MAX_MB)"
+            why = f"the answer does not tell its length, and is longer than {most / _MIB:g} MiB (S3DLIO_UNSIZED_MAX_MB)"
         elif count <= DOCUMENT_BYTES:
             return True
         else:

@@ -24,13 +24,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from s3dlio.http.connection import WOULD_BLOCK, Connection
-from s3dlio.http.exchange import HEAD_BYTES
+from s3dlio.http.exchange import HEAD_BYTES, Continuation
 from s3dlio.runtime.operation import Operation
 
 if TYPE_CHECKING:
     from s3dlio.http.address import Address
+    from s3dlio.http.deadlines import Limits
     from s3dlio.http.endpoints import Endpoint
-    from s3dlio.http.exchange import Limits
     from s3dlio.memory.target import Buffer
     from s3dlio.objects.request import Heads, StoreService
     from s3dlio.runtime.engine import Engine
@@ -48,11 +48,8 @@ class Begun(NamedTuple):
         endpoint, address: where it goes.
         sent: its head.
         credential: what the service let it go out with (see `Request`).
-        began, touched: when it was sent, and when a byte last came, in seconds of the monotonic clock.
-        connection: on which the answer comes; None if the request has not been sent.
-        unsent: what has not been sent of it, if some of it has.
-        head: the head of the answer; or, while there is no `target`, whatever has come.
-        target: holds what has come of the body; None if the head has not been taken.
+        began: when it was sent, in seconds of the monotonic clock.
+        continuation: the connection, and what has been sent and received on it; None if the request has not been sent.
         failure: what is wrong with the object, which has come whole, or been taken, then.
     """
 
@@ -61,12 +58,13 @@ class Begun(NamedTuple):
     sent: bytes
     credential: Any
     began: float
-    touched: float
-    connection: Connection | None = None
-    unsent: Sequence[memoryview] = ()
-    head: bytearray = NO_BYTES
-    target: Buffer | None = None
+    continuation: Continuation | None = None
     failure: Exception | None = None
+
+    @property
+    def target(self) -> Buffer | None:
+        """Holds what has come of the body; None if the head has not been taken."""
+        return self.continuation.target if self.continuation is not None else None
 
 
 Otherwise = Callable[[Any, Begun | None], Operation[None]]
@@ -156,18 +154,17 @@ class Plain:
         assert connection is not None
         self._let_go()
         self.at_once = True  # a connection in nobody's hands would be lost
-        self.end_otherwise(self.begun()._replace(connection=connection, **self._so_far(received)))
+        continuation = Continuation(connection, self.began, self.touched, **self._so_far(received))
+        self.end_otherwise(self.begun()._replace(continuation=continuation))
 
     def _so_far(self, received: bytearray) -> dict[str, Any]:
-        """What has been done, as fields of `Begun`."""
-        return {"head": received}
+        """What has been done, as fields of `Continuation`."""
+        return {"received": received}
 
     def begun(self, failure: Exception | None = None) -> Begun:
         """The request, not sent yet; or what is wrong with its answer."""
         heads = self.heads
-        return Begun(
-            self.endpoint, heads.address, self.sent, heads.credential, self.began, self.touched, failure=failure
-        )
+        return Begun(self.endpoint, heads.address, self.sent, heads.credential, self.began, failure=failure)
 
     def end_otherwise(self, begun: Begun | None) -> None:
         """Let the ordinary operation go on."""

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from s3dlio.http.connection import WOULD_BLOCK
-from s3dlio.http.exchange import AT_ONCE, FEW, HEAD_BYTES, OBSERVED_BYTES, Limits, Pace
+from s3dlio.http.deadlines import Limits, Pace
+from s3dlio.http.exchange import AT_ONCE, FEW, HEAD_BYTES, OBSERVED_BYTES
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.head_patterns import shape_of
 from s3dlio.memory.buffers import lease
@@ -102,7 +103,9 @@ class Read(Plain, Target):
         return heads.head(self.store.path_of(self.uri))
 
     def _so_far(self, received: bytearray) -> dict[str, Any]:
-        return {"head": self.head, "target": Buffer(self._memory, self.filled)} if self.head else {"head": received}
+        if self.head:
+            return {"received": self.head, "target": Buffer(self._memory, self.filled)}
+        return {"received": received}
 
     def is_late(self, now: float, limits: Limits) -> bool:
         """Whether a deadline has passed. A body may take any time while it moves fast enough."""

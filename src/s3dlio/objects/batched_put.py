@@ -28,8 +28,8 @@ from s3dlio.runtime.poller import READ
 
 if TYPE_CHECKING:
     from s3dlio.http.address import Address
+    from s3dlio.http.deadlines import Limits
     from s3dlio.http.endpoints import Endpoint
-    from s3dlio.http.exchange import Limits
     from s3dlio.objects.request import Heads, WriteService
     from s3dlio.runtime.engine import Engine
     from s3dlio.uri import URI
@@ -82,7 +82,7 @@ class Write(Plain):
         return heads.head(self.store.path_of(self.uri), f"Content-Length: {self.size}\r\n", self._checksum)
 
     def _so_far(self, received: bytearray) -> dict[str, Any]:
-        return {"head": received, "unsent": self._unsent}
+        return {"received": received, "unsent": self._unsent}
 
     def is_late(self, now: float, limits: Limits) -> bool:
         """Whether a deadline has passed; or half of the silence that is allowed, as the ordinary operation looks at how

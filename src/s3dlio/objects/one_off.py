@@ -17,7 +17,7 @@ from s3dlio import settings as settings_module
 from s3dlio.errors import ConfigurationError
 from s3dlio.http.address import Address, parse_endpoint, reached, require_private
 from s3dlio.http.endpoints import Endpoint, Endpoints
-from s3dlio.http.exchange import Response
+from s3dlio.http.response import Response
 from s3dlio.objects.request import TRANSIENT, Request, head_for, limits, send
 from s3dlio.runtime.operation import run
 

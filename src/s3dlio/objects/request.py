@@ -28,19 +28,14 @@ from typing import Any, Protocol
 
 from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http.address import Address
+from s3dlio.http.deadlines import Limits
 from s3dlio.http.endpoints import Endpoint, Endpoints
-from s3dlio.http.exchange import (
-    Exchange,
-    Limits,
-    Observe,
-    Receive,
-    Response,
-    TransportError,
-)
+from s3dlio.http.exchange import Exchange, Observe, Receive
 from s3dlio.http.framing import ResponseHead, field_lines, request_head
+from s3dlio.http.response import Response, TransportError
 from s3dlio.objects.batched import Begun
 from s3dlio.runtime.operation import Sleep
-from s3dlio.settings import Settings
+from s3dlio.settings import MIB, Settings
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -80,9 +75,10 @@ class Request:
             come yet, or for all of it again; None to send the same request again.
         done, left: of the rest of a body: the bytes of the body that have come, and those that are left.
         credential: what the service let it go out with, where that may have to be renewed.
-        heard: it makes something that has to be undone if the operation is stopped: then its answer is waited for.
-        spare: it leaves an idle connection to others, if there is but one: to what undoes the operation when it is
-            stopped while all others are in use.
+        finish_before_stop: whether an operation that is stopped still waits for the answer, since it names what the
+            operation has to undo.
+        leave_last_connection: whether to open a connection instead of using the last idle one, which is then free for
+            the request that undoes the operation if all others are in use.
     """
 
     uri: str
@@ -98,8 +94,8 @@ class Request:
     credential: Any = None
     done: int = 0
     left: int = 0
-    heard: bool = False
-    spare: bool = False
+    finish_before_stop: bool = False
+    leave_last_connection: bool = False
 
     def add(self, name: str, value: str) -> None:
         """One more field."""
@@ -146,6 +142,7 @@ def limits(settings: Settings) -> Limits:
         settings.keep_alive,
         settings.min_rate,
         _RATE_SPAN,
+        settings.unsized_max_mb * MIB,
     )
 
 
@@ -269,9 +266,9 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
             request.body,
             request.receive,
             request.observe,
-            begun,
-            heard=request.heard,
-            spare=request.spare,
+            begun.continuation if begun is not None else None,
+            request.finish_before_stop,
+            request.leave_last_connection,
         )
         try:
             response = await exchange

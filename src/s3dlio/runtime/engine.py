@@ -55,7 +55,9 @@ class Task:
         self.on_end = on_end
         self.waiting: Any = None
         self.ended = False
-        self.hears = False  # whether the answer that it waits for names what would have to be undone (`Request.heard`)
+        self.hears = (
+            False  # whether the answer that it waits for names what would have to be undone (`finish_before_stop`)
+        )
         self.stopping = False  # to be stopped at what it waits for next: it has to hear an answer before
         self.result: Any = None
         self.error: BaseException | None = None
@@ -125,7 +127,12 @@ class Engine:
 
     def _stop(self, task: Task) -> None:
         if isinstance(task.waiting, Exchange):
-            if task.waiting.heard and task.waiting.may_have_arrived() and not task.stopping and not self.closing:
+            if (
+                task.waiting.finish_before_stop
+                and task.waiting.may_have_arrived()
+                and not task.stopping
+                and not self.closing
+            ):
                 task.stopping = True
                 return
             task.waiting.detach()

@@ -35,8 +35,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 from s3dlio import settings as settings_module
 from s3dlio.errors import IntegrityError, InvalidURIError, S3dlioError
-from s3dlio.http.exchange import Response
 from s3dlio.http.framing import BodyKind, ResponseHead
+from s3dlio.http.response import Response
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.checksums import Expected
 from s3dlio.memory.target import Buffer, Parts

@@ -17,7 +17,7 @@ from s3dlio.auth.azure.credentials import EntraToken, account_of
 from s3dlio.errors import InvalidURIError
 from s3dlio.http.address import Address, parse_endpoint, reached, require_private
 from s3dlio.http.endpoints import Endpoint, Endpoints
-from s3dlio.http.exchange import Response
+from s3dlio.http.response import Response
 from s3dlio.memory.checksums import crc64_text, md5_text
 from s3dlio.objects.request import TRANSIENT, Heads, Request, head_for, limits
 from s3dlio.settings import Settings

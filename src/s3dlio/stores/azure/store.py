@@ -27,8 +27,8 @@ from s3dlio.errors import (
     ObjectNotFoundError,
     S3dlioError,
 )
-from s3dlio.http.exchange import Response
 from s3dlio.http.framing import ResponseHead
+from s3dlio.http.response import Response
 from s3dlio.memory.checksums import Expected, ExpectedMd5
 from s3dlio.objects import documents
 from s3dlio.objects.request import Request, send

@@ -9,7 +9,7 @@ from s3dlio.auth.aws.sigv4 import uri_encode
 from s3dlio.auth.google.tokens import TokenSource
 from s3dlio.http.address import Address, parse_endpoint, reached, require_private
 from s3dlio.http.endpoints import Endpoint, Endpoints
-from s3dlio.http.exchange import Response
+from s3dlio.http.response import Response
 from s3dlio.objects.one_off import fetch
 from s3dlio.objects.request import TRANSIENT, Fields, Heads, Request, head_for, limits
 from s3dlio.settings import Settings

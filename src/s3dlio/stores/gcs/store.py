@@ -33,8 +33,9 @@ from s3dlio.errors import (
     S3dlioError,
     StoreUnavailableError,
 )
-from s3dlio.http.exchange import Response, without_first
+from s3dlio.http.exchange import without_first
 from s3dlio.http.framing import ResponseHead
+from s3dlio.http.response import Response
 from s3dlio.log import logger
 from s3dlio.memory.checksums import (
     Expected,
@@ -297,7 +298,7 @@ class GcsStore(CloudStore[GcsService]):
     async def _begin_multipart(self, uri: URI) -> Multipart | None:
         """An upload, or None if the service knows nothing of the XML API's."""
         request = self._xml_request("POST", uri, uploads="")
-        request.heard = True
+        request.finish_before_stop = True
         request.add("Content-Type", _CONTENT_TYPE)
         response = await send(self.service(), request)
         if response.head.status == 200:
@@ -313,7 +314,7 @@ class GcsStore(CloudStore[GcsService]):
         checksum = crc32c(data)
         request = self._xml_request("PUT", uri, partNumber=str(number), uploadId=upload.id)
         request.add("x-goog-hash", f"crc32c={crc32c_text(checksum)}")
-        request.body, request.spare = data, True
+        request.body, request.leave_last_connection = data, True
         response = await self._send_for_proof(request, lambda answer: "" if answer.head.headers.get("etag") else "ETag")
         if response.head.status != 200:
             raise self.refusal(response, uri.text)
@@ -390,7 +391,7 @@ class GcsStore(CloudStore[GcsService]):
         request.add("Content-Type", "application/json; charset=UTF-8")
         request.add("X-Upload-Content-Type", _CONTENT_TYPE)
         request.body = [_view(json.dumps({"name": uri.key, "contentType": _CONTENT_TYPE}))]
-        request.heard = True
+        request.finish_before_stop = True
         response = await self._expect(request, of_bucket=True)
         match = _SESSION.fullmatch(response.head.headers.get("location", ""))
         if match is None:
@@ -418,7 +419,7 @@ class GcsStore(CloudStore[GcsService]):
         while True:
             request = Request(uri.text, "PUT", uri.container, upload.path, upload.query, body=rest)
             place = f"{upload.sent}-{end - 1}" if rest else "*"
-            request.spare = True
+            request.leave_last_connection = True
             request.add("Content-Range", f"bytes {place}/{'*' if total is None else total}")
             if total is not None:
                 request.add("x-goog-hash", f"crc32c={crc32c_text(upload.checksum)}")

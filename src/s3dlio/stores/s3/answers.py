@@ -40,7 +40,7 @@ from s3dlio.errors import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from s3dlio.http.exchange import Response
+from s3dlio.http.response import Response
 from s3dlio.objects import documents
 from s3dlio.objects.request import TRANSIENT
 

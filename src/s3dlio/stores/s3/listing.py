@@ -32,7 +32,7 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
 from s3dlio.errors import S3dlioError
-from s3dlio.http.exchange import Response
+from s3dlio.http.response import Response
 from s3dlio.objects import documents
 from s3dlio.stores.s3.answers import child_text, children, not_xml
 from s3dlio.stores.xml_names import CONTROLS, NameReader, NotTextError

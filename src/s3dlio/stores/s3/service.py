@@ -24,8 +24,8 @@ from s3dlio.auth.aws.sigv4 import UNSIGNED_PAYLOAD, Signer, uri_encode
 from s3dlio.errors import ConfigurationError
 from s3dlio.http.address import Address, parse_endpoint, reached, split_endpoints
 from s3dlio.http.endpoints import Endpoint, Endpoints
-from s3dlio.http.exchange import Response
 from s3dlio.http.framing import field_lines
+from s3dlio.http.response import Response
 from s3dlio.objects.request import TRANSIENT, Fields, Heads, Request, head_for, limits
 from s3dlio.settings import Settings
 from s3dlio.stores.s3.answers import TRANSIENT_CODES, error_of, region_of

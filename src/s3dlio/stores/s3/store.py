@@ -23,8 +23,8 @@ from s3dlio import settings as settings_module
 from s3dlio.auth.aws.sigv4 import canonical_query, uri_encode
 from s3dlio.errors import IntegrityError, PermissionDeniedError, S3dlioError
 from s3dlio.http.address import Address
-from s3dlio.http.exchange import Response
 from s3dlio.http.framing import ResponseHead
+from s3dlio.http.response import Response
 from s3dlio.log import logger
 from s3dlio.memory.checksums import (
     Expected,
@@ -244,7 +244,7 @@ class S3Store(CloudStore[S3Service]):
 
     async def _begin(self, uri: URI, headers: list[tuple[str, str]]) -> Upload:
         request = self._request("POST", uri, [("uploads", "")], headers=headers)
-        request.heard = True
+        request.finish_before_stop = True
         # Not asked again without need: there may be an upload already, which nobody could abort.
         result = partial(lacks, name="InitiateMultipartUploadResult", fields=("UploadId",))
         response = await self._send_for_proof(request, result, tries=1)
@@ -257,7 +257,7 @@ class S3Store(CloudStore[S3Service]):
         checksum = crc32c_text(value)
         request = self._request("PUT", uri, [("partNumber", str(number)), ("uploadId", upload.id)])
         request.add(CHECKSUM, checksum)
-        request.body, request.spare = data, True
+        request.body, request.leave_last_connection = data, True
         response = await self._send_for_proof(request, lacks_etag)
         self._compare_stored(uri, response.head, response.address, checksum, data)
         headers = response.head.headers
