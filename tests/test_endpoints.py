@@ -23,7 +23,7 @@ from s3dlio.http import endpoints as endpoints_module
 from s3dlio.http.address import Address
 from s3dlio.http.connection import pool
 from s3dlio.http.endpoints import Endpoint, Endpoints
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.faults.proxy import Asked, Fault, FaultProxy

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores import store_for
 from s3dlio.uri import parse
 from tests.auth.google_files import service_account, written

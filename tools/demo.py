@@ -11,7 +11,7 @@ import os
 import sys
 
 from s3dlio.dlio.run.demo import Target, demonstrate, on_files
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.servers import install, seaweedfs

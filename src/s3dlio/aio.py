@@ -24,7 +24,8 @@ from typing import TypeVar
 from s3dlio import api
 from s3dlio.errors import S3dlioError
 from s3dlio.runtime.on_asyncio import run_async
-from s3dlio.runtime.operation import Operation, run
+from s3dlio.runtime.operation import Operation
+from s3dlio.runtime.run import run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import Store
 from s3dlio.transfer import batch, copying, listing

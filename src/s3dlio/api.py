@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeVar, overload
 
 from s3dlio import settings
-from s3dlio.runtime.operation import Operation, iterate, run
+from s3dlio.runtime.operation import Operation
+from s3dlio.runtime.run import iterate, run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import Store
 from s3dlio.transfer import batch, copying, listing

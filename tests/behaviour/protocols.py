@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores.azure.store import AzureStore
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.stores.s3.store import S3Store

@@ -16,7 +16,7 @@ import pytest
 import s3dlio
 from s3dlio import bench
 from s3dlio.cli.bench import byte_count
-from s3dlio.runtime.operation import run as run_operation
+from s3dlio.runtime.run import run as run_operation
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.cli.command import COMMAND, environment, run

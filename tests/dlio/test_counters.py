@@ -18,7 +18,7 @@ import pytest
 import s3dlio
 from s3dlio.dlio.record import counters
 from s3dlio.http.connection import pool
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.servers.base import S3Server

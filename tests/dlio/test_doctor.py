@@ -19,7 +19,7 @@ import s3dlio
 from s3dlio.dlio.check.doctor import slow
 from s3dlio.dlio.check.probe import Place
 from s3dlio.dlio.check.workload import Workload
-from s3dlio.runtime.operation import run as run_operation
+from s3dlio.runtime.run import run as run_operation
 from s3dlio.settings import Settings
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse

@@ -24,7 +24,7 @@ import pytest
 import s3dlio
 from s3dlio.dlio.install import edits
 from s3dlio.integrations import dlio
-from s3dlio.runtime.operation import run as run_operation
+from s3dlio.runtime.run import run as run_operation
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.dlio.checkouts import COMMAND, contents, copied, environment, like_main, line_ends

@@ -18,7 +18,7 @@ import pytest
 
 from s3dlio.dlio.check import preflight
 from s3dlio.integrations.dlio import install_s3dlio_storage
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.dlio.checkouts import COMMAND, copied, environment

@@ -34,7 +34,7 @@ def proxy(seaweedfs: S3Server) -> Iterator[FaultProxy]:
 
 
 def make_bucket(uri: str) -> None:
-    from s3dlio.runtime.operation import run
+    from s3dlio.runtime.run import run
     from s3dlio.stores import store_for
     from s3dlio.uri import parse
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores.azure import store
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.stores.s3.store import S3Store

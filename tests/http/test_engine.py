@@ -15,7 +15,11 @@ import s3dlio
 from s3dlio.runtime import engine as engine_module
 from s3dlio.runtime import poller
 from s3dlio.runtime.engine import Engine
-from s3dlio.runtime.operation import Gather, Operation, Signal, Sleep, Stopped, run
+from s3dlio.runtime.group import Gather
+from s3dlio.runtime.operation import Operation, Stopped
+from s3dlio.runtime.run import run
+from s3dlio.runtime.sleep import Sleep
+from s3dlio.runtime.wakeup import Signal
 from tests.faults.proxy import FaultProxy
 
 

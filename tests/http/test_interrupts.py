@@ -135,7 +135,7 @@ def interrupted(seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as executor:
         for name, value in seaweedfs.environment().items():
             patch.setenv(name, value)
-        from s3dlio.runtime.operation import run
+        from s3dlio.runtime.run import run
         from s3dlio.stores.s3.store import S3Store
         from s3dlio.uri import parse
 

@@ -34,7 +34,7 @@ from azure.storage.blob import (
 
 import s3dlio
 from s3dlio.memory.checksums import crc64_text
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores import store_for
 from s3dlio.stores.azure.store import AzureStore, block_id
 from s3dlio.uri import parse

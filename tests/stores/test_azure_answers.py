@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import s3dlio
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores import store_for
 from s3dlio.stores.azure.store import AzureStore
 from s3dlio.uri import parse

@@ -26,7 +26,7 @@ from google.cloud import storage
 
 import s3dlio
 from s3dlio.memory.checksums import crc32c_text
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores import store_for
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.uri import parse

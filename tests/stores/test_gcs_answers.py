@@ -29,7 +29,7 @@ import pytest
 
 import s3dlio
 from s3dlio.memory.checksums import crc32c_text
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.uri import parse
 from tests.auth.google_files import service_account, written

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import s3dlio
-from s3dlio.runtime.operation import iterate, run
+from s3dlio.runtime.run import iterate, run
 from s3dlio.stores import store_for
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.stores.s3 import listing

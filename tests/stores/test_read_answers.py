@@ -22,7 +22,7 @@ import s3dlio
 from s3dlio.http.connection import pool
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.target import Buffer, Parts
-from s3dlio.runtime.operation import iterate
+from s3dlio.runtime.run import iterate
 from s3dlio.stores import store_for
 from s3dlio.uri import parse
 from tests.behaviour.content import content

@@ -23,7 +23,7 @@ from botocore.config import Config
 
 import s3dlio
 from s3dlio.memory.checksums import crc32c, crc32c_text
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.settings import MIB
 from s3dlio.stores import store_for
 from s3dlio.stores.cloud import CloudWriter, part_size

@@ -22,7 +22,7 @@ import pytest
 
 import s3dlio
 from s3dlio.memory.checksums import crc32c, crc32c_text
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.behaviour.content import content

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.faults.proxy import FaultProxy

@@ -14,7 +14,7 @@ from contextlib import suppress
 import pytest
 
 import s3dlio
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.behaviour.content import ODD_NAMES

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores import cloud
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse

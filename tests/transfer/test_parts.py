@@ -18,7 +18,7 @@ import pytest
 
 import s3dlio
 from s3dlio.cli import content as command
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.stores.azure.store import AzureStore
 from s3dlio.stores.cloud import CloudWriter
 from s3dlio.stores.gcs.store import GcsStore

@@ -34,7 +34,7 @@ from s3dlio.http.exchange import Exchange, Observe, Receive
 from s3dlio.http.framing import ResponseHead, field_lines, request_head
 from s3dlio.http.response import Response, TransportError
 from s3dlio.objects.batched import Begun
-from s3dlio.runtime.operation import Sleep
+from s3dlio.runtime.sleep import Sleep
 from s3dlio.settings import MIB, Settings
 
 Fields = tuple[tuple[str, str], ...]

@@ -33,8 +33,11 @@ from s3dlio.http.exchange import HEAD_BYTES, Exchange
 from s3dlio.http.opening import Lookup
 from s3dlio.objects import batched_get, batched_put
 from s3dlio.objects.batched import Plain
-from s3dlio.runtime.operation import TICK, Gather, Operation, Signal, Sleep, Stopped
+from s3dlio.runtime.group import Gather
+from s3dlio.runtime.operation import TICK, Operation, Stopped
 from s3dlio.runtime.poller import READ, Poller
+from s3dlio.runtime.sleep import Sleep
+from s3dlio.runtime.wakeup import Signal
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ def store_for(scheme: str) -> Store:
         module, name = _CLASSES[scheme]
         store: Store = load(module, name)()
         if not store.blocking:
-            # `runtime.operation.run` imports it without taking the lock each time.
+            # `runtime.run.run` imports it without taking the lock each time.
             load("s3dlio.runtime.engine", "run_begun")
         return _stores.setdefault(scheme, store)
 

@@ -43,7 +43,8 @@ from s3dlio.memory.target import Buffer, Parts
 from s3dlio.objects.batched import Begun
 from s3dlio.objects.batched_get import Read
 from s3dlio.objects.request import Request, StoreService, send
-from s3dlio.runtime.operation import Gather, Operation, Stopped
+from s3dlio.runtime.group import Gather
+from s3dlio.runtime.operation import Operation, Stopped
 from s3dlio.settings import MIB
 from s3dlio.stores.base import ObjectWriter, Store
 from s3dlio.stores.dates import UnreadableDateError, date_of

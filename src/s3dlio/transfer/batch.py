@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s3dlio import settings
 from s3dlio.errors import S3dlioError
-from s3dlio.runtime.operation import Gather, Operation, run
+from s3dlio.runtime.group import Gather
+from s3dlio.runtime.operation import Operation
+from s3dlio.runtime.run import run
 from s3dlio.runtime.threads import for_each
 from s3dlio.stores import store_for
 from s3dlio.stores.base import Store

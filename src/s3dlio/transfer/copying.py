@@ -18,7 +18,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 from s3dlio.errors import InvalidURIError, ObjectNotFoundError
-from s3dlio.runtime.operation import iterate, pause, run
+from s3dlio.runtime.operation import pause
+from s3dlio.runtime.run import iterate, run
 from s3dlio.runtime.threads import for_each
 from s3dlio.stores import store_for
 from s3dlio.stores.files.names import RESERVED

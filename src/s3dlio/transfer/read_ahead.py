@@ -41,8 +41,11 @@ from typing import TYPE_CHECKING
 
 from s3dlio import settings
 from s3dlio.errors import S3dlioError
-from s3dlio.runtime.operation import TICK, Gather, Operation, Signal, run
+from s3dlio.runtime.group import Gather
+from s3dlio.runtime.operation import TICK, Operation
+from s3dlio.runtime.run import run
 from s3dlio.runtime.threads import for_each, join
+from s3dlio.runtime.wakeup import Signal
 from s3dlio.stores import store_for
 from s3dlio.transfer.batch import THREADS
 from s3dlio.uri import parse

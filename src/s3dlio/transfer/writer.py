@@ -22,7 +22,8 @@ import weakref
 from types import TracebackType
 
 from s3dlio.errors import S3dlioError
-from s3dlio.runtime.operation import Deadline, Stopped, run
+from s3dlio.runtime.operation import Stopped
+from s3dlio.runtime.run import Deadline, run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import ObjectWriter
 from s3dlio.types import BytesLike, as_view

@@ -16,7 +16,7 @@ import pytest
 
 import s3dlio
 from s3dlio.dlio.report import write_report
-from s3dlio.runtime.operation import run as run_operation
+from s3dlio.runtime.run import run as run_operation
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
 from tests.cli.command import run

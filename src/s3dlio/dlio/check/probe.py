@@ -30,7 +30,7 @@ from s3dlio.errors import (
     StoreUnavailableError,
 )
 from s3dlio.http.address import split_endpoints
-from s3dlio.runtime.operation import run
+from s3dlio.runtime.run import run
 from s3dlio.settings import Settings
 from s3dlio.stores import store_for
 from s3dlio.stores.base import Store

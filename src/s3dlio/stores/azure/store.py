@@ -32,7 +32,8 @@ from s3dlio.http.response import Response
 from s3dlio.memory.checksums import Expected, ExpectedMd5
 from s3dlio.objects import documents
 from s3dlio.objects.request import Request, send
-from s3dlio.runtime.operation import Gather, Sleep
+from s3dlio.runtime.group import Gather
+from s3dlio.runtime.sleep import Sleep
 from s3dlio.stores.azure.answers import (
     TRANSIENT_CODES,
     Listed,

@@ -46,7 +46,8 @@ from s3dlio.memory.checksums import (
 )
 from s3dlio.objects import documents
 from s3dlio.objects.request import Request, send
-from s3dlio.runtime.operation import Gather, Sleep
+from s3dlio.runtime.group import Gather
+from s3dlio.runtime.sleep import Sleep
 from s3dlio.settings import MIB
 from s3dlio.stores.cloud import CloudStore, dated
 from s3dlio.stores.gcs.answers import (

@@ -40,7 +40,9 @@ from s3dlio.objects import documents
 from s3dlio.objects.batched import Begun, Otherwise
 from s3dlio.objects.batched_put import SMALL, Write
 from s3dlio.objects.request import Request, send
-from s3dlio.runtime.operation import Gather, Operation, Sleep
+from s3dlio.runtime.group import Gather
+from s3dlio.runtime.operation import Operation
+from s3dlio.runtime.sleep import Sleep
 from s3dlio.stores.cloud import CloudStore, facts_of
 from s3dlio.stores.listed import Listing
 from s3dlio.stores.s3.answers import (
