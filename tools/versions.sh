@@ -5,13 +5,12 @@
 #   tools/versions.sh quick   unit tests, the behavior of files, and the command
 #   tools/versions.sh all     everything but DLIO
 #
-# An interpreter is python3.X on the PATH, or the newest one below ~/.pyenv/versions. A version that is not found is
-# skipped; with S3DLIO_REQUIRE_SERVERS=1 it is a failure. An environment is made on first use, and again when
-# pyproject.toml has changed.
+# A version that is not found (see interpreters.sh) is skipped; with S3DLIO_REQUIRE_SERVERS=1 it is a failure. An
+# environment is made on first use, and again when pyproject.toml has changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-VERSIONS="3.10 3.11 3.12 3.13"
+. tools/interpreters.sh
 QUICK="tests/test_uri.py tests/test_settings.py tests/test_workers.py tests/test_checksums.py tests/test_aio.py
     tests/test_import.py tests/transfer tests/stores/test_file.py tests/behaviour tests/cli/test_command_line.py
     tests/cli/test_verbs.py"
@@ -21,16 +20,6 @@ case "${1:-}" in
     all) tests="tests --ignore=tests/dlio --ignore=tests/guard"; only=(-m "not matrix") ;;
     *) echo "usage: tools/versions.sh quick|all" >&2; exit 2 ;;
 esac
-
-interpreter() { # VERSION: prints the path of one that works
-    local found
-    for found in "$(command -v "python$1" || true)" $(printf '%s\n' "$HOME/.pyenv/versions/$1".*/bin/python | sort -rV); do
-        # A shim of pyenv is found, but may not run.
-        [ -x "$found" ] && "$found" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" 2>/dev/null \
-            && { echo "$found"; return; }
-    done
-    return 1
-}
 
 failed=""
 for version in $VERSIONS; do

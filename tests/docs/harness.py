@@ -38,11 +38,13 @@ SUBSTITUTIONS = {
     # Places.
     "/tmp/": "{folder}/",
     "/mnt/nvme/": "{folder}/nvme/",
-    # Commands that take minutes or fetch things: that the target exists is checked, and that there is a pip.
+    # Commands that take minutes or fetch things: whether the target exists, and whether pip does, is checked.
     "make bench": "make -C {checkout} -n bench",
     "make demo": "make -C {checkout} -n demo",
     "make test": "make -C {checkout} -n test",
     "make venv": "make -C {checkout} -n venv",
+    "make lint": "make -C {checkout} -n lint",
+    "pip install pre-commit && pre-commit install": "pip --version",
     "pip install .": "pip --version",
     # Writes into the shell's start-up file, which the process that calls decides about.
     "s3dlio --install-completion": "_S3DLIO_COMPLETE=source_bash s3dlio",

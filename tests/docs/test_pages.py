@@ -15,7 +15,8 @@ from s3dlio.cli import app
 from tests.docs import environment
 from tests.docs.harness import CHECKOUT, run_page
 
-PAGES = [CHECKOUT / "README.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+AT_THE_TOP = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+PAGES = [*(CHECKOUT / name for name in AT_THE_TOP), *sorted((CHECKOUT / "docs").rglob("*.md"))]
 
 
 # A page that needs a server -> the fixture that starts it, and what the page says of it -> what holds.
