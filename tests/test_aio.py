@@ -16,7 +16,7 @@ import pytest
 import s3dlio
 from s3dlio.stores.files.file import PIECE
 from s3dlio.stores.files.names import RESERVED
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.processes import in_forked_child
 from tests.threads import side_by_side
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from tests.behaviour.protocols import PROTOCOLS, Protocol
+from tests.behavior.protocols import PROTOCOLS, Protocol
 from tests.dlio.runs import FILES, MODEL_BYTES, run_dlio
 
 CLOUDS = [protocol for protocol in PROTOCOLS if protocol.name not in ("file", "direct", "s3 on Ceph")]

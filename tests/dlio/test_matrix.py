@@ -16,7 +16,7 @@ import pytest
 
 import s3dlio
 from s3dlio.integrations.dlio import install_dropin_replacement, install_s3dlio_storage
-from tests.behaviour.protocols import PROTOCOLS, Protocol
+from tests.behavior.protocols import PROTOCOLS, Protocol
 from tests.dlio.checkouts import COMMAND, copied, environment
 from tests.dlio.runs import FILES, MODEL_BYTES, assert_complete, run_dlio
 

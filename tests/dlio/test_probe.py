@@ -12,7 +12,7 @@ import pytest
 
 import s3dlio
 from s3dlio.dlio.check.probe import ADVICE, FAILURE, OK, WARNING, Finding, Place, probe
-from tests.behaviour.protocols import PROTOCOLS, Protocol
+from tests.behavior.protocols import PROTOCOLS, Protocol
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.filesystems import as_another_user, open_folder
 from tests.http.conftest import Silent

@@ -13,7 +13,7 @@ import pytest
 
 import s3dlio
 from s3dlio.http.connection import Connection
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.http.scripted import BODY, CLOSE, EARLY, Script, Scripted, scripted
 from tests.replay import answer
 from tests.servers import certificates

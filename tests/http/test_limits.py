@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 import s3dlio
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.http.scripted import Endless, Script, scripted
 
 CASE, LAST = "s3://bucket/case", "s3://bucket/last"

@@ -25,7 +25,7 @@ from s3dlio.http.connection import LOW_WATER, Connection, pool
 from s3dlio.memory.checksums import crc32c, crc32c_text
 from s3dlio.objects import batched_get as read_module
 from s3dlio.runtime.poller import Poller
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.http.scripted import CLOSE, Step, scripted
 from tests.replay import answer
 from tests.required import lacking

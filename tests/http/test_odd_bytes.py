@@ -11,7 +11,7 @@ import pytest
 
 import s3dlio
 from s3dlio.http.connection import pool
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.replay import Received, Replay, answer
 
 DATA = content(3_000)

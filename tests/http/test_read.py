@@ -23,7 +23,7 @@ from s3dlio.http.endpoints import Endpoint
 from s3dlio.memory.checksums import crc32c, crc32c_text
 from s3dlio.objects import batched_get as read_module
 from s3dlio.runtime.engine import Engine
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.http.scripted import CLOSE, Script, scripted
 from tests.replay import Replay, answer
 

@@ -13,7 +13,7 @@ import pytest
 import s3dlio
 from s3dlio.http import connection
 from s3dlio.http.connection import pool
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.http.scripted import scripted
 from tests.required import lacking
 

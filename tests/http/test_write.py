@@ -19,7 +19,7 @@ from s3dlio.memory.checksums import crc32c, crc32c_text
 from s3dlio.objects import batched_put as write_module
 from s3dlio.runtime.engine import Engine
 from s3dlio.runtime.poller import Poller
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.http.scripted import CLOSE, EARLY, Script, scripted
 from tests.replay import answer
 

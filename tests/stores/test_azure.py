@@ -38,7 +38,7 @@ from s3dlio.runtime.run import run
 from s3dlio.stores import store_for
 from s3dlio.stores.azure.store import AzureStore, block_id
 from s3dlio.uri import parse
-from tests.behaviour.content import ODD_NAMES, content
+from tests.behavior.content import ODD_NAMES, content
 from tests.processes import in_forked_child
 from tests.servers.base import AzureServer
 from tests.threads import meanwhile, side_by_side

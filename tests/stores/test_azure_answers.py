@@ -26,7 +26,7 @@ from s3dlio.runtime.run import run
 from s3dlio.stores import store_for
 from s3dlio.stores.azure.store import AzureStore
 from s3dlio.uri import parse
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.replay import Received, Replay, answer
 
 MIB = 1 << 20

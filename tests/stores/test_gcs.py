@@ -30,7 +30,7 @@ from s3dlio.runtime.run import run
 from s3dlio.stores import store_for
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.uri import parse
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.processes import in_forked_child
 from tests.servers.base import GcsServer
 from tests.threads import meanwhile, side_by_side

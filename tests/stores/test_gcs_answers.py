@@ -33,7 +33,7 @@ from s3dlio.runtime.run import run
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.uri import parse
 from tests.auth.google_files import service_account, written
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.processes import in_forked_child, start
 from tests.replay import Received, Replay, answer
 

@@ -25,7 +25,7 @@ from s3dlio.memory.target import Buffer, Parts
 from s3dlio.runtime.run import iterate
 from s3dlio.stores import store_for
 from s3dlio.uri import parse
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.http.scripted import CLOSE, Script, scripted
 from tests.replay import Received, Replay, answer
 

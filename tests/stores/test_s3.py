@@ -30,7 +30,7 @@ from s3dlio.stores.cloud import CloudWriter, part_size
 from s3dlio.stores.s3 import store
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import URI, parse
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.replay import Replay
 from tests.servers.base import S3Server
 from tests.stores.s3_replay import damaging

@@ -25,7 +25,7 @@ from s3dlio.memory.checksums import crc32c, crc32c_text
 from s3dlio.runtime.run import run
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.replay import Received, Replay, answer
 from tests.stores.s3_replay import Aws, chunked, error, error_body, use, xml
 

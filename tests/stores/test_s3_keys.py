@@ -17,7 +17,7 @@ import s3dlio
 from s3dlio.runtime.run import run
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
-from tests.behaviour.content import ODD_NAMES
+from tests.behavior.content import ODD_NAMES
 from tests.servers.base import S3Server
 
 KEYS = [

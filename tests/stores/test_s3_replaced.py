@@ -24,7 +24,7 @@ from s3dlio.runtime.run import run
 from s3dlio.stores import cloud
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.servers.base import S3Server
 
 _READS = {"seaweedfs": 500, "ceph": 100}  # Ceph takes five times as long

@@ -24,7 +24,7 @@ from s3dlio.stores.cloud import CloudWriter
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.replay import Received, Replay, answer
 from tests.servers.base import S3Server
 

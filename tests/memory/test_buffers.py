@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 import s3dlio
 from s3dlio.memory.buffers import PAGE, SMALL, BufferPool, block_size, lease, pool
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.processes import in_forked_child, output
 from tests.required import lacking
 from tests.threads import side_by_side

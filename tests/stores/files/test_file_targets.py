@@ -21,7 +21,7 @@ import pytest
 
 import s3dlio
 from s3dlio.stores.files import temporary
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.filesystems import NOBODY, as_another_user, open_folder
 from tests.processes import output, start
 from tests.required import lacking

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.processes import in_forked_child
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import s3dlio
-from tests.behaviour.content import content
+from tests.behavior.content import content
 
 OLD = b"the old object"
 

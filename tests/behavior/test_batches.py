@@ -16,7 +16,7 @@ from functools import partial
 import pytest
 
 import s3dlio
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.threads import side_by_side
 
 

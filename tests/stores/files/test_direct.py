@@ -28,7 +28,7 @@ from s3dlio.memory.buffers import PAGE
 from s3dlio.stores.files import direct
 from s3dlio.stores.files.direct import SEGMENT
 from s3dlio.stores.files.names import RESERVED
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.filesystems import takes_direct
 from tests.required import lacking
 

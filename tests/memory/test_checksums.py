@@ -7,7 +7,7 @@ import google_crc32c
 import pytest
 
 from s3dlio.memory.checksums import crc32c, crc32c_joined, crc32c_text, md5_hex
-from tests.behaviour.content import content
+from tests.behavior.content import content
 
 
 def test_the_crc32c_of_views_is_that_of_their_bytes() -> None:

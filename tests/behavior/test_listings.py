@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import s3dlio
-from tests.behaviour.content import ODD_NAMES
+from tests.behavior.content import ODD_NAMES
 
 Listing = Callable[..., list[str]]
 

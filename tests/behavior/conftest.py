@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.behaviour.protocols import PROTOCOLS, Protocol
+from tests.behavior.protocols import PROTOCOLS, Protocol
 
 
 @pytest.fixture(params=PROTOCOLS, ids=lambda protocol: protocol.name)

@@ -18,7 +18,7 @@ import pytest
 import s3dlio
 from s3dlio.stores.files import walk
 from s3dlio.stores.files.names import RESERVED
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.processes import in_forked_child
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from tests.behaviour.content import content
+from tests.behavior.content import content
 
 TREE = {
     "empty": 0,

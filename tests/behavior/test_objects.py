@@ -17,7 +17,7 @@ import pytest
 
 import s3dlio
 from s3dlio.types import ObjectInfo
-from tests.behaviour.content import ODD_NAMES, SIZES, content
+from tests.behavior.content import ODD_NAMES, SIZES, content
 
 DATA = content(100_003)
 

@@ -28,7 +28,7 @@ import s3dlio
 from s3dlio.runtime import threads
 from s3dlio.stores.files import direct, file, temporary
 from s3dlio.stores.files.names import RESERVED
-from tests.behaviour.content import content
+from tests.behavior.content import content
 from tests.filesystems import tiny_file_system
 from tests.processes import ended, output, start, without_coverage
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import s3dlio
-from tests.behaviour.content import content
+from tests.behavior.content import content
 
 DATA = content(300_000)
 
