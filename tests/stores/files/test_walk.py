@@ -202,13 +202,13 @@ def test_a_folder_that_is_a_link_when_it_is_entered_is_left_alone(
 
 @pytest.mark.parametrize("listing", [True, False])
 @pytest.mark.parametrize("short_way", [True, False])
-def test_a_folder_that_takes_the_place_of_a_closed_one_is_not_entered(
+def test_a_folder_that_replaces_a_closed_one_is_not_entered(
     tmp_path: Path, listing: bool, short_way: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walk, "_OPEN", 5)
     monkeypatch.setattr(walk, "PAGE", 1)
     if not short_way:
-        monkeypatch.setattr(walk._Way, "_open_from_below", lambda *_: None)
+        monkeypatch.setattr(walk._Chain, "_open_from_below", lambda *_: None)
     root = tmp_path / "deep"
     _make(root, 60, beside=2)
     (tmp_path / "other" / "beside0").mkdir(parents=True)
@@ -228,7 +228,7 @@ def test_a_folder_that_takes_the_place_of_a_closed_one_is_not_entered(
                 os.rename(tmp_path / "other", root / "folder")
     except walk.FolderError as error:
         failed = str(error.error)
-    assert ("exchanged" in failed) is not short_way
+    assert ("replaced by another folder" in failed) is not short_way
     assert "kept" not in "".join(seen)
     if listing or not short_way:  # a removal that gets as far as the root finds the other folder in its tree, too
         assert sorted(os.listdir(root / "folder")) == ["beside0", "kept"]

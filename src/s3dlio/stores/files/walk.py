@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trees of folders, listed and removed by descriptors instead of paths.
+"""List and remove trees of folders by descriptors instead of paths.
 
-A path can change its meaning between two calls: somebody exchanges a folder for a link, and a removal continues
-elsewhere. So each step starts from an open folder: its entries are examined, opened and removed by name relative to its
-descriptor (`openat`, `fstatat`, `unlinkat`), and an entry that was a folder when its name was read is opened with
-O_NOFOLLOW. Paths do not grow with the depth, so PATH_MAX is no limit, and nothing recurses.
+A path can change its meaning between two calls: another process replaces a folder by a link, and a removal continues
+elsewhere. So every step starts from an open folder. Its entries are examined, opened and removed by their names
+relative to its descriptor (`openat`, `fstatat`, `unlinkat`), and an entry that was a folder when its name was read is
+opened with O_NOFOLLOW. Paths do not grow with the depth, so PATH_MAX sets no limit, and no function recurses.
 
 At most 64 descriptors are open. In deeper trees the folders nearest to the root are closed, and their remaining entries
-are kept in memory. A closed folder is opened again as ".." of its child or, where that is another folder (`st_dev`,
-`st_ino`), name by name from the root; another folder there is an error.
+are kept in memory. A closed folder is opened again as ".." of its child. If that is another folder by now (`st_dev`,
+`st_ino`), the folder is opened name by name from the root; another folder there is an error.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from contextlib import suppress
 from s3dlio.stores.files.names import RESERVED
 
 PAGE = 500  # entries
-Part = tuple[str, list["os.DirEntry[str]"]]  # of a page: the relative name of a folder, and entries in it
+Part = tuple[str, list["os.DirEntry[str]"]]  # a part of a page: the name of a folder below the root, and its entries
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_OPEN = 28  # folders; each is two descriptors while its names are read
+_OPEN = 28  # folders; each has two descriptors while its names are read
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-_STAYS = frozenset({errno.EBUSY, errno.ENOTEMPTY, errno.EEXIST})  # a mount point; a folder that somebody writes into
-_ROUNDS = 3  # through a folder that is not empty after all in it has been removed
+_STAYS = frozenset({errno.EBUSY, errno.ENOTEMPTY, errno.EEXIST})  # a mount point; a folder that is written into
+_ROUNDS = 3  # through a folder that is not empty after its entries have been removed
 
 
 class FolderError(Exception):
     """A system call in a tree failed.
 
     Attributes:
-        error: what it raised.
-        name: of the file or folder, below the root of the tree; "" for the root.
+        error: the exception of the system call.
+        name: the file or folder, relative to the root of the tree; "" for the root.
     """
 
     def __init__(self, error: OSError, name: str) -> None:
@@ -46,25 +46,25 @@ class FolderError(Exception):
 
 
 class _Folder:
-    """A folder on the way from the root of a walk down to the current one.
+    """A folder in the chain from the root of a walk down to the current folder.
 
     Attributes:
         fd: its descriptor; -1 while it is closed.
-        name: in its parent.
+        name: its name in its parent.
         link: whether its parent holds a symbolic link to it.
         relative: its name below the root, "" or with a final "/".
         identity: device and inode.
-        reader: what reads the names from the descriptor, until all have been read.
-        entries: of a listing: those still to come.
-        names: of a removal: the folders in it that are still to be removed, each with the rounds that it has had.
-        round: of a removal: how often the folder has been gone through before.
-        removed: of a removal: names removed from it in this round.
+        reader: reads the names from the descriptor; None once all have been read.
+        entries: in a listing, the entries still to come.
+        names: in a removal, the folders in it that are still to be removed, each with the rounds that it has had.
+        round: in a removal, how many times its entries have been removed before.
+        removed: in a removal, the number of names removed from it in this round.
     """
 
     __slots__ = ("entries", "fd", "identity", "link", "name", "names", "reader", "relative", "removed", "round")
 
     def __init__(self, fd: int, name: str, link: bool, relative: str) -> None:
-        """The folder takes the descriptor over, also when this raises OSError."""
+        """Take the descriptor over, and close it if this raises OSError."""
         self.fd = fd
         self.name = name
         self.link = link
@@ -80,18 +80,18 @@ class _Folder:
             raise
 
     def read(self) -> None:
-        """Begin to read the names in it."""
+        """Begin to read its entries."""
         self.reader = os.scandir(self.fd)
         self.entries = self.reader
 
     def all_read(self) -> None:
-        """End the reading."""
+        """Close what reads its entries."""
         if self.reader is not None:
             self.reader.close()
             self.reader = None
 
     def close(self) -> None:
-        """Give the descriptors back. A failed close of a folder that was only read loses nothing."""
+        """Close the descriptors. Errors are ignored: a folder that was only read loses nothing."""
         self.all_read()
         fd, self.fd = self.fd, -1
         if fd >= 0:
@@ -99,19 +99,23 @@ class _Folder:
                 os.close(fd)
 
 
-class _Way:
-    """The folders from a root down to `current`, as many of them open as may be."""
+class _Chain:
+    """The chain of folders from a root down to `current`, with at most `_OPEN` of them open.
+
+    Invariants: the root stays open. Of the other folders those from index `_first` on are open. A closed folder keeps
+    its remaining entries in memory, so the walk continues there when it comes back.
+    """
 
     def __init__(self, root: int, sizes: bool = False) -> None:
         """
         Args:
-            root: descriptor of the root, which this takes over.
+            root: descriptor of the root, which the chain takes over.
             sizes: whether entries that are kept in memory must know their sizes.
         """
         self._sizes = sizes
         self.current = _Folder(root, "", False, "")
         self._folders = [self.current]
-        self._first = 1  # open are the root and the folders from this place on
+        self._first = 1
 
     def __len__(self) -> int:
         return len(self._folders)
@@ -120,14 +124,14 @@ class _Way:
         """Go down into a folder.
 
         Args:
-            name: its name in the current one.
-            link: whether that is a symbolic link, which is followed then.
+            name: its name in the current folder.
+            link: whether that name is a symbolic link, which is followed then.
 
         Returns:
-            False if it is gone, is no folder any more, or is a link back to a folder that it lies in.
+            False if it does not exist or is not a folder any more, or is a link back to a folder of this chain.
 
         Raises:
-            OSError: what the system says.
+            OSError: the folder cannot be opened for any other reason.
         """
         above = self.fd()
         try:
@@ -146,7 +150,7 @@ class _Way:
         return True
 
     def leave(self) -> str:
-        """Go up again; returns the name, in what is the current folder then, of the folder left."""
+        """Go up to the parent, and return the name that the folder just left has there."""
         left = self._folders.pop()
         self.current = self._folders[-1]
         self._first = min(self._first, len(self._folders))
@@ -159,25 +163,25 @@ class _Way:
         """The descriptor of the current folder, which is opened again if it has been closed.
 
         Raises:
-            OSError: what the system says; EAGAIN if another folder has its name now.
+            OSError: a folder of the chain cannot be opened; EAGAIN if another folder has its name now.
         """
         if self.current.fd < 0:
             self._first = 1
-            for place in range(1, len(self._folders)):
-                folder, above = self._folders[place], self._folders[place - 1]
+            for depth in range(1, len(self._folders)):
+                folder, above = self._folders[depth], self._folders[depth - 1]
                 folder.fd = os.open(folder.name, _FOLDER if folder.link else _FOLDER | os.O_NOFOLLOW, dir_fd=above.fd)
                 if _identity(folder.fd) != folder.identity:
-                    raise OSError(errno.EAGAIN, "it was exchanged for another folder meanwhile", folder.relative)
-                self._keep_few_open(place + 1)
+                    raise OSError(errno.EAGAIN, "it was replaced by another folder meanwhile", folder.relative)
+                self._keep_few_open(depth + 1)
         return self.current.fd
 
     def close(self) -> None:
-        """Close all."""
+        """Close all folders."""
         for folder in self._folders:
             folder.close()
 
     def _open_from_below(self, child: int) -> None:
-        """Open the current folder again as the parent of its child, if it still is that: the short way."""
+        """Open the current folder again as the parent of its child, if it still is the parent."""
         try:
             fd = os.open("..", _FOLDER, dir_fd=child)
         except OSError:
@@ -192,6 +196,7 @@ class _Way:
                     os.close(fd)
 
     def _keep_few_open(self, depth: int) -> None:
+        """Close the folders nearest to the root, while more than `_OPEN` of the first `depth` folders are open."""
         while depth - self._first >= _OPEN:
             folder = self._folders[self._first]
             if folder.reader is not None:
@@ -209,75 +214,90 @@ def _identity(fd: int) -> tuple[int, int]:
 
 
 def pages(root: str, recursive: bool, sizes: bool) -> Iterator[list[Part]]:
-    """Every file below a folder, and, when not recursive, every child folder.
+    """Every file below a folder and, unless `recursive`, every child folder.
 
-    They come in pages, for a step of a generator for each would cost as much as the entry: a page has parts, each the
-    name of a folder below the root ("", or with a final "/"), and entries in it. Memory does not grow with the number
-    of entries. Symbolic links are followed; a link that points nowhere or to itself is left out, and one that leads
-    back to a folder that it lies in is not entered.
+    The entries come in pages: a step of a generator for each would cost as much as the entry itself. A page is a list
+    of parts. A part has the name of a folder below the root ("", or with a final "/"), and entries of that folder.
+    Memory does not grow with the number of entries. Symbolic links are followed. A link that points nowhere or to
+    itself is left out, and a link that leads back to a folder above it is not entered.
 
     Args:
-        root: path of the folder; one that does not exist gives no page.
-        recursive: all files below it, and no folders.
-        sizes: `stat()` of each entry must work without another system call; files that have gone are left out.
+        root: path of the folder; one that does not exist has no pages.
+        recursive: list all files below the root, and no folders.
+        sizes: `stat()` of each entry works without another system call; files that have disappeared are left out.
 
     Raises:
-        FolderError: what cannot be read, and why.
+        FolderError: a folder or an entry cannot be read.
     """
-    way = None
-    page: list[Part] = []
-    room = PAGE
+    chain = None
     try:
-        way = _Way(os.open(root, _FOLDER), sizes)
-        way.current.read()
-        while True:
-            folder = way.current
-            found: list[os.DirEntry[str]] = []
-            count = 0
-            entered = False
-            for entry in itertools.islice(folder.entries, room):
-                count += 1
-                name = entry.name
-                if name[0] == "." and name.startswith(RESERVED):  # the first letter rules out nearly all, for less
-                    continue
-                try:
-                    if entry.is_file():
-                        if sizes:
-                            entry.stat()
-                        found.append(entry)
-                    elif entry.is_dir():
-                        if not recursive:
-                            found.append(entry)
-                        elif entered := way.enter(name, entry.is_symlink()):
-                            break
-                except OSError as error:
-                    _raise_unless_gone(error, folder.relative + name)
-            if found:
-                page.append((folder.relative, found))
-            if entered:
-                way.current.read()
-            elif count < room:
-                if len(way) == 1:
-                    break
-                way.leave()
-            room -= count
-            if not room:
-                if page:
-                    yield page
-                page, room = [], PAGE
-        if page:
-            yield page
+        chain = _Chain(os.open(root, _FOLDER), sizes)
+        yield from _pages(chain, recursive, sizes)
     except OSError as error:
-        if way is not None:
-            raise FolderError(error, way.current.relative) from error
+        if chain is not None:
+            raise FolderError(error, chain.current.relative) from error
         _raise_unless_gone(error, "")
     finally:
-        if way is not None:
-            way.close()
+        if chain is not None:
+            chain.close()
+
+
+def _pages(chain: _Chain, recursive: bool, sizes: bool) -> Iterator[list[Part]]:
+    """Walk depth first. A page is full after PAGE entries, whether or not they are in it, so that it comes in time."""
+    page: list[Part] = []
+    room = PAGE
+    chain.current.read()
+    while True:
+        folder = chain.current
+        found, seen, entered = _take(chain, room, recursive, sizes)
+        if found:
+            page.append((folder.relative, found))
+        if entered:
+            chain.current.read()
+        elif seen < room:  # the folder has no further entries
+            if len(chain) == 1:
+                break
+            chain.leave()
+        room -= seen
+        if not room:
+            if page:
+                yield page
+            page, room = [], PAGE
+    if page:
+        yield page
+
+
+def _take(chain: _Chain, room: int, recursive: bool, sizes: bool) -> tuple[list[os.DirEntry[str]], int, bool]:
+    """Take entries of the current folder up to the first folder that can be entered.
+
+    Returns:
+        The entries to list; how many entries were taken, at most `room`; whether the last of them was entered.
+    """
+    folder = chain.current
+    found: list[os.DirEntry[str]] = []
+    seen = 0
+    for entry in itertools.islice(folder.entries, room):
+        seen += 1
+        name = entry.name
+        if name[0] == "." and name.startswith(RESERVED):  # the first character rules out nearly all, for less
+            continue
+        try:
+            if entry.is_file():
+                if sizes:
+                    entry.stat()
+                found.append(entry)
+            elif entry.is_dir():
+                if not recursive:
+                    found.append(entry)
+                elif chain.enter(name, entry.is_symlink()):
+                    return found, seen, True
+        except OSError as error:
+            _raise_unless_gone(error, folder.relative + name)
+    return found, seen, False
 
 
 def _kept(folder: _Folder, sizes: bool) -> Iterator[os.DirEntry[str]]:
-    """The entries of a folder that are still to come, each with all that it has to ask the open folder for."""
+    """The remaining entries of a folder, each with the facts that only an open folder can supply."""
     for entry in folder.entries:
         try:
             if entry.is_file():
@@ -294,16 +314,16 @@ def _kept(folder: _Folder, sizes: bool) -> Iterator[os.DirEntry[str]]:
 
 
 def remove(root: str) -> Iterator[None]:
-    """Remove everything below a folder, and the folder; a step for each name. Links are removed, not followed.
+    """Remove everything below a folder, and the folder, with a step for each name. Links are not followed.
 
-    What somebody else removes meanwhile is removed all the same. A mount point stays, and so does a folder into which
-    somebody writes for longer than a few rounds through it.
+    Names that another process removes meanwhile count as removed. A mount point stays. A folder stays if another
+    process still writes into it after a few rounds.
 
     Args:
-        root: absolute path of the folder, no link; one that does not exist is removed already.
+        root: absolute path of the folder, not a link; one that does not exist counts as removed.
 
     Raises:
-        FolderError: what cannot be removed, and why.
+        FolderError: a name cannot be removed, or a folder not be read.
     """
     parent, name = os.path.split(root)
     try:
@@ -314,17 +334,17 @@ def remove(root: str) -> Iterator[None]:
     try:
         for _ in range(_ROUNDS):
             try:
-                way = _Way(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above))
+                chain = _Chain(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above))
             except OSError as error:
                 _raise_unless_gone(error, "")
                 return
             try:
-                yield from _clear(way)
-                removed = way.current.removed
+                yield from _clear(chain)
+                removed = chain.current.removed
             except OSError as error:
-                raise FolderError(error, way.current.relative) from error
+                raise FolderError(error, chain.current.relative) from error
             finally:
-                way.close()
+                chain.close()
             try:
                 if _removed_folder(name, above) or not removed:
                     return
@@ -335,38 +355,38 @@ def remove(root: str) -> Iterator[None]:
             os.close(above)
 
 
-def _clear(way: _Way) -> Iterator[None]:
-    """Remove everything below the root of a way."""
-    yield from _remove_files(way)
+def _clear(chain: _Chain) -> Iterator[None]:
+    """Remove everything below the root of a chain, children before their folder."""
+    yield from _remove_files(chain)
     while True:
-        folder = way.current
+        folder = chain.current
         if folder.names:
             name, rounds = folder.names.pop()
             try:
-                if way.enter(name, False):
-                    way.current.round = rounds
-                    yield from _remove_files(way)
+                if chain.enter(name, False):
+                    chain.current.round = rounds
+                    yield from _remove_files(chain)
                 else:
-                    _remove_file(way, name, rounds)
+                    _remove_file(chain, name, rounds)
             except OSError as error:
                 _raise_unless_gone(error, folder.relative + name)
-        elif len(way) > 1:
+        elif len(chain) > 1:
             again = folder.removed > 0 and folder.round + 1 < _ROUNDS
-            name = way.leave()
+            name = chain.leave()
             try:
-                if _removed_folder(name, way.fd()):
-                    way.current.removed += 1
+                if _removed_folder(name, chain.fd()):
+                    chain.current.removed += 1
                 elif again:
-                    way.current.names.append((name, folder.round + 1))
+                    chain.current.names.append((name, folder.round + 1))
             except OSError as error:
                 _raise_unless_gone(error, folder.relative)
         else:
             return
 
 
-def _remove_files(way: _Way) -> Iterator[None]:
-    """Remove what is in the current folder, but for the folders, whose names it remembers."""
-    folder = way.current
+def _remove_files(chain: _Chain) -> Iterator[None]:
+    """Remove the files in the current folder, and note the names of its folders."""
+    folder = chain.current
     folder.read()
     for entry in folder.entries:
         yield
@@ -374,25 +394,25 @@ def _remove_files(way: _Way) -> Iterator[None]:
             if entry.is_dir(follow_symlinks=False):
                 folder.names.append((entry.name, 0))
             else:
-                _remove_file(way, entry.name, 0)
+                _remove_file(chain, entry.name, 0)
         except OSError as error:
             _raise_unless_gone(error, folder.relative + entry.name)
     folder.all_read()
 
 
-def _remove_file(way: _Way, name: str, rounds: int) -> None:
-    """Remove what is no folder; one that has become a folder is for the next round."""
+def _remove_file(chain: _Chain, name: str, rounds: int) -> None:
+    """Remove an entry that is not a folder. One that has become a folder is noted for the next round."""
     try:
-        os.unlink(name, dir_fd=way.fd())
+        os.unlink(name, dir_fd=chain.fd())
     except IsADirectoryError:
         if rounds + 1 < _ROUNDS:
-            way.current.names.append((name, rounds + 1))
+            chain.current.names.append((name, rounds + 1))
     else:
-        way.current.removed += 1
+        chain.current.removed += 1
 
 
 def _removed_folder(name: str, above: int) -> bool:
-    """Remove an empty folder; whether it is gone now."""
+    """Remove an empty folder, and return whether it no longer exists."""
     try:
         os.rmdir(name, dir_fd=above)
     except OSError as error:
@@ -404,7 +424,7 @@ def _removed_folder(name: str, above: int) -> bool:
 
 
 def _raise_unless_gone(error: OSError, name: str) -> None:
-    """Ignore that something does not exist, or is no folder, any more.
+    """Ignore an error which says that a name does not exist or is not a folder any more.
 
     Raises:
         FolderError: any other error.
