@@ -22,11 +22,12 @@ import pytest
 from botocore.config import Config
 
 import s3dlio
+from s3dlio import settings
 from s3dlio.memory.checksums import crc32c, crc32c_text
+from s3dlio.objects.upload import CloudWriter, part_size
 from s3dlio.runtime.run import run
 from s3dlio.settings import MIB
 from s3dlio.stores import store_for
-from s3dlio.stores.cloud import CloudWriter, part_size
 from s3dlio.stores.s3 import store
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import URI, parse
@@ -231,10 +232,10 @@ def test_put_verify_sees_that_somebody_else_has_written(
 def test_parts_are_never_more_than_ten_thousand() -> None:
     os.environ["S3DLIO_PUT_PART_MB"] = "5"
     for total in (1, 5 << 20, (5 << 20) * 10_000, (5 << 20) * 10_000 + 1, 5 << 40, 50 * 10**12):
-        size = part_size(total, S3Store.most_parts)
+        size = part_size(total, S3Store.most_parts, settings.current())
         assert -(-total // size) <= 10_000
         assert 5 << 20 <= size <= 5 << 30
-    assert part_size((5 << 20) * 10_000, S3Store.most_parts) == 5 << 20
+    assert part_size((5 << 20) * 10_000, S3Store.most_parts, settings.current()) == 5 << 20
 
 
 @pytest.mark.parametrize(("megabytes", "at_least"), [("5", 5 * 10**12), ("16", 12 * 10**12)])

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 import s3dlio
+from s3dlio.objects import ranges
 from s3dlio.runtime.run import run
-from s3dlio.stores import cloud
 from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
+from s3dlio.uri import URI, parse
 from tests.behavior.content import content
 from tests.servers.base import S3Server
 
@@ -78,12 +78,12 @@ def replacements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The replacements that were noticed, as they come."""
     seen: list[str] = []
 
-    class Counted(cloud.Replaced):
-        def __init__(self, message: str) -> None:
-            super().__init__(message)
-            seen.append(message)
+    class Counted(ranges.Replaced):
+        def __init__(self, uri: URI) -> None:
+            super().__init__(uri)
+            seen.append(str(self))
 
-    monkeypatch.setattr(cloud, "Replaced", Counted)
+    monkeypatch.setattr(ranges, "Replaced", Counted)
     return seen
 
 

@@ -18,9 +18,9 @@ import pytest
 
 import s3dlio
 from s3dlio.cli import content as command
+from s3dlio.objects.upload import CloudWriter
 from s3dlio.runtime.run import run
 from s3dlio.stores.azure.store import AzureStore
-from s3dlio.stores.cloud import CloudWriter
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse

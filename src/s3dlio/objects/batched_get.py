@@ -38,6 +38,7 @@ from s3dlio.objects.batched import (
     tell,
     with_connection,
 )
+from s3dlio.objects.ranges import mismatch
 from s3dlio.runtime.poller import READ
 
 if TYPE_CHECKING:
@@ -58,9 +59,6 @@ class ReadStore(PlainStore, Protocol):
 
     def whole_checksum(self, head: ResponseHead) -> Expected | None:
         """The checksum to compare the body with, if the answer carries one."""
-
-    def mismatch(self, uri: str, expected: Expected) -> Exception:
-        """The error for a body that does not have it."""
 
 
 class Read(Plain, Target):
@@ -295,5 +293,5 @@ def _deliver(engine: Engine, reads: list[Read]) -> None:
             read.endpoint.worked()
             read._deliver(read._item, data)
         else:
-            read.fail_otherwise(read.store.mismatch(read.uri.text, expected))
+            read.fail_otherwise(mismatch(read.uri.text, expected))
     tell(engine, whole)

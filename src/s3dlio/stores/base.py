@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from s3dlio.errors import InvalidURIError
 from s3dlio.stores.dates import UnreadableDateError
@@ -27,25 +27,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class ObjectWriter(abc.ABC):
-    """Takes an object in pieces; nothing of it is visible before `close` has returned."""
+class ObjectWriter(Protocol):
+    """Writes an object in pieces. The object becomes visible, whole, when `close` returns."""
 
-    @abc.abstractmethod
     async def write(self, data: memoryview, *, constant: bool = False) -> None:
-        """Append bytes. They are taken over, or copied, before this returns.
+        """Append bytes. They are written or copied before this returns.
 
         Args:
             data: the bytes.
-            constant: nobody changes them before this returns, so that they may be sent from where they are.
+            constant: they do not change before this returns, so they may be sent without a copy.
         """
 
-    @abc.abstractmethod
     async def close(self) -> None:
-        """Make the object visible, whole."""
+        """Make the whole object visible."""
 
-    @abc.abstractmethod
     async def abort(self) -> None:
-        """Forget what was written. Safe to call at any time, also after a failed `close`."""
+        """Throw away what was written. Allowed at any time, also after a failed `close`."""
 
 
 class Store(abc.ABC):

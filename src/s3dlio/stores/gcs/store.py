@@ -45,6 +45,7 @@ from s3dlio.memory.checksums import (
     crc32c_text,
 )
 from s3dlio.objects import documents
+from s3dlio.objects.ranges import size_by_range
 from s3dlio.objects.request import Request, send
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.sleep import Sleep
@@ -164,7 +165,7 @@ class GcsStore(CloudStore[GcsService]):
             facts = parsed(response, uri)
             size = int(facts["size"]) if "size" in facts else None
         if size is None:
-            size = await self.size_by_range(uri, "")
+            size = await size_by_range(self, uri, "")
         with documents.reading(uri.text, response.address.url):
             return _facts_of(facts, size, response)
 
