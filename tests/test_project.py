@@ -47,11 +47,16 @@ def test_every_command_of_the_workflow_exists() -> None:
             assert all((ROOT / path).exists() for path in ignored), command
 
 
-def test_every_path_in_the_guides_for_contributors_exists() -> None:
-    for page in ("CONTRIBUTING.md", "SECURITY.md"):
-        named = re.findall(r"`((?:src|tests|tools|benchmarks|docs)/[\w./-]+)`", (ROOT / page).read_text())
-        real = [path for path in named if "NAME" not in path and "PROVIDER" not in path]
-        assert [path for path in real if not (ROOT / path).exists()] == [], page
+def test_every_path_that_a_page_names_exists() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+    missing = {}
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"`((?:src|tests|tools|benchmarks|docs)/[\w./-]+)`", text)
+        lost = [path for path in named if "NAME" not in path and "PROVIDER" not in path and not (ROOT / path).exists()]
+        if lost:
+            missing[page.name] = lost
+    assert missing == {}
 
 
 def test_pre_commit_runs_the_line_of_ruff_that_lint_runs() -> None:
