@@ -25,7 +25,7 @@ from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http import resolve
 from s3dlio.http.connection import pool
 from s3dlio.http.framing import parse_head
-from s3dlio.objects import request
+from s3dlio.objects import request, retry
 from s3dlio.objects.one_off import fetch
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.http.conftest import Silent
@@ -501,7 +501,7 @@ def test_tries_end_in_time_when_the_server_always_asks_for_a_long_wait(proxy: Fa
 def _retry_after(text: str) -> float:
     head = parse_head(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "GET")
     head.headers["retry-after"] = text
-    return request._retry_after(head)
+    return retry._retry_after(head)
 
 
 @pytest.mark.parametrize(

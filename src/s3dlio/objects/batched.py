@@ -21,50 +21,24 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from s3dlio.http.connection import WOULD_BLOCK, Connection
 from s3dlio.http.exchange import HEAD_BYTES, Continuation
+from s3dlio.objects.request import Begun
 from s3dlio.runtime.operation import Operation
 
 if TYPE_CHECKING:
-    from s3dlio.http.address import Address
     from s3dlio.http.deadlines import Limits
     from s3dlio.http.endpoints import Endpoint
-    from s3dlio.memory.target import Buffer
-    from s3dlio.objects.request import Heads, StoreService
+    from s3dlio.objects.heads import Heads
+    from s3dlio.objects.request import StoreService
     from s3dlio.runtime.engine import Engine
     from s3dlio.uri import URI
 
 TOGETHER = 32  # requests that take a step together: what they touch is to stay in the cache until the next
 NO_BYTES = bytearray()
 NOTHING = memoryview(b"")
-
-
-class Begun(NamedTuple):
-    """A request that may have been sent, and what has come of its answer.
-
-    Attributes:
-        endpoint, address: where it goes.
-        sent: its head.
-        credential: what the service let it go out with (see `Request`).
-        began: when it was sent, in seconds of the monotonic clock.
-        continuation: the connection, and what has been sent and received on it; None if the request has not been sent.
-        failure: what is wrong with the object, which has come whole, or been taken, then.
-    """
-
-    endpoint: Endpoint
-    address: Address
-    sent: bytes
-    credential: Any
-    began: float
-    continuation: Continuation | None = None
-    failure: Exception | None = None
-
-    @property
-    def target(self) -> Buffer | None:
-        """Holds what has come of the body; None if the head has not been taken."""
-        return self.continuation.target if self.continuation is not None else None
 
 
 Otherwise = Callable[[Any, Begun | None], Operation[None]]

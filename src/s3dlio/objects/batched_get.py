@@ -43,7 +43,7 @@ from s3dlio.runtime.poller import READ
 
 if TYPE_CHECKING:
     from s3dlio.http.endpoints import Endpoint
-    from s3dlio.objects.request import Heads
+    from s3dlio.objects.heads import Heads
     from s3dlio.runtime.engine import Engine
     from s3dlio.uri import URI
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from s3dlio.http.address import Address
     from s3dlio.http.deadlines import Limits
     from s3dlio.http.endpoints import Endpoint
-    from s3dlio.objects.request import Heads, WriteService
+    from s3dlio.objects.heads import Heads
+    from s3dlio.objects.request import WriteService
     from s3dlio.runtime.engine import Engine
     from s3dlio.uri import URI
 

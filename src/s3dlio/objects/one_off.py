@@ -18,7 +18,9 @@ from s3dlio.errors import ConfigurationError
 from s3dlio.http.address import Address, parse_endpoint, reached, require_private
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.response import Response
-from s3dlio.objects.request import TRANSIENT, Request, head_for, limits, send
+from s3dlio.objects.heads import head_for
+from s3dlio.objects.request import Request, limits, send
+from s3dlio.objects.retry import TRANSIENT
 from s3dlio.runtime.run import run
 
 _RETRY_SECONDS = 4.0  # for an answer that says "not now"

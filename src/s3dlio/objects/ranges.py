@@ -35,8 +35,7 @@ from s3dlio.http.response import Response
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.checksums import Expected
 from s3dlio.memory.target import Buffer, Parts
-from s3dlio.objects.batched import Begun
-from s3dlio.objects.request import Request, Service, send
+from s3dlio.objects.request import Begun, Request, Service, send
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import Operation
 from s3dlio.settings import MIB, Settings

@@ -1,80 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests with retries: what a store's operation awaits.
+"""A request for an object, sent until it is answered: what every operation of a store awaits.
 
-`send` takes a request, asks the service where to send it and for its signed head, and exchanges it. What fails in a
-way that may pass is tried again, at another endpoint if there is one, after a wait that grows exponentially and is
-drawn at random from its whole span (full jitter). Tries are bounded in number and in time, and all of it, waits
-included, by the request's own deadline, which leaves out the time in which bodies move. What is left in the end is an
-exception that names the object, the endpoint and the reason.
+`send` takes a `Request`. For each try it chooses an endpoint, lets the service address and sign the request, and awaits
+one exchange. An answer is returned, whatever its status. A failure that may pass is tried again, at another endpoint if
+one is healthy, otherwise after a wait (`objects.retry`). In the end `send` raises an error that names the object, the
+endpoint and the reason.
 
-No wait ends the tries: each is cut to half of the time that is left, so that a try follows it. That holds for the wait
-that a server asks for (Retry-After) too, which is cut to S3DLIO_RETRY_AFTER_MAX besides.
-
-A body that was cut off is not always fetched again from the start: `Request.resume` gives the next request. Such a
-body begins new tries only if it got well past the furthest byte of the tries before: a server that cuts every answer
-at the same byte, or sends a few bytes each time, gets no more requests than one that refuses.
+A body that was cut off need not be fetched again from its start: `Request.resume` makes the request for the rest.
 """
 
 from __future__ import annotations
 
-import email.utils
-import random
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timezone
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http.address import Address
 from s3dlio.http.deadlines import Limits
 from s3dlio.http.endpoints import Endpoint, Endpoints
-from s3dlio.http.exchange import Exchange, Observe, Receive
-from s3dlio.http.framing import ResponseHead, field_lines, request_head
+from s3dlio.http.exchange import Continuation, Exchange, Observe, Receive
+from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response, TransportError
-from s3dlio.objects.batched import Begun
+from s3dlio.memory.target import Buffer
+from s3dlio.objects.heads import Heads
+from s3dlio.objects.retry import Tries
 from s3dlio.runtime.sleep import Sleep
 from s3dlio.settings import MIB, Settings
 
 Fields = tuple[tuple[str, str], ...]
 
-# Statuses of failures that may pass. Those from 520 on are Cloudflare's for an origin that it cannot reach or that does
-# not answer, which R2 and services behind its network send for moments; 529 says that a service is overloaded. Not 525
-# and 526, a certificate that is wrong
-# (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/).
-TRANSIENT = frozenset({408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 527, 529, 530})
-
-_FIRST_WAIT = 0.1  # seconds
-_LONGEST_WAIT = 5.0
-_LEAST_LEFT = 0.02  # seconds before the end of the tries in which no other is begun
 _RATE_SPAN = 30.0  # seconds over which S3DLIO_MIN_RATE is averaged
-_JITTER = 0.25  # part by which a wait that a server asks for varies: its other clients were told the same
-_PROGRESS = 4096  # bytes by which a resumed body gets well past those of the tries before, or
-_PROGRESS_PART = 16  # this part of what was left of it
-_FINAL = frozenset({"malformed", "untrusted", "proxy"})  # failures that the same endpoint will repeat
 _MOST_REDIRECTIONS = 3
-_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")  # the standard has whole ones, some servers send fractions
 
 
 @dataclass(slots=True)
 class Request:
-    """A request as a store makes it, before it is known where it goes and how it is signed.
+    """A request as a store makes it. `send` decides where it goes, and the service signs it.
 
     Attributes:
-        uri: what it is about, for messages.
-        method: in capitals.
+        uri: the object, or the folder or container, for messages.
+        method: the method, in capitals.
         container: the bucket or container, for services that put it into the host name.
-        path: of the object within the container, percent-encoded; "" for the container itself.
+        path: the object's path in the container, percent-encoded; "" for the container itself.
         query: canonical query string, without "?".
-        headers: fields beside those of the signature.
-        body: buffers, sent one after the other, not copied.
-        receive: names the buffer for the answer's body (see `Exchange`).
-        observe: sees the pieces of the answer's body as they come (see `Exchange`).
-        resume: called when an answer was cut off after its head, with that head; gives the request for what has not
-            come yet, or for all of it again; None to send the same request again.
-        done, left: of the rest of a body: the bytes of the body that have come, and those that are left.
-        credential: what the service let it go out with, where that may have to be renewed.
+        headers: fields, without those of the signature.
+        body: buffers, sent one after the other. They are not copied, so they must not change.
+        receive: names the target for the answer's body (see `Exchange`).
+        observe: called with each piece of the answer's body (see `Exchange`).
+        resume: called with the head of an answer whose body was cut off. Returns the request for the rest of the body,
+            or for the whole body; None to send this request again.
+        credential: the credential that the service signed the request with, if it may have to be renewed.
+        done: in a request for the rest of a body, how many bytes of the body have been received.
+        left: in such a request, how many bytes are missing.
         finish_before_stop: whether an operation that is stopped still waits for the answer, since it names what the
             operation has to undo.
         leave_last_connection: whether to open a connection instead of using the last idle one, which is then free for
@@ -98,43 +77,70 @@ class Request:
     leave_last_connection: bool = False
 
     def add(self, name: str, value: str) -> None:
-        """One more field."""
+        """Add a header field."""
         self.headers = (*self.headers, (name, value))
 
 
+class Begun(NamedTuple):
+    """The first try of a request, which a batch made (`objects.batched`) and did not finish.
+
+    Attributes:
+        endpoint: the endpoint that was chosen.
+        address: its address.
+        sent: the head of the request, signed.
+        credential: the credential that it was signed with (see `Request`).
+        began: when it was sent, in seconds of the monotonic clock.
+        continuation: the connection, and what has been sent and received on it; None if the request has not been sent.
+        failure: what is wrong with the object, which was received or stored as a whole in this case.
+    """
+
+    endpoint: Endpoint
+    address: Address
+    sent: bytes
+    credential: Any
+    began: float
+    continuation: Continuation | None = None
+    failure: Exception | None = None
+
+    @property
+    def target(self) -> Buffer | None:
+        """Holds what has been received of the body; None if its head has not been read."""
+        return self.continuation.target if self.continuation is not None else None
+
+
 class Service(Protocol):
-    """What `send` needs to know of the service that a store talks to."""
+    """The service that a store talks to, as `send` uses it."""
 
     settings: Settings
     limits: Limits
     endpoints: Endpoints
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
-        """Where the request goes, and its head, signed now."""
+        """The server that the request goes to, and the head of the request, signed now."""
 
     def is_transient(self, response: Response) -> bool:
-        """Whether trying again may help."""
+        """Whether the answer says that another try may succeed."""
 
     def redirected(self, request: Request, response: Response) -> bool:
-        """Whether the answer taught the service where such requests really go; then it is sent again at once."""
+        """Whether the answer told the service where such requests belong, so that this one is sent there at once."""
 
 
 class StoreService(Service, Protocol):
-    """What reads of whole objects need to know beside that."""
+    """A service that offers batched reads of whole objects."""
 
     def reads(self, container: str, endpoint: Endpoint) -> Heads:
-        """What the heads of their requests have in common at this moment; they are those that `prepare` would make."""
+        """Makes the heads of reads, each the same as `prepare` would make at this moment."""
 
 
 class WriteService(StoreService, Protocol):
-    """The same of a service with plain writes."""
+    """A service that offers batched reads and writes of whole objects."""
 
     def writes(self, container: str, endpoint: Endpoint) -> Heads:
-        """What the heads of writes of whole objects have in common, their checksums being the hole."""
+        """Makes the heads of writes, with a hole for the checksum of each object."""
 
 
 def limits(settings: Settings) -> Limits:
-    """The deadlines that the settings give."""
+    """The bounds of an exchange, from the settings."""
     return Limits(
         settings.connect_timeout,
         settings.read_timeout,
@@ -146,96 +152,16 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def head_for(address: Address, method: str, target: str, fields: Sequence[tuple[str, str]]) -> bytes:
-    """The head of a request.
-
-    Args:
-        address: where it goes.
-        method, target: its first line.
-        fields: all of its fields, Host and Content-Length included.
-    """
-    origin, proxy_fields = _for_proxy(address)
-    return request_head(method, origin + target, [*proxy_fields, *fields])
-
-
-def _for_proxy(address: Address) -> tuple[str, list[tuple[str, str]]]:
-    """What a proxy that requests go through without TLS wants (RFC 9112 section 3.2.2): the whole URL, whose beginning
-    this is, and fields of its own.
-    """
-    if address.proxy is None or address.tls:
-        return "", []
-    authorization = address.proxy.authorization
-    return address.url, [("Proxy-Authorization", authorization)] if authorization else []
-
-
-class Heads:
-    """The heads of requests that differ in little but the key: those of one moment for objects in one container.
-
-    Attributes:
-        address: where they go.
-        credential: see `Request`.
-    """
-
-    __slots__ = ("_before", "_behind", "_lines", "_method", "_origin", "_query", "_sign", "address", "credential")
-
-    def __init__(
-        self,
-        method: str,
-        address: Address,
-        before: str,
-        fields: Sequence[tuple[str, str]],
-        sign: Callable[[str, str], str] | None = None,
-        *,
-        query: str = "",
-        hole: str = "",
-        credential: Any = None,
-    ) -> None:
-        """
-        Args:
-            method: in capitals.
-            address: where they go.
-            before: what stands before an object's path in the target, percent-encoded.
-            fields: all fields; of the last one, if it is signed, the value up to the signature.
-            sign: gives the signature for a target without its query, and for what fills the hole.
-            query: what stands after the object's path in the target, with "?"; "" for no query.
-            hole: what in the value of a field stands for something that differs from request to request; "" if nothing
-                does.
-            credential: see above.
-        """
-        self.address = address
-        self.credential = credential
-        self._method = method
-        self._before = before
-        self._query = query
-        self._origin, proxy_fields = _for_proxy(address)
-        lines = field_lines([*proxy_fields, *fields]).removesuffix("\r\n")
-        self._lines, _, self._behind = lines.partition(hole) if hole else (lines, "", "")
-        self._sign = sign
-
-    def head(self, path: str, own: str = "", filled: str = "") -> bytes:
-        """The head of the request for an object.
-
-        Args:
-            path: of the object in the container, percent-encoded.
-            own: lines of fields that only this request has, and that are not signed.
-            filled: what fills the hole.
-        """
-        path = self._before + path
-        signature = "" if self._sign is None else self._sign(path, filled)
-        first = f"{self._method} {self._origin}{path}{self._query} HTTP/1.1\r\n"
-        return f"{first}{own}{self._lines}{filled}{self._behind}{signature}\r\n\r\n".encode("latin-1")
-
-
 async def send(service: Service, request: Request, begun: Begun | None = None) -> Response:
-    """Exchange a request, trying again where that may help.
+    """Send a request, again where that may help, and return its answer.
 
     Args:
-        service: where it goes.
+        service: chooses endpoints, signs requests, and judges answers.
         request: the request.
-        begun: what has been done of its first try already, if anything.
+        begun: the first try, if it has been made already.
 
     Returns:
-        The answer, whatever its status; one that is still transient after all tries included.
+        The answer, whatever its status. That of a failure that may pass is returned after the last try.
 
     Raises:
         StoreUnavailableError: no connection, or only broken ones.
@@ -244,143 +170,113 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
     """
     endpoints = service.endpoints
     limits = service.limits
-    deadline = (time.monotonic() if begun is None else begun.began) + limits.total
-    began = 0.0
-    tries = redirections = 0
-    furthest = 0  # byte of the body up to which progress has been counted
+    tries = Tries(service.settings, endpoints, (time.monotonic() if begun is None else begun.began) + limits.total)
+    redirections = 0
     endpoint: Endpoint | None = None
     while True:
-        if begun is not None:
-            endpoint, address, head = begun.endpoint, begun.address, begun.sent
-        else:
+        # One try...
+        if begun is None:
             endpoint = endpoints.choose(endpoint)
-            address, head = service.prepare(request, endpoint)
-        response: Response | None = None
-        failure: TransportError | None = None
+            exchange = _exchange(request, limits, *service.prepare(request, endpoint))
+        else:
+            endpoint = begun.endpoint
+            exchange = _exchange(request, limits, begun.address, begun.sent, begun.continuation)
+            begun = None
+        outcome: Response | TransportError
         endpoint.in_flight += 1
-        exchange = Exchange(
-            address,
-            request.method,
-            head,
-            limits,
-            request.body,
-            request.receive,
-            request.observe,
-            begun.continuation if begun is not None else None,
-            request.finish_before_stop,
-            request.leave_last_connection,
-        )
         try:
-            response = await exchange
+            outcome = await exchange
         except TransportError as error:
-            failure = error
+            outcome = error
         finally:
             endpoint.in_flight -= 1
             endpoint.traffic.requests += 1
-            begun = None
-        if response is not None:
-            endpoint.traffic.bytes += len(response.body)
-            if request.body:
-                endpoint.traffic.bytes += sum(map(len, request.body))
-            if not service.is_transient(response):
-                endpoint.worked()
-                if redirections < _MOST_REDIRECTIONS and service.redirected(request, response):
-                    redirections += 1
-                    continue
-                return response
-            if response.head.status == 503:
-                endpoint.failed()
-        elif failure is not None:
-            endpoint.traffic.bytes += failure.received
-            if failure.kind != "descriptors":  # which says nothing about the endpoint
-                endpoint.failed()
-            resumed = request.resume(failure.head) if failure.head is not None and request.resume is not None else None
-            if resumed is not None:
-                request = resumed
-                progress = request.done - furthest
-                if failure.kind != "slow" and progress >= min(
-                    _PROGRESS, max(1, (request.left + progress) // _PROGRESS_PART)
-                ):
-                    furthest, tries, began = request.done, 0, 0.0  # the bounds are on tries without progress
-        if failure is None or failure.kind != "slow":
-            deadline += exchange.body_seconds()
+
+        # Does the outcome call for another one?
+        if isinstance(outcome, TransportError):
+            request = _after_failure(endpoint, request, outcome, tries)
+        elif not _is_transient(service, endpoint, request, outcome):
+            if redirections == _MOST_REDIRECTIONS or not service.redirected(request, outcome):
+                return outcome
+            redirections += 1
+            continue
+
+        # Wait before it...
         now = time.monotonic()
-        began = began or now
-        tries += 1
-        others = endpoints.others_healthy(endpoint) and tries <= len(endpoints.all)
-        wait = _wait(service.settings, tries, now - began, deadline - now, failure, response, others)
+        wait = tries.wait(now, outcome, endpoint, exchange.body_seconds())
         if wait is None:
-            if response is not None:
-                return response
-            assert failure is not None
-            raise _translated(failure, request, address, tries) from failure
+            if isinstance(outcome, Response):
+                return outcome
+            raise _error(outcome, request, exchange.address, tries.count) from outcome
         if wait:
             await Sleep(wait)
-        limits = limits._replace(total=deadline - now - wait)
+        limits = limits._replace(total=tries.left(now) - wait)
 
 
-def _wait(
-    settings: Settings,
-    tries: int,
-    elapsed: float,
-    until_deadline: float,
-    failure: TransportError | None,
-    response: Response | None,
-    others: bool,
-) -> float | None:
-    """Seconds to wait before the next try, 0 if there are other endpoints to take over; None for no next try."""
-    kind = failure.kind if failure is not None else "answer"
-    if tries > settings.retries or until_deadline <= 0:
-        return None
-    if others and kind != "descriptors":
-        return 0.0
-    if kind in _FINAL or kind == "connect timeout":
-        return None  # nothing will change, or it was waited for long enough
-    unconnected = kind in ("connect", "refused", "descriptors")
-    longest = settings.connect_retry_seconds if unconnected else settings.retry_seconds
-    left = min(longest - elapsed, until_deadline)
-    if left < _LEAST_LEFT:
-        return None
-    span = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(tries - 1, 10))
-    # Without a connection there is no crowd to spread out, and the tries are to last as long as they may.
-    wait = random.uniform(span / 2 if unconnected else 0.0, span)
-    if response is not None and (asked := _retry_after(response.head)) > 0:
-        longest_asked = min(settings.retry_after_max, left / 2)
-        if asked > longest_asked:
-            return longest_asked * random.uniform(1 - _JITTER, 1.0)
-        wait = max(wait, asked * random.uniform(1.0, 1 + _JITTER))
-    return min(wait, left / 2)
+def _exchange(
+    request: Request, limits: Limits, address: Address, head: bytes, continuation: Continuation | None = None
+) -> Exchange:
+    return Exchange(
+        address,
+        request.method,
+        head,
+        limits,
+        request.body,
+        request.receive,
+        request.observe,
+        continuation,
+        request.finish_before_stop,
+        request.leave_last_connection,
+    )
 
 
-def _retry_after(head: ResponseHead) -> float:
-    """Seconds that the server asks to wait (RFC 9110, section 10.2.3); 0 if it does not, or not in a form to read."""
-    text = head.headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(text):
-        return float(text)
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-        if date.tzinfo is None:  # "-0000", or no zone at all
-            date = date.replace(tzinfo=timezone.utc)
-        return max(0.0, date.timestamp() - time.time())
-    except (ArithmeticError, LookupError, OSError, TypeError, ValueError):
-        return 0.0
+def _is_transient(service: Service, endpoint: Endpoint, request: Request, response: Response) -> bool:
+    """Whether an answer says that another try may succeed. Notes what the answer tells about the endpoint."""
+    endpoint.traffic.bytes += len(response.body) + sum(map(len, request.body))
+    if not service.is_transient(response):
+        endpoint.worked()
+        return False
+    if response.head.status == 503:
+        endpoint.failed()
+    return True
 
 
-def _translated(failure: TransportError, request: Request, address: Address, tries: int) -> S3dlioError:
-    again = f", tried {tries} times" if tries > 1 else ""
+def _after_failure(endpoint: Endpoint, request: Request, failure: TransportError, tries: Tries) -> Request:
+    """Note that a try failed, and return the request for the next one."""
+    endpoint.traffic.bytes += failure.received
+    if failure.kind != "descriptors":  # a shortage in this process says nothing about the endpoint
+        endpoint.failed()
+    if failure.head is None or request.resume is None:
+        return request
+    resumed = request.resume(failure.head)
+    if resumed is None:
+        return request
+    if failure.kind != "slow":
+        tries.resumed(resumed.done, resumed.left)
+    return resumed
+
+
+_UNAVAILABLE = StoreUnavailableError, "check the endpoint and that the service is up"
+_LATE = StoreTimeoutError, "check the endpoint and the network, or allow more time"
+# By the kind of a failure: the error to raise, and what the user can try.
+_ERRORS: dict[str, tuple[type[S3dlioError], str]] = {
+    "connect": _UNAVAILABLE,
+    "refused": _UNAVAILABLE,
+    "lost": _UNAVAILABLE,
+    "descriptors": (StoreUnavailableError, ""),  # its message says already what to try
+    "untrusted": (StoreUnavailableError, "check the endpoint's host name, and AWS_CA_BUNDLE or SSL_CERT_FILE"),
+    "proxy": (StoreUnavailableError, "check the proxy, its user and password, and NO_PROXY"),
+    "timeout": _LATE,
+    "slow": _LATE,
+    "connect timeout": _LATE,
+    "malformed": (S3dlioError, "check that the endpoint is the right kind of service"),
+}
+
+
+def _error(failure: TransportError, request: Request, address: Address, tries: int) -> S3dlioError:
+    """The error for a request that has failed after its last try."""
     way = f" through the proxy {address.proxy.host}:{address.proxy.port}" if address.proxy is not None else ""
+    again = f", tried {tries} times" if tries > 1 else ""
+    kind, hint = _ERRORS[failure.kind]
     message = f"{request.method} {request.uri} at {address.url}{way}: {failure}{again}"
-    kind: type[S3dlioError]
-    if failure.kind in ("timeout", "slow", "connect timeout"):
-        kind, hint = StoreTimeoutError, "check the endpoint and the network, or allow more time"
-    elif failure.kind == "malformed":
-        kind, hint = S3dlioError, "check that the endpoint is the right kind of service"
-    elif failure.kind == "descriptors":
-        return StoreUnavailableError(message, uri=request.uri, endpoint=address.url)
-    elif failure.kind == "untrusted":
-        kind, hint = StoreUnavailableError, "check the endpoint's host name, and AWS_CA_BUNDLE or SSL_CERT_FILE"
-    elif failure.kind == "proxy":
-        kind, hint = StoreUnavailableError, "check the proxy, its user and password, and NO_PROXY"
-    else:
-        kind, hint = StoreUnavailableError, "check the endpoint and that the service is up"
-    return kind(f"{message}; {hint}", uri=request.uri, endpoint=address.url)
+    return kind(f"{message}; {hint}" if hint else message, uri=request.uri, endpoint=address.url)

@@ -19,9 +19,10 @@ from s3dlio.types import Entry, ObjectInfo
 from s3dlio.uri import URI
 
 if TYPE_CHECKING:
-    from s3dlio.objects.batched import Begun, Otherwise
+    from s3dlio.objects.batched import Otherwise
     from s3dlio.objects.batched_get import Read
     from s3dlio.objects.batched_put import Write
+    from s3dlio.objects.request import Begun
     from s3dlio.runtime.operation import Operation
 
 T = TypeVar("T")

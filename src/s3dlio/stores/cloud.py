@@ -17,9 +17,8 @@ from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response
 from s3dlio.memory.checksums import Expected
 from s3dlio.objects import ranges, upload
-from s3dlio.objects.batched import Begun
 from s3dlio.objects.batched_get import Read
-from s3dlio.objects.request import Request, StoreService
+from s3dlio.objects.request import Begun, Request, StoreService
 from s3dlio.objects.upload import CloudWriter
 from s3dlio.runtime.operation import Operation
 from s3dlio.settings import Settings

@@ -28,9 +28,9 @@ from s3dlio.types import BytesLike, as_view
 from s3dlio.uri import URI, parse
 
 if TYPE_CHECKING:
-    from s3dlio.objects.batched import Begun
     from s3dlio.objects.batched_get import Read
     from s3dlio.objects.batched_put import Write
+    from s3dlio.objects.request import Begun
 
 # More threads than this only wait for each other; fewer would leave a network file system idle.
 THREADS = min(32, max(8, 2 * (os.cpu_count() or 1)))

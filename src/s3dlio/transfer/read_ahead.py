@@ -51,8 +51,8 @@ from s3dlio.transfer.batch import THREADS
 from s3dlio.uri import parse
 
 if TYPE_CHECKING:
-    from s3dlio.objects.batched import Begun
     from s3dlio.objects.batched_get import Read
+    from s3dlio.objects.request import Begun
 
 _SIZES_REMEMBERED = 32
 _SMALL = 1 << 20  # bytes

@@ -38,7 +38,7 @@ from s3dlio.errors import (
 from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response
 from s3dlio.objects import documents
-from s3dlio.objects.request import TRANSIENT
+from s3dlio.objects.retry import TRANSIENT
 from s3dlio.stores.xml_names import NameReader, NotTextError
 
 CHANGED_ON_THE_WAY = frozenset({"Crc64Mismatch", "Md5Mismatch"})

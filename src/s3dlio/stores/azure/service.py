@@ -19,7 +19,9 @@ from s3dlio.http.address import Address, parse_endpoint, reached, require_privat
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.response import Response
 from s3dlio.memory.checksums import crc64_text, md5_text
-from s3dlio.objects.request import TRANSIENT, Heads, Request, head_for, limits
+from s3dlio.objects.heads import Heads, head_for
+from s3dlio.objects.request import Request, limits
+from s3dlio.objects.retry import TRANSIENT
 from s3dlio.settings import Settings
 from s3dlio.stores.azure.answers import CHANGED_ON_THE_WAY, error_of
 from s3dlio.uri import URI

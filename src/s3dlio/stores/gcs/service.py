@@ -10,8 +10,10 @@ from s3dlio.auth.google.tokens import TokenSource
 from s3dlio.http.address import Address, parse_endpoint, reached, require_private
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.response import Response
+from s3dlio.objects.heads import Heads, head_for
 from s3dlio.objects.one_off import fetch
-from s3dlio.objects.request import TRANSIENT, Fields, Heads, Request, head_for, limits
+from s3dlio.objects.request import Fields, Request, limits
+from s3dlio.objects.retry import TRANSIENT
 from s3dlio.settings import Settings
 from s3dlio.stores.gcs.answers import TOO_FAST, error_of
 from s3dlio.uri import URI

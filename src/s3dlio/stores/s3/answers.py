@@ -42,7 +42,7 @@ from s3dlio.errors import (
 )
 from s3dlio.http.response import Response
 from s3dlio.objects import documents
-from s3dlio.objects.request import TRANSIENT
+from s3dlio.objects.retry import TRANSIENT
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 

@@ -26,7 +26,9 @@ from s3dlio.http.address import Address, parse_endpoint, reached, split_endpoint
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.framing import field_lines
 from s3dlio.http.response import Response
-from s3dlio.objects.request import TRANSIENT, Fields, Heads, Request, head_for, limits
+from s3dlio.objects.heads import Heads, head_for
+from s3dlio.objects.request import Fields, Request, limits
+from s3dlio.objects.retry import TRANSIENT
 from s3dlio.settings import Settings
 from s3dlio.stores.s3.answers import TRANSIENT_CODES, error_of, region_of
 from s3dlio.uri import URI

@@ -37,9 +37,9 @@ from s3dlio.memory.checksums import (
     md5_hex,
 )
 from s3dlio.objects import documents
-from s3dlio.objects.batched import Begun, Otherwise
+from s3dlio.objects.batched import Otherwise
 from s3dlio.objects.batched_put import SMALL, Write
-from s3dlio.objects.request import Request, send
+from s3dlio.objects.request import Begun, Request, send
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.sleep import Sleep
