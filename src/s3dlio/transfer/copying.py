@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies of objects and of trees, from any protocol to any.
+"""Copy an object or a tree, from any protocol to any.
 
-A store that can copy an object of its own to another of its places does so itself. Otherwise the object is read in
-chunks, all of one version of it, and written through the target's writer: memory stays at a few chunks whatever the
-size, and a copy that fails leaves the target as it was. A tree is copied while it is listed,
-several objects at a time.
+A store that can copy within itself does so. Otherwise the object is read in chunks of one version of it, which go
+through the writer of the target: memory stays at a few chunks whatever the size, and a failed copy leaves the target
+as it was. A tree is copied while it is listed, several objects at a time.
 
-A key of an object store need not be a path. An object of a tree whose name could not be a file of exactly this name
-below the target (an empty, "." or ".." part, a part that is too long, a NUL, a reserved name) is an error that names
-it, before anything is written for it. Symbolic links that exist below the target are followed.
+A key of an object store need not be a valid path. Before an object of a tree is written, its name is checked: one that
+could not be the name of a file below the target (an empty, "." or ".." part, a part that is too long, a NUL, a reserved
+name) is an error that names the object. Symbolic links that exist below the target are followed.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from s3dlio.runtime.operation import pause
 from s3dlio.runtime.run import iterate, run
 from s3dlio.runtime.threads import for_each
 from s3dlio.stores import store_for
-from s3dlio.stores.files.names import RESERVED
+from s3dlio.stores.files.names import is_encodable, unfit_for_a_file
 from s3dlio.transfer.batch import THREADS
-from s3dlio.types import Progress
+from s3dlio.types import Entry, Progress
 from s3dlio.uri import FILE_SCHEMES, URI
 
-CHUNK = 16 << 20
-_LONGEST = 255  # bytes of a file's name, on every file system of Linux
-_SURELY_SHORT = _LONGEST // 4  # characters
+CHUNK = 16 << 20  # bytes
+
+Job = tuple[URI, URI, int]  # source, target, size in bytes
 
 
 def copy(
@@ -39,45 +38,55 @@ def copy(
     progress: Callable[[Progress], None] | None,
     stopped: threading.Event | None = None,
 ) -> None:
-    """Copy an object, or, with `recursive`, the tree below a folder.
+    """Copy an object or, with `recursive`, the tree below a folder.
 
-    A target that ends in "/", or is an existing folder of files, takes an object under its own name.
+    Args:
+        source: the object, or the folder.
+        target: the object to write. A target that ends in "/", or is an existing folder of files, is the folder into
+            which an object is copied under its own name.
+        recursive: copy everything below the source, if that is not an object.
+        progress: called for every piece written, by one thread at a time.
+        stopped: set this event to end the copy; `Stopped` is raised then.
 
     Raises:
-        ObjectNotFoundError: there is no such object; with `recursive`, no such folder either.
-        InvalidURIError: the target of a tree lies inside it.
+        ObjectNotFoundError: the object does not exist; with `recursive`, nor does the folder.
+        InvalidURIError: the target of a tree lies inside the tree, or an object of a tree has a name that the target
+            cannot have.
     """
     stopping = stopped or threading.Event()
-    report = _Reporter(progress)
+    totals = _Totals(progress)
     source_store = store_for(source.scheme)
-    # A bucket is a folder, and so is what ends in "/", even where an object of that name marks it.
+    # A bucket is a folder. So is a key that ends in "/", even if an object of that name marks the folder.
     if recursive and (source.key == source.folder_key or not run(source_store.exists(source), stopping)):
-        if _inside(target, source):
-            raise InvalidURIError(f"cannot copy {source.text} into itself, to {target.text}", uri=target.text)
-        jobs = _tree(source, target, report, stopping)
+        if _is_inside(target, source):
+            raise InvalidURIError(
+                f"cannot copy {source.text} into itself, to {target.text}: choose a target outside of it",
+                uri=target.text,
+            )
+        jobs = _jobs_of_tree(source, target, totals, stopping)
     else:
         size = run(source_store.facts(source), stopping)["size"]
-        report.found(size)
-        report.found_all()
-        jobs = iter([(source, _object_target(source, target, stopping), size)])
+        totals.found(size)
+        totals.found_all()
+        jobs = iter([(source, _target_of_object(source, target, stopping), size)])
 
-    for_each(jobs, lambda job: run(_copy_object(*job, report), stopping), THREADS, stopped=stopping)
+    for_each(jobs, lambda job: run(_copy_object(*job, totals), stopping), THREADS, stopped=stopping)
 
 
-async def _copy_object(source: URI, target: URI, size: int, report: _Reporter) -> None:
+async def _copy_object(source: URI, target: URI, size: int, totals: _Totals) -> None:
     source_store = store_for(source.scheme)
     if source.scheme == target.scheme:
-        report.moved(source, 0)  # a caller that stops here finds nothing at the target
+        totals.moved(source, 0)  # a callback that raises here leaves the target as it was
         if await source_store.copy(source, target, size):
-            report.moved(source, size)
-            report.finished(source)
+            totals.moved(source, size)
+            totals.finished(source)
             return
     writer = store_for(target.scheme).writer(target, size)
     chunks = source_store.chunks(source, CHUNK)
     try:
         async for chunk in chunks:
             await writer.write(chunk, constant=True)
-            report.moved(source, len(chunk))
+            totals.moved(source, len(chunk))
             await pause
         await writer.close()
     except BaseException:
@@ -85,10 +94,21 @@ async def _copy_object(source: URI, target: URI, size: int, report: _Reporter) -
         raise
     finally:
         await chunks.aclose()
-    report.finished(source)
+    totals.finished(source)
 
 
-def _tree(source: URI, target: URI, report: _Reporter, stopping: threading.Event) -> Iterator[tuple[URI, URI, int]]:
+# What to copy, and to which target...
+
+
+def _jobs_of_tree(source: URI, target: URI, totals: _Totals, stopping: threading.Event) -> Iterator[Job]:
+    """List the source while its first objects are copied.
+
+    A page is listed before the last one is handed out: when the last object has been copied the totals are known.
+
+    Raises:
+        ObjectNotFoundError: the source does not exist.
+        InvalidURIError: the target cannot have the name of an object.
+    """
     pages = iterate(store_for(source.scheme).entries(source), stopping)
     page = next(pages, None)
     if page is None and not run(store_for(source.scheme).is_prefix(source), stopping):
@@ -96,112 +116,103 @@ def _tree(source: URI, target: URI, report: _Reporter, stopping: threading.Event
             f"there is neither an object nor a folder {source.text}: check its name", uri=source.text
         )
     while page is not None:
-        if target.scheme in FILE_SCHEMES:  # an object whose name ends in "/" only says that there is a folder
-            page = [entry for entry in page if entry.size or not entry.relative.endswith("/")]
+        if target.scheme in FILE_SCHEMES:
+            page = [entry for entry in page if not _marks_folder(entry)]
         for entry in page:
-            report.found(entry.size)
-        following = next(pages, None)  # before the last of this page goes out: its end must find the totals known
+            totals.found(entry.size)
+        following = next(pages, None)
         if following is None:
-            report.found_all()
+            totals.found_all()
         for entry in page:
             found = source.with_key(source.folder_key + entry.relative)
-            yield found, _place(found, target, entry.relative), entry.size
+            yield found, _target_below(target, found, entry.relative), entry.size
         page = following
 
 
-def _inside(inner: URI, outer: URI) -> bool:
-    if inner.scheme in FILE_SCHEMES and outer.scheme in FILE_SCHEMES:  # a path may lead there by a link or by ".."
+def _marks_folder(entry: Entry) -> bool:
+    """Whether an object only says that a folder exists."""
+    return not entry.size and entry.relative.endswith("/")
+
+
+def _is_inside(inner: URI, outer: URI) -> bool:
+    if inner.scheme in FILE_SCHEMES and outer.scheme in FILE_SCHEMES:  # a link or ".." in a path may lead there
         outer_path = os.path.realpath(outer.key)
         return os.path.commonpath((os.path.realpath(inner.key), outer_path)) == outer_path
     return inner[:2] == outer[:2] and inner.folder_key.startswith(outer.folder_key)
 
 
-def _object_target(source: URI, target: URI, stopping: threading.Event) -> URI:
-    into_folder = not target.key or target.key.endswith("/")
-    if not into_folder and target.scheme in FILE_SCHEMES:
-        into_folder = run(store_for(target.scheme).is_prefix(target), stopping)
-    return _place(source, target, source.key.rpartition("/")[2]) if into_folder else target
+def _target_of_object(source: URI, target: URI, stopping: threading.Event) -> URI:
+    """The target of a single object: the one given or, if that is a folder, the object's own name in it."""
+    is_folder = not target.key or target.key.endswith("/")
+    if not is_folder and target.scheme in FILE_SCHEMES:
+        is_folder = run(store_for(target.scheme).is_prefix(target), stopping)
+    return _target_below(target, source, source.key.rpartition("/")[2]) if is_folder else target
 
 
-def _place(source: URI, folder: URI, relative: str) -> URI:
-    """Where an object goes below a folder.
+def _target_below(folder: URI, source: URI, relative: str) -> URI:
+    """The target of an object that is copied into a folder.
 
     Args:
-        source: the object.
         folder: the folder to copy into.
-        relative: the name there, a part of the key.
+        source: the object, for messages.
+        relative: the name of the copy below the folder, a part of the object's key.
 
     Raises:
-        InvalidURIError: the name cannot be stored there: no file has the name "", "." or "..", one with a NUL, of more
-            than 255 bytes, or of a temporary, and a file name need not be the text that a key on an object store is.
+        InvalidURIError: nothing below the folder can have that name.
     """
-    why = None
-    if folder.scheme not in FILE_SCHEMES:
-        if not _encodable(relative, "strict"):
-            why = "the name is not valid UTF-8, and the keys of object stores are"
-    elif not relative or any(segment in ("", ".", "..") for segment in relative.split("/")):
-        why = "a file's path has no part that is empty, '.' or '..'"
-    elif "\0" in relative:
-        why = "a file's name has no NUL character"
-    elif f"/{RESERVED}" in f"/{relative}":
-        why = f"names that begin with {RESERVED!r} are kept for temporary files"
-    elif not _encodable(relative, "surrogateescape"):
-        why = "the name holds half a surrogate pair"
-    elif len(relative) > _SURELY_SHORT and any(len(os.fsencode(part)) > _LONGEST for part in relative.split("/")):
-        why = f"a file's name has at most {_LONGEST} bytes"
+    if folder.scheme in FILE_SCHEMES:
+        why = unfit_for_a_file(relative)
+    else:
+        why = None if is_encodable(relative, "strict") else "the name is not valid UTF-8, unlike keys of object stores"
     if why is not None:
         raise InvalidURIError(
-            f"cannot copy {source.text!r} into {folder.text}: {why}; copy this object by itself, to a name"
-            " of your choice",
+            f"cannot copy {source.text!r} into {folder.text}: {why}; copy this object separately, to a name of your"
+            " choice",
             uri=source.text,
         )
     return folder.child(relative)
 
 
-def _encodable(name: str, surrogates: str) -> bool:
-    try:
-        name.encode("utf-8", surrogates)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-class _Reporter:
-    """Adds up what the threads of a copy do, and tells the caller, one thread at a time."""
+class _Totals:
+    """Adds up what the threads of a copy do, and reports it to the caller from one thread at a time."""
 
     def __init__(self, progress: Callable[[Progress], None] | None) -> None:
         self._progress = progress
         self._lock = threading.Lock()
         self._bytes_done = self._objects_done = 0
         self._bytes_found = self._objects_found = 0
-        self._complete = False
+        self._all_found = False
 
     def found(self, size: int) -> None:
+        """Count an object that will be copied."""
         with self._lock:
             self._bytes_found += size
             self._objects_found += 1
 
     def found_all(self) -> None:
-        self._complete = True
+        """From now on the reports contain the totals."""
+        self._all_found = True
 
     def moved(self, source: URI, size: int) -> None:
+        """Count bytes of an object that have been written, and report."""
         with self._lock:
             self._bytes_done += size
-            self._tell(source)
+            self._report(source)
 
     def finished(self, source: URI) -> None:
+        """Count an object that is complete at the target, and report."""
         with self._lock:
             self._objects_done += 1
-            self._tell(source)
+            self._report(source)
 
-    def _tell(self, source: URI) -> None:
+    def _report(self, source: URI) -> None:
         if self._progress is not None:
             self._progress(
                 Progress(
                     source.text,
                     self._bytes_done,
-                    self._bytes_found if self._complete else None,
+                    self._bytes_found if self._all_found else None,
                     self._objects_done,
-                    self._objects_found if self._complete else None,
+                    self._objects_found if self._all_found else None,
                 )
             )
