@@ -18,31 +18,41 @@ if TYPE_CHECKING:
     from s3dlio.aio import copy_async as copy_async
     from s3dlio.aio import delete_async as delete_async
     from s3dlio.aio import download_async as download_async
+    from s3dlio.aio import entries_async as entries_async
     from s3dlio.aio import exists_async as exists_async
     from s3dlio.aio import get_async as get_async
+    from s3dlio.aio import get_chunks_async as get_chunks_async
     from s3dlio.aio import get_many_async as get_many_async
     from s3dlio.aio import get_range_async as get_range_async
     from s3dlio.aio import list_async as list_async
+    from s3dlio.aio import list_buckets_async as list_buckets_async
+    from s3dlio.aio import make_bucket_async as make_bucket_async
     from s3dlio.aio import mkdir_async as mkdir_async
     from s3dlio.aio import put_bytes_async as put_bytes_async
     from s3dlio.aio import put_many_async as put_many_async
+    from s3dlio.aio import remove_bucket_async as remove_bucket_async
     from s3dlio.aio import stat_async as stat_async
     from s3dlio.aio import upload_async as upload_async
     from s3dlio.api import copy as copy
     from s3dlio.api import delete as delete
     from s3dlio.api import download as download
+    from s3dlio.api import entries as entries
     from s3dlio.api import exists as exists
     from s3dlio.api import get as get
+    from s3dlio.api import get_chunks as get_chunks
     from s3dlio.api import get_many as get_many
     from s3dlio.api import get_many_iter as get_many_iter
     from s3dlio.api import get_range as get_range
     from s3dlio.api import is_prefix as is_prefix
+    from s3dlio.api import list_buckets as list_buckets
     from s3dlio.api import list_iter as list_iter
     from s3dlio.api import list_objects
+    from s3dlio.api import make_bucket as make_bucket
     from s3dlio.api import mkdir as mkdir
     from s3dlio.api import presign as presign
     from s3dlio.api import put_bytes as put_bytes
     from s3dlio.api import put_many as put_many
+    from s3dlio.api import remove_bucket as remove_bucket
     from s3dlio.api import stat as stat
     from s3dlio.api import upload as upload
     from s3dlio.errors import ConfigurationError as ConfigurationError
@@ -70,14 +80,19 @@ _HOMES = {
         "copy_async",
         "delete_async",
         "download_async",
+        "entries_async",
         "exists_async",
         "get_async",
+        "get_chunks_async",
         "get_many_async",
         "get_range_async",
         "list_async",
+        "list_buckets_async",
+        "make_bucket_async",
         "mkdir_async",
         "put_bytes_async",
         "put_many_async",
+        "remove_bucket_async",
         "stat_async",
         "upload_async",
     ),
@@ -85,17 +100,22 @@ _HOMES = {
         "copy",
         "delete",
         "download",
+        "entries",
         "exists",
         "get",
+        "get_chunks",
         "get_many",
         "get_many_iter",
         "get_range",
         "is_prefix",
+        "list_buckets",
         "list_iter",
+        "make_bucket",
         "mkdir",
         "presign",
         "put_bytes",
         "put_many",
+        "remove_bucket",
         "stat",
         "upload",
     ),

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import TypeVar
@@ -25,11 +25,11 @@ from s3dlio import api
 from s3dlio.errors import S3dlioError
 from s3dlio.runtime.on_asyncio import run_async
 from s3dlio.runtime.operation import Operation
-from s3dlio.runtime.run import run
+from s3dlio.runtime.run import end, run, step
 from s3dlio.stores import store_for
 from s3dlio.stores.base import Store
-from s3dlio.transfer import batch, copying, listing
-from s3dlio.types import BytesLike, ObjectInfo, as_view
+from s3dlio.transfer import batch, buckets, chunks, copying, listing
+from s3dlio.types import BytesLike, Entry, ObjectInfo, as_view
 from s3dlio.uri import parse
 
 T = TypeVar("T")
@@ -48,6 +48,41 @@ async def get_range_async(uri: str, offset: int, length: int | None = None) -> m
     target = parse(uri)
     store = store_for(target.scheme)
     return await _run(store, store.get_range(target, offset, length))
+
+
+def get_chunks_async(
+    uri: str, chunk_size: int = api.CHUNK, offset: int = 0, length: int | None = None
+) -> AsyncIterator[memoryview]:
+    """Read an object, or a range of it, in chunks, on an event loop; the async twin of `get_chunks`.
+
+    All chunks are of one version of the object, and each stays valid while it, or anything made from it, lives. Nothing
+    is read before the first is asked for, nor while the caller works on a chunk.
+
+    Args:
+        uri: the object.
+        chunk_size: bytes of a chunk; the last may be shorter.
+        offset: first byte, from 0.
+        length: number of bytes; None for all that follow.
+
+    Returns:
+        An async iterator of writable views. An empty object, and a range past the end, have no chunks.
+
+    Raises:
+        ValueError: a chunk size below 1, or a negative offset or length; at once. All other errors come from the
+            iteration.
+        ObjectNotFoundError: no such object, or the URI names a folder.
+        IntegrityError: the object was replaced after some of its chunks had been handed out.
+        PermissionDeniedError, StoreTimeoutError, StoreUnavailableError
+
+    Example:
+        >>> async for chunk in s3dlio.get_chunks_async("s3://bucket/large", 8 << 20):
+        ...     digest.update(chunk)
+    """
+    api.check_range(offset, length)
+    api.check_chunk_size(chunk_size)
+    target = parse(uri)
+    store = store_for(target.scheme)
+    return _iterate(store, chunks.chunks(store, target, chunk_size, offset, length))
 
 
 async def put_bytes_async(uri: str, data: BytesLike) -> None:
@@ -92,6 +127,94 @@ async def list_async(uri: str, recursive: bool = False, pattern: str | None = No
     folder = parse(uri)
     store = store_for(folder.scheme)
     return await _run(store, listing.everything(store, folder, recursive, matching))
+
+
+def entries_async(uri: str, recursive: bool = True) -> AsyncIterator[Entry]:
+    """List a folder with sizes, on an event loop; the async twin of `entries`. No request is made for an object.
+
+    Args:
+        uri: a folder, with or without its last "/".
+        recursive: every object below it; otherwise its children, folders with a final "/" and size 0.
+
+    Returns:
+        An async iterator of `Entry`: `uri`, the full URI, and `size`, in bytes, in the store's own order, page by page.
+
+    Raises:
+        InvalidURIError: not such a URI; at once. All other errors come from the iteration.
+        ObjectNotFoundError: no such bucket or container.
+        PermissionDeniedError, StoreTimeoutError, StoreUnavailableError: a failed listing never looks like a short one.
+
+    Example:
+        >>> async for entry in s3dlio.entries_async("s3://bucket/folder"):
+        ...     print(entry.uri, entry.size)
+    """
+    folder = parse(uri)
+    store = store_for(folder.scheme)
+    return _each(_iterate(store, listing.entries(store, folder, recursive)))
+
+
+async def make_bucket_async(uri: str) -> None:
+    """Make a bucket, or a container, on an event loop; the async twin of `make_bucket`.
+
+    Args:
+        uri: "s3://bucket", "az://container" or "gs://bucket". One that is yours already is left as it is.
+
+    Raises:
+        InvalidURIError: the URI names more than a bucket, or its store has no buckets (files).
+        PermissionDeniedError: these credentials may not make buckets, or somebody else has one of that name.
+        ConfigurationError: no credentials, or, on Google Cloud Storage, no project.
+        StoreTimeoutError, StoreUnavailableError
+
+    Example:
+        >>> await s3dlio.make_bucket_async("s3://bucket")
+    """
+    target = buckets.bucket(uri)
+    store = store_for(target.scheme)
+    await _run(store, store.make_bucket(target))
+
+
+async def remove_bucket_async(uri: str) -> None:
+    """Remove a bucket, or a container, that is empty, on an event loop; the async twin of `remove_bucket`.
+
+    Args:
+        uri: "s3://bucket", "az://container" or "gs://bucket".
+
+    Raises:
+        S3dlioError: the bucket is not empty. Its objects are never deleted, whatever the service would do.
+        ObjectNotFoundError: no such bucket.
+        InvalidURIError: the URI names more than a bucket, or its store has no buckets (files).
+        PermissionDeniedError, StoreTimeoutError, StoreUnavailableError
+
+    Example:
+        >>> await s3dlio.remove_bucket_async("s3://bucket")
+    """
+    target = buckets.bucket(uri)
+    store = store_for(target.scheme)
+    await _run(store, buckets.remove(store, target))
+
+
+async def list_buckets_async(uri: str) -> list[str]:
+    """List the buckets, or containers, that these credentials own, on an event loop; the async twin of `list_buckets`.
+
+    Args:
+        uri: the service: "s3://", "az://" or "gs://".
+
+    Returns:
+        Full URIs, sorted, each with a final "/".
+
+    Raises:
+        InvalidURIError: another URI.
+        PermissionDeniedError: these credentials may not list buckets.
+        ConfigurationError: no credentials, or, on Google Cloud Storage, no project.
+        StoreTimeoutError, StoreUnavailableError
+
+    Example:
+        >>> await s3dlio.list_buckets_async("s3://")
+        ['s3://bucket/', 's3://other/']
+    """
+    scheme = buckets.scheme_of_service(uri)
+    store = store_for(scheme)
+    return await _run(store, buckets.names(store, scheme))
 
 
 async def get_many_async(
@@ -143,6 +266,28 @@ async def _run(store: Store, operation: Operation[T]) -> T:
     if store.blocking:
         return await _in_thread(lambda stopped: run(operation, stopped))
     return await run_async(operation)
+
+
+async def _iterate(store: Store, generator: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The items of a store's generator, each step run as a call of its own."""
+    try:
+        while True:
+            try:
+                item = await _run(store, step(generator))
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        await _run(store, end(generator))
+
+
+async def _each(pages: AsyncGenerator[list[T], None]) -> AsyncGenerator[T, None]:
+    try:
+        async for page in pages:
+            for item in page:
+                yield item
+    finally:
+        await pages.aclose()
 
 
 async def _run_work(work: batch.Work) -> None:

@@ -16,12 +16,14 @@ from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.run import iterate, run
 from s3dlio.stores import store_for
 from s3dlio.stores.base import Store
-from s3dlio.transfer import batch, copying, listing
+from s3dlio.transfer import batch, buckets, chunks, copying, listing
 from s3dlio.transfer.read_ahead import ReadAhead
-from s3dlio.types import BytesLike, ObjectInfo, Progress, as_view
+from s3dlio.types import BytesLike, Entry, ObjectInfo, Progress, as_view
 from s3dlio.uri import parse
 
 T = TypeVar("T")
+
+CHUNK = 16 << 20  # bytes
 
 Path = str | os.PathLike[str]
 ProgressCallback = Callable[[Progress], None]
@@ -67,6 +69,39 @@ def get_range(uri: str, offset: int, length: int | None = None) -> memoryview:
     target = parse(uri)
     store = store_for(target.scheme)
     return _run(store, store.get_range(target, offset, length))
+
+
+def get_chunks(uri: str, chunk_size: int = CHUNK, offset: int = 0, length: int | None = None) -> Iterator[memoryview]:
+    """Read an object, or a range of it, in chunks, for objects larger than the memory to be used.
+
+    All chunks are of one version of the object. A chunk stays valid while it, or anything made from it, lives; memory
+    stays at one chunk if each is dropped before the next. Where a server names no version (no ETag, or a weak one), a
+    range of more than one chunk is read by one request, into memory.
+
+    Args:
+        uri: the object.
+        chunk_size: bytes of a chunk; the last may be shorter.
+        offset: first byte, from 0.
+        length: number of bytes; None for all that follow.
+
+    Returns:
+        An iterator of writable views. An empty object, and a range past the end, have no chunks. Nothing is read before
+        the first is asked for.
+
+    Raises:
+        ValueError: a chunk size below 1, or a negative offset or length; at once. All other errors come from `next`.
+        ObjectNotFoundError: no such object, or the URI names a folder.
+        IntegrityError: the object was replaced after some of its chunks had been handed out.
+        PermissionDeniedError, StoreTimeoutError, StoreUnavailableError
+
+    Example:
+        >>> for chunk in s3dlio.get_chunks("s3://bucket/large", 8 << 20):
+        ...     digest.update(chunk)
+    """
+    check_range(offset, length)
+    check_chunk_size(chunk_size)
+    target = parse(uri)
+    return iterate(chunks.chunks(store_for(target.scheme), target, chunk_size, offset, length))
 
 
 def put_bytes(uri: str, data: BytesLike) -> None:
@@ -175,6 +210,31 @@ def list_iter(uri: str, recursive: bool = False, pattern: str | None = None) -> 
     return (found for page in pages for found in page)
 
 
+def entries(uri: str, recursive: bool = True) -> Iterator[Entry]:
+    """List a folder with sizes. They come with the listing: no request is made for an object.
+
+    Args:
+        uri: a folder, with or without its last "/".
+        recursive: every object below it; otherwise its children, folders with a final "/" and size 0.
+
+    Returns:
+        An iterator of `Entry`: `uri`, the full URI, and `size`, in bytes. Entries come page by page, in the store's own
+        order, so memory does not grow with the number of objects. A folder that does not exist has no entries.
+
+    Raises:
+        InvalidURIError: not such a URI; at once. All other errors come from `next`.
+        ObjectNotFoundError: no such bucket or container.
+        PermissionDeniedError, StoreTimeoutError, StoreUnavailableError: a failed listing never looks like a short one.
+
+    Example:
+        >>> sum(entry.size for entry in s3dlio.entries("s3://bucket/folder"))
+        1048576
+    """
+    folder = parse(uri)
+    pages = iterate(listing.entries(store_for(folder.scheme), folder, recursive))
+    return (entry for page in pages for entry in page)
+
+
 def is_prefix(uri: str) -> bool:
     """Whether there is such a folder: on an object store, whether any key begins with this one and a "/"."""
     target = parse(uri)
@@ -187,6 +247,74 @@ def mkdir(uri: str) -> None:
     target = parse(uri)
     store = store_for(target.scheme)
     _run(store, store.mkdir(target))
+
+
+# Buckets...
+
+
+def make_bucket(uri: str) -> None:
+    """Make a bucket, or a container. A bucket that is yours already is left as it is.
+
+    Args:
+        uri: "s3://bucket", "az://container" or "gs://bucket". On Google Cloud Storage the bucket is made in the project
+            of the setting `gcs_project`.
+
+    Raises:
+        InvalidURIError: the URI names more than a bucket, or its store has no buckets (files).
+        PermissionDeniedError: these credentials may not make buckets, or somebody else has one of that name.
+        ConfigurationError: no credentials, or no project.
+        StoreTimeoutError, StoreUnavailableError
+
+    Example:
+        >>> s3dlio.make_bucket("s3://bucket")
+    """
+    target = buckets.bucket(uri)
+    store = store_for(target.scheme)
+    _run(store, store.make_bucket(target))
+
+
+def remove_bucket(uri: str) -> None:
+    """Remove a bucket, or a container, that is empty. Some services would delete its objects too: this never does.
+
+    Args:
+        uri: "s3://bucket", "az://container" or "gs://bucket".
+
+    Raises:
+        S3dlioError: the bucket is not empty.
+        ObjectNotFoundError: no such bucket.
+        InvalidURIError: the URI names more than a bucket, or its store has no buckets (files).
+        PermissionDeniedError, StoreTimeoutError, StoreUnavailableError
+
+    Example:
+        >>> s3dlio.remove_bucket("s3://bucket")
+    """
+    target = buckets.bucket(uri)
+    store = store_for(target.scheme)
+    _run(store, buckets.remove(store, target))
+
+
+def list_buckets(uri: str) -> list[str]:
+    """List the buckets, or containers, that these credentials own.
+
+    Args:
+        uri: the service: "s3://", "az://" or "gs://".
+
+    Returns:
+        Full URIs, sorted, each with a final "/".
+
+    Raises:
+        InvalidURIError: another URI.
+        PermissionDeniedError: these credentials may not list buckets.
+        ConfigurationError: no credentials, or, on Google Cloud Storage, no project.
+        StoreTimeoutError, StoreUnavailableError
+
+    Example:
+        >>> s3dlio.list_buckets("s3://")
+        ['s3://bucket/', 's3://other/']
+    """
+    scheme = buckets.scheme_of_service(uri)
+    store = store_for(scheme)
+    return _run(store, buckets.names(store, scheme))
 
 
 def _run(store: Store, operation: Operation[T]) -> T:
@@ -316,6 +444,12 @@ def check_range(offset: int, length: int | None) -> None:
     """Raise ValueError unless offset and length are 0 or more."""
     if offset < 0 or (length is not None and length < 0):
         raise ValueError(f"offset={offset}, length={length}: both must be 0 or more")
+
+
+def check_chunk_size(chunk_size: int) -> None:
+    """Raise ValueError unless a chunk has at least one byte."""
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size={chunk_size}: it must be 1 or more")
 
 
 def check_in_flight(max_in_flight: int) -> None:

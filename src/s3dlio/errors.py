@@ -11,7 +11,7 @@ what to check; it is one line and never carries a secret, whatever a server or a
 from __future__ import annotations
 
 import errno
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from s3dlio import redaction
 from s3dlio.runtime import descriptors
@@ -88,6 +88,16 @@ class StoreUnavailableError(_SystemError, ConnectionError):
     """The store cannot be reached, or says that it cannot serve now, after all retries."""
 
     _errno = errno.EHOSTUNREACH
+
+
+class UnreadableDateError(S3dlioError):
+    """The service sent a time of last change that is not a date.
+
+    Attributes:
+        facts: everything else that is known of the object, as `stat` returns it, with None as `last_modified`.
+    """
+
+    facts: Any
 
 
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})

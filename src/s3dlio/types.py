@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypedDict
@@ -50,12 +51,25 @@ class ObjectInfo(TypedDict):
     version: str | None
 
 
-class Entry(NamedTuple):
-    """An object in a listing.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """An object or a child folder in a listing with sizes (`entries`). Later versions may add attributes.
+
+    Attributes:
+        uri: the full URI; that of a child folder ends in "/".
+        size: bytes; 0 for a child folder.
+    """
+
+    uri: str
+    size: int
+
+
+class SizedName(NamedTuple):
+    """An object or a child folder in a page of a listing, as a store gives it.
 
     Attributes:
         relative: the part of its key below the folder that was listed.
-        size: bytes.
+        size: bytes; 0 for a child folder.
     """
 
     relative: str

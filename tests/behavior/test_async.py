@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,17 @@ def test_every_twin_does_what_its_verb_does(root: str, tmp_path_factory: pytest.
         assert await s3dlio.get_range_async(f"{root}/a", 10, 20) == DATA[10:30]
         assert await s3dlio.get_range_async(f"{root}/a", 299_999) == DATA[-1:]
         assert await s3dlio.get_range_async(f"{root}/a", 300_000, 5) == b""
+        assert b"".join([chunk async for chunk in s3dlio.get_chunks_async(f"{root}/a", 70_000)]) == DATA
+        chunks = s3dlio.get_chunks_async(f"{root}/a", 1000, 1500, 2500)
+        assert [bytes(chunk) async for chunk in chunks] == [DATA[1500:2500], DATA[2500:3500], DATA[3500:4000]]
         assert await s3dlio.stat_async(f"{root}/a") == s3dlio.stat(f"{root}/a")
         assert await s3dlio.exists_async(f"{root}/a") is True
         assert await s3dlio.exists_async(f"{root}/many") is False
         assert await s3dlio.list_async(root, recursive=True) == s3dlio.list(root, recursive=True)
         assert await s3dlio.list_async(root, pattern="^a") == [f"{root}/a"]
+        for recursive in (True, False):
+            entries = [entry async for entry in s3dlio.entries_async(root, recursive)]
+            assert sorted(entries, key=repr) == sorted(s3dlio.entries(root, recursive), key=repr)
         uris = await s3dlio.list_async(f"{root}/many")
         assert await s3dlio.get_many_async(uris, 3) == s3dlio.get_many(uris)
         found = await s3dlio.get_many_async([f"{root}/missing", uris[0]], return_errors=True)
@@ -85,6 +92,7 @@ def test_the_loop_goes_on_while_a_call_is_under_way(root: str) -> None:
         (lambda root: s3dlio.stat_async(f"{root}/missing"), s3dlio.ObjectNotFoundError),
         (lambda root: s3dlio.get_many_async([f"{root}/missing"]), s3dlio.ObjectNotFoundError),
         (lambda root: s3dlio.copy_async(f"{root}/missing", f"{root}/b"), s3dlio.ObjectNotFoundError),
+        (lambda root: _first(s3dlio.get_chunks_async(f"{root}/missing")), s3dlio.ObjectNotFoundError),
         (lambda root: s3dlio.get_range_async(f"{root}/a", -1), ValueError),
         (lambda root: s3dlio.put_bytes_async(f"{root}/a", "text"), TypeError),  # type: ignore[arg-type]
         (lambda root: s3dlio.get_many_async(f"{root}/a"), TypeError),
@@ -101,7 +109,33 @@ def test_errors_are_those_of_the_verb(root: str, call: Callable[[str], Awaitable
     assert type(caught.value) is kind
 
 
+async def _first(items: AsyncIterator[Any]) -> Any:
+    return await anext(items)
+
+
 # Cancellation...
+
+
+def test_a_cancelled_read_of_chunks_ends_and_leaves_nothing_open(root: str) -> None:
+    s3dlio.put_bytes(f"{root}/object", content(4 << 20))
+    before = len(os.listdir("/proc/self/fd"))
+
+    async def read() -> None:
+        async for _ in s3dlio.get_chunks_async(f"{root}/object", 1 << 20):
+            received.set()
+            await asyncio.sleep(30)
+
+    async def work() -> None:
+        task = asyncio.create_task(read())
+        await received.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    received = asyncio.Event()
+    asyncio.run(work())
+    s3dlio.get(f"{root}/object")
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # an idle connection may be kept
 
 
 def test_a_cancelled_batch_starts_nothing_more_and_what_it_wrote_is_whole(root: str) -> None:

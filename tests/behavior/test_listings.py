@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""list and list_iter."""
+"""list, list_iter and entries."""
 
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
@@ -108,6 +108,43 @@ def test_a_listed_folder_can_be_listed(tree: str, listing: Listing) -> None:
                 yield child
 
     assert sorted(descend(tree)) == listing(tree, recursive=True)
+
+
+# Entries: names with sizes...
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+@pytest.mark.parametrize("folder", ["", "/data", "/data/", "/missing", "/a.npz"])
+def test_entries_are_the_names_of_the_listing_with_their_sizes(tree: str, folder: str, recursive: bool) -> None:
+    found = {entry.uri: entry.size for entry in s3dlio.entries(f"{tree}{folder}", recursive)}
+    names = s3dlio.list(f"{tree}{folder}", recursive)
+    assert sorted(found) == names
+    assert found == {uri: 0 if uri.endswith("/") else len(uri.removeprefix(f"{tree}/")) for uri in names}
+
+
+def test_entries_are_recursive_unless_asked_otherwise(tree: str) -> None:
+    assert sorted(entry.uri for entry in s3dlio.entries(tree)) == s3dlio.list(tree, recursive=True)
+
+
+def test_entries_of_more_than_one_page_come_once_each(root: str) -> None:
+    sizes = {f"{root}/many/{number}": number % 7 for number in range(2300)}
+    s3dlio.put_many((uri, bytes(size)) for uri, size in sizes.items())
+    for recursive in (True, False):
+        found = [(entry.uri, entry.size) for entry in s3dlio.entries(f"{root}/many", recursive)]
+        assert sorted(found) == sorted(sizes.items())
+
+
+def test_entries_with_odd_names_have_their_sizes(root: str) -> None:
+    sizes = {f"{root}/{name}": number for number, name in enumerate(ODD_NAMES) if "\\" not in name}
+    s3dlio.put_many((uri, bytes(size)) for uri, size in sizes.items())
+    for recursive in (True, False):
+        assert {entry.uri: entry.size for entry in s3dlio.entries(root, recursive)} == sizes
+
+
+def test_entries_refuse_a_malformed_uri_at_once(root: str) -> None:
+    for call in (s3dlio.entries, s3dlio.entries_async):
+        with pytest.raises(s3dlio.InvalidURIError):
+            call(root.replace("://", ":/"))
 
 
 # Patterns...

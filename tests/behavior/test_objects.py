@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One object: get, get_range, put_bytes, stat, exists, delete."""
+"""One object: get, get_range, get_chunks, put_bytes, stat, exists, delete."""
 
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
@@ -106,6 +106,51 @@ def test_a_negative_range_is_a_value_error(root: str, offset: int, length: int) 
     s3dlio.put_bytes(f"{root}/object", DATA)
     with pytest.raises(ValueError, match="0 or more"):
         s3dlio.get_range(f"{root}/object", offset, length)
+
+
+# Chunks...
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 100_003])
+@pytest.mark.parametrize("chunk_size", [1000, 4096, 100_002, 1 << 20])
+@pytest.mark.parametrize(
+    ("offset", "length"), [(0, None), (17, None), (0, 50_000), (4095, 2), (0, 0), (99_000, 1 << 40)]
+)
+def test_chunks_make_up_the_range(root: str, size: int, chunk_size: int, offset: int, length: int | None) -> None:
+    s3dlio.put_bytes(f"{root}/object", DATA[:size])
+    chunks = list(s3dlio.get_chunks(f"{root}/object", chunk_size, offset, length))
+    assert b"".join(chunks) == DATA[:size][offset : None if length is None else offset + length]
+    assert [len(chunk) for chunk in chunks[:-1]] == [chunk_size] * (len(chunks) - 1)
+    assert all(0 < len(chunk) <= chunk_size and not chunk.readonly for chunk in chunks)
+
+
+def test_chunks_can_be_left_half_way(root: str) -> None:
+    s3dlio.put_bytes(f"{root}/object", DATA)
+    chunks = s3dlio.get_chunks(f"{root}/object", 1000)
+    first = next(chunks)
+    del chunks
+    s3dlio.put_bytes(f"{root}/object", b"other")
+    assert first == DATA[:1000]
+
+
+def test_chunks_of_an_object_that_is_replaced_meanwhile_never_mix_two_versions(root: str) -> None:
+    """An open file keeps the old content; an object store has the new content alone."""
+    s3dlio.put_bytes(f"{root}/object", DATA)
+    chunks = s3dlio.get_chunks(f"{root}/object", 1000)
+    received = [bytes(next(chunks))]
+    s3dlio.put_bytes(f"{root}/object", DATA[::-1])
+    if root.startswith(("file:", "direct:")):
+        assert b"".join([*received, *chunks]) == DATA
+    else:
+        with pytest.raises(s3dlio.IntegrityError, match="was replaced"):
+            list(chunks)
+
+
+@pytest.mark.parametrize(("chunk_size", "offset", "length"), [(0, 0, None), (-1, 0, None), (1, -1, None), (1, 0, -1)])
+def test_chunks_refuse_wrong_numbers_at_once(root: str, chunk_size: int, offset: int, length: int | None) -> None:
+    for call in (s3dlio.get_chunks, s3dlio.get_chunks_async):
+        with pytest.raises(ValueError, match="must be"):
+            call(f"{root}/object", chunk_size, offset, length)
 
 
 # Data...
@@ -285,12 +330,15 @@ _READERS: list[Callable[[str], Any]] = [
     s3dlio.get,
     lambda uri: s3dlio.get_range(uri, 0, 1),
     lambda uri: s3dlio.get_range(uri, 10),
+    lambda uri: next(s3dlio.get_chunks(uri)),
+    lambda uri: next(s3dlio.get_chunks(uri, 10, 0, 10)),
     s3dlio.stat,
     lambda uri: s3dlio.get_many([uri]),
     lambda uri: next(s3dlio.get_many_iter([uri])),
     lambda uri: s3dlio.copy(uri, uri + "-copy"),
 ]
-_READER_NAMES = ["get", "get_range", "get_range-to-end", "stat", "get_many", "get_many_iter", "copy"]
+_READER_NAMES = ["get", "get_range", "get_range-to-end", "get_chunks", "get_chunks-of-one", "stat", "get_many"]
+_READER_NAMES += ["get_many_iter", "copy"]
 
 
 @pytest.mark.parametrize("read", _READERS, ids=_READER_NAMES)

@@ -64,17 +64,19 @@ def iterate(generator: AsyncGenerator[T, None], stopped: threading.Event | None 
     try:
         while True:
             try:
-                item = run(_next(generator), stopped)
+                item = run(step(generator), stopped)
             except StopAsyncIteration:
                 return
             yield item
     finally:
-        run(_close(generator))
+        run(end(generator))
 
 
-async def _next(generator: AsyncGenerator[T, None]) -> T:
+async def step(generator: AsyncGenerator[T, None]) -> T:
+    """The next item of a store's generator; StopAsyncIteration after the last one."""
     return await generator.__anext__()
 
 
-async def _close(generator: AsyncGenerator[T, None]) -> None:
+async def end(generator: AsyncGenerator[T, None]) -> None:
+    """Close a store's generator."""
     await generator.aclose()

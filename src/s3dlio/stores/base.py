@@ -13,9 +13,8 @@ import abc
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from s3dlio.errors import InvalidURIError
-from s3dlio.stores.dates import UnreadableDateError
-from s3dlio.types import Entry, ObjectInfo
+from s3dlio.errors import InvalidURIError, UnreadableDateError
+from s3dlio.types import ObjectInfo, SizedName
 from s3dlio.uri import URI
 
 if TYPE_CHECKING:
@@ -216,5 +215,5 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
-    def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
-        """Every object below the folder with its size, page by page in the store's own order."""
+    def entries(self, uri: URI, recursive: bool = True) -> AsyncGenerator[list[SizedName], None]:
+        """The names that `pages` lists, each with its size in bytes; child folders have size 0."""

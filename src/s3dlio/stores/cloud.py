@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from s3dlio import settings as settings_module
-from s3dlio.errors import InvalidURIError, S3dlioError
+from s3dlio.errors import InvalidURIError, S3dlioError, UnreadableDateError
 from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response
 from s3dlio.memory.checksums import Expected
@@ -23,7 +23,7 @@ from s3dlio.objects.upload import CloudWriter
 from s3dlio.runtime.operation import Operation
 from s3dlio.settings import Settings
 from s3dlio.stores.base import Store
-from s3dlio.stores.dates import UnreadableDateError, date_of
+from s3dlio.stores.dates import date_of
 from s3dlio.types import ObjectInfo
 from s3dlio.uri import URI
 

@@ -13,9 +13,6 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_tz
-from typing import Any
-
-from s3dlio.errors import S3dlioError
 
 _OFFSET = r"([+-])(\d\d?)(?::?(\d\d))?"
 _ISO = re.compile(
@@ -30,16 +27,6 @@ _OFFSET_AT_END = re.compile(rf"(?<=\d)\s*(?:GMT|UTC|UT)?\s*{_OFFSET}(?:\s+[A-Za-
 _ZONE = re.compile(r":\d\d\s*([A-Za-z]+)(?=\s+\d{4}$|$)")  # asctime of some has it before the year
 _FULL_YEAR = re.compile(r"(?<![\d:])0\d{3}(?!\d)")
 _ZONES = frozenset({"GMT", "UT", "UTC", "Z", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT"})
-
-
-class UnreadableDateError(S3dlioError):
-    """The date of an object's last change is none.
-
-    Attributes:
-        facts: an `ObjectInfo` with what else is known of the object, and None for the date.
-    """
-
-    facts: Any
 
 
 def date_of(text: str | None) -> datetime | None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from s3dlio.errors import S3dlioError
-from s3dlio.types import Entry
+from s3dlio.types import SizedName
 from s3dlio.uri import URI
 
 _MOST_EMPTY = 10_000  # pages without a name, one after the other
@@ -105,12 +105,22 @@ class Listing:
             below = [name for name in below if delimiter not in name]
         return below + self._unseen(inside)
 
-    def entries(self, keys: Sequence[str], sizes: Sequence[int | None]) -> list[Entry]:
-        """The objects of a page that was checked, with their sizes, but for one that marks the folder itself.
+    def entries(self, keys: Sequence[str], sizes: Sequence[int | None], folders: Sequence[str] = ()) -> list[SizedName]:
+        """The names of a page that was checked, relative to the folder, with their sizes; folders have size 0.
 
         Raises:
             S3dlioError: the page does not tell the size of an object.
         """
+        if not self.delimiter:
+            return self._sized(keys, sizes)
+        names = self.children(keys, folders)
+        size_of = dict(zip(keys, sizes, strict=True))
+        objects = [self._prefix + name for name in names if not name.endswith(self.delimiter)]
+        inside = [SizedName(name, 0) for name in names if name.endswith(self.delimiter)]
+        return self._sized(objects, [size_of[key] for key in objects]) + inside
+
+    def _sized(self, keys: Sequence[str], sizes: Sequence[int | None]) -> list[SizedName]:
+        """The objects of a page with their sizes, without the object that marks the folder itself."""
         cut = len(self._prefix)
         below = []
         for key, size in zip(keys, sizes, strict=True):
@@ -119,7 +129,7 @@ class Listing:
                     f"the listing of {self.uri.text} does not tell the size of {key!r}", uri=self.uri.text
                 )
             if len(key) > cut:
-                below.append(Entry(key[cut:], size))
+                below.append(SizedName(key[cut:], size))
         return below
 
     def following(self, token: str, endpoint: str) -> str:

@@ -23,7 +23,7 @@ from s3dlio.runtime.threads import for_each
 from s3dlio.stores import store_for
 from s3dlio.stores.files.names import is_encodable, unfit_for_a_file
 from s3dlio.transfer.batch import THREADS
-from s3dlio.types import Entry, Progress
+from s3dlio.types import Progress, SizedName
 from s3dlio.uri import FILE_SCHEMES, URI
 
 CHUNK = 16 << 20  # bytes
@@ -129,7 +129,7 @@ def _jobs_of_tree(source: URI, target: URI, totals: _Totals, stopping: threading
         page = following
 
 
-def _marks_folder(entry: Entry) -> bool:
+def _marks_folder(entry: SizedName) -> bool:
     """Whether an object only says that a folder exists."""
     return not entry.size and entry.relative.endswith("/")
 

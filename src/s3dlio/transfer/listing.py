@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings: a store's pages made into full URIs, filtered by a pattern, streamed or sorted."""
+"""Listings: a store's pages made into full URIs, with or without sizes, filtered by a pattern, streamed or sorted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator
 
 from s3dlio.stores.base import Store
+from s3dlio.types import Entry
 from s3dlio.uri import URI
 
 
@@ -34,6 +35,17 @@ async def everything(store: Store, folder: URI, recursive: bool, pattern: re.Pat
         found += page
     found.sort()
     return found
+
+
+async def entries(store: Store, folder: URI, recursive: bool) -> AsyncGenerator[list[Entry], None]:
+    """The same names with their sizes, page by page, in the store's own order. No request is made for an object."""
+    base = folder.root + folder.folder_key
+    found = store.entries(folder, recursive)
+    try:
+        async for page in found:
+            yield [Entry(base + relative, size) for relative, size in page]
+    finally:
+        await found.aclose()
 
 
 def compiled(pattern: str | None) -> re.Pattern[str] | None:

@@ -50,7 +50,7 @@ from s3dlio.stores.azure.answers import (
 from s3dlio.stores.azure.service import VERSION, AzureService, encoded_key
 from s3dlio.stores.cloud import CloudStore, facts_of
 from s3dlio.stores.listed import Listing
-from s3dlio.types import Entry, ObjectInfo
+from s3dlio.types import ObjectInfo, SizedName
 from s3dlio.uri import URI
 
 NAMES_PER_PAGE = 5000  # the most that the service gives
@@ -226,14 +226,13 @@ class AzureStore(CloudStore[AzureService]):
     async def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
         listing = Listing(uri, "" if recursive else "/")
         async for page in self._list(listing):
-            folders = page.prefixes if recursive else [*page.prefixes, *(_as_folder(name) for name in page.folders)]
-            if found := listing.children(page.keys, folders):
+            if found := listing.children(page.keys, _folders(page, recursive)):
                 yield found
 
-    async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
-        listing = Listing(uri, "")
+    async def entries(self, uri: URI, recursive: bool = True) -> AsyncGenerator[list[SizedName], None]:
+        listing = Listing(uri, "" if recursive else "/")
         async for page in self._list(listing):
-            if below := listing.entries(page.keys, page.sizes):
+            if below := listing.entries(page.keys, page.sizes, _folders(page, recursive)):
                 yield below
 
     async def is_prefix(self, uri: URI) -> bool:
@@ -445,5 +444,8 @@ def _is_folder(uri: URI, endpoint: str) -> ObjectNotFoundError:
     )
 
 
-def _as_folder(name: str) -> str:
-    return name if name.endswith("/") else name + "/"
+def _folders(page: Page, recursive: bool) -> list[str]:
+    """The child folders that a page lists: prefixes, and blobs that stand for folders."""
+    if recursive:
+        return page.prefixes
+    return [*page.prefixes, *(name if name.endswith("/") else name + "/" for name in page.folders)]

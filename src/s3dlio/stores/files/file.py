@@ -28,7 +28,7 @@ from s3dlio.stores.files.names import RESERVED
 from s3dlio.stores.files.special import Special, descriptor_named
 from s3dlio.stores.files.temporary import KIND, REGULAR, TemporaryFile
 from s3dlio.stores.files.walk import FolderError
-from s3dlio.types import Entry, ObjectInfo
+from s3dlio.types import ObjectInfo, SizedName
 from s3dlio.uri import URI
 
 # Bytes per system call: an operation can be stopped between two of them.
@@ -176,12 +176,16 @@ class FileStore(Store):
         except FolderError as error:
             _fail_below(error, uri, "list")
 
-    async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
+    async def entries(self, uri: URI, recursive: bool = True) -> AsyncGenerator[list[SizedName], None]:
         try:
-            for page in walk.pages(uri.folder_key, recursive=True, sizes=True):
+            for page in walk.pages(uri.folder_key, recursive, sizes=True):
                 await pause
                 yield [
-                    Entry(relative + entry.name, entry.stat().st_size) for relative, found in page for entry in found
+                    SizedName(f"{entry.name}/", 0)
+                    if not recursive and entry.is_dir()
+                    else SizedName(relative + entry.name, entry.stat().st_size)
+                    for relative, found in page
+                    for entry in found
                 ]
         except FolderError as error:
             _fail_below(error, uri, "list")

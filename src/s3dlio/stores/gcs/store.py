@@ -79,7 +79,7 @@ from s3dlio.stores.gcs.service import (
     query_of,
 )
 from s3dlio.stores.listed import Listing
-from s3dlio.types import Entry, ObjectInfo
+from s3dlio.types import ObjectInfo, SizedName
 from s3dlio.uri import URI
 
 _CONTENT_TYPE = "application/octet-stream"
@@ -463,10 +463,10 @@ class GcsStore(CloudStore[GcsService]):
             if below := listing.children(page.keys, page.folders):
                 yield below
 
-    async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
-        listing = Listing(uri, "")
+    async def entries(self, uri: URI, recursive: bool = True) -> AsyncGenerator[list[SizedName], None]:
+        listing = Listing(uri, "" if recursive else "/")
         async for page in self._list(listing, "name,size"):
-            if below := listing.entries(page.keys, page.sizes):
+            if below := listing.entries(page.keys, page.sizes, page.folders):
                 yield below
 
     async def is_prefix(self, uri: URI) -> bool:

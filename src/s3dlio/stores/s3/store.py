@@ -62,7 +62,7 @@ from s3dlio.stores.s3.answers import (
 )
 from s3dlio.stores.s3.listing import Page, read_page
 from s3dlio.stores.s3.service import CHECKED_READ, CHECKSUM, STORED_AS, S3Service
-from s3dlio.types import Entry, ObjectInfo
+from s3dlio.types import ObjectInfo, SizedName
 from s3dlio.uri import URI
 
 _DELETE_AT_ONCE = 1000
@@ -421,10 +421,10 @@ class S3Store(CloudStore[S3Service]):
             if below:
                 yield below
 
-    async def entries(self, uri: URI) -> AsyncGenerator[list[Entry], None]:
-        listing = Listing(uri, "")
+    async def entries(self, uri: URI, recursive: bool = True) -> AsyncGenerator[list[SizedName], None]:
+        listing = Listing(uri, "" if recursive else "/")
         async for page in self._list(listing, with_sizes=True):
-            if below := listing.entries(page.keys, page.sizes):
+            if below := listing.entries(page.keys, page.sizes, page.prefixes):
                 yield below
 
     async def is_prefix(self, uri: URI) -> bool:
