@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from s3dlio import api
 from s3dlio.errors import ConfigurationError, IntegrityError, S3dlioError
+from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import Operation
 from s3dlio.stores import store_for
 from s3dlio.transfer import batch
@@ -181,6 +182,11 @@ def _sum(outcomes: list[Step | None]) -> Step:
     )
 
 
+def _check(result: memoryview | Exception) -> None:
+    if isinstance(result, Exception):
+        raise result
+
+
 class _Objects:
     """The objects of one rank. No two in a row have the same content, yet the content of all is one piece of memory."""
 
@@ -205,10 +211,12 @@ class _Objects:
         """Read all, each dropped at once."""
         # As get_many does: an object is split only where connections would be idle.
         crowded = len(self._uris) >= self._max_in_flight
-        read = self._store.get_one_of_many if crowded else self._store.get
 
         async def get(_: int, uri: URI) -> None:
-            await read(uri)
+            if crowded:
+                await Gather([self._store.batched_get(uri, _check)], 1)
+            else:
+                await self._store.get(uri)
 
         return self._timed("get", self._size, get)
 

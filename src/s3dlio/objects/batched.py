@@ -41,7 +41,10 @@ NO_BYTES = bytearray()
 NOTHING = memoryview(b"")
 
 
-Otherwise = Callable[[Any, Begun | None], Operation[None]]
+# Called when a batched read or write has ended: with the bytes of the object, or None for a write, or with the error.
+# It may raise the error: the operation then fails, and with it the batch.
+ReadDone = Callable[[memoryview | Exception], None]
+WriteDone = Callable[[Exception | None], None]
 
 
 class PlainStore(Protocol):
@@ -72,8 +75,7 @@ class Plain:
     """
 
     __slots__ = (
-        "_item",
-        "_otherwise",
+        "_done",
         "at_once",
         "began",
         "connection",
@@ -105,17 +107,15 @@ class Plain:
     store: PlainStore
     touched: float
 
-    def __init__(self, store: PlainStore, uri: URI, item: Any, otherwise: Otherwise) -> None:
+    def __init__(self, store: PlainStore, uri: URI, done: Callable[[Any], None]) -> None:
         """
         Args:
             store, uri: see above.
-            item: what the caller knows the object by.
-            otherwise: makes the operation that does the same in the ordinary way, going on with what has begun.
+            done: see `ReadDone` and `WriteDone`.
         """
         self.store = store
         self.uri = uri
-        self._item = item
-        self._otherwise = otherwise
+        self._done = done
         self.connection: Connection | None = None
         self.head = NO_BYTES
         self.rest: Operation[None] | None = None
@@ -131,6 +131,10 @@ class Plain:
         continuation = Continuation(connection, self.began, self.touched, **self._so_far(received))
         self.end_otherwise(self.begun()._replace(continuation=continuation))
 
+    def fall_back(self, begun: Begun | None) -> Operation[None]:
+        """The ordinary operation, which continues with what has begun and calls `done`."""
+        raise NotImplementedError
+
     def _so_far(self, received: bytearray) -> dict[str, Any]:
         """What has been done, as fields of `Continuation`."""
         return {"received": received}
@@ -142,12 +146,12 @@ class Plain:
 
     def end_otherwise(self, begun: Begun | None) -> None:
         """Let the ordinary operation go on."""
-        self.rest = self._otherwise(self._item, begun)
+        self.rest = self.fall_back(begun)
         self.ended([self])
 
     def fail_otherwise(self, failure: Exception) -> None:
         """The same, once the caller of this tells that it has ended: the operation then fails."""
-        self.rest = self._otherwise(self._item, self.begun(failure))
+        self.rest = self.fall_back(self.begun(failure))
 
     def _let_go(self) -> None:
         """The request is no longer the one that uses its connection."""

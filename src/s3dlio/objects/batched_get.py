@@ -28,9 +28,9 @@ from s3dlio.memory.target import Buffer, Target
 from s3dlio.objects.batched import (
     NOTHING,
     TOGETHER,
-    Otherwise,
     Plain,
     PlainStore,
+    ReadDone,
     free_connections,
     head_buffers,
     receive_heads,
@@ -38,12 +38,15 @@ from s3dlio.objects.batched import (
     tell,
     with_connection,
 )
-from s3dlio.objects.ranges import mismatch
+from s3dlio.objects.ranges import RangeStore, mismatch, read_unsplit
+from s3dlio.objects.request import Begun
+from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.poller import READ
 
 if TYPE_CHECKING:
     from s3dlio.http.endpoints import Endpoint
     from s3dlio.objects.heads import Heads
+    from s3dlio.objects.request import StoreService
     from s3dlio.runtime.engine import Engine
     from s3dlio.uri import URI
 
@@ -54,36 +57,27 @@ _SMALL = 1 << 20  # bytes of an object that takes its steps together with others
 _WHOLE = b"HTTP/1.1 200 "
 
 
-class ReadStore(PlainStore, Protocol):
+class ReadStore(PlainStore, RangeStore, Protocol):
     """What a read asks of the store."""
 
-    def whole_checksum(self, head: ResponseHead) -> Expected | None:
-        """The checksum to compare the body with, if the answer carries one."""
+    def service(self) -> StoreService:
+        """Where requests go."""
 
 
 class Read(Plain, Target):
     """A read, and the target of its body once the head has come."""
 
-    __slots__ = ("_ahead", "_deliver", "_expected", "_memory", "_pace", "_split", "_summed", "filled")
+    __slots__ = ("_ahead", "_expected", "_memory", "_pace", "_split", "_summed", "filled")
 
     _expected: Expected | None
     store: ReadStore
 
-    def __init__(
-        self,
-        store: ReadStore,
-        uri: URI,
-        item: Any,
-        deliver: Callable[[Any, memoryview], None],
-        otherwise: Otherwise,
-    ) -> None:
+    def __init__(self, store: ReadStore, uri: URI, done: ReadDone) -> None:
         """
         Args:
-            store, uri, item, otherwise: see `Plain`.
-            deliver: called with the item and the object's bytes.
+            store, uri, done: see `Plain`.
         """
-        super().__init__(store, uri, item, otherwise)
-        self._deliver = deliver
+        super().__init__(store, uri, done)
         self._memory = NOTHING
         self.size = 0  # until the head has come
         self.filled = 0
@@ -100,6 +94,10 @@ class Read(Plain, Target):
         """The head of the request, of what it has in common with others."""
         return heads.head(self.store.path_of(self.uri))
 
+    def fall_back(self, begun: Begun | None) -> Operation[None]:
+        """The ordinary operation, which continues with what has begun and calls `done`."""
+        return read_one(self.store, self.uri, self._done, begun)
+
     def _so_far(self, received: bytearray) -> dict[str, Any]:
         if self.head:
             return {"received": self.head, "target": Buffer(self._memory, self.filled)}
@@ -113,6 +111,22 @@ class Read(Plain, Target):
             return now - self.touched > limits.idle
         self._pace = self._pace or Pace(now, self.filled)
         return now - self.touched > limits.idle or self._pace.is_too_slow(now, self.filled, limits)
+
+
+async def read_one(store: RangeStore, uri: URI, done: ReadDone, begun: Begun | None = None) -> None:
+    """Read a whole object by one request in the ordinary way: with tries, redirections, resumed bodies and errors.
+
+    Args:
+        store, uri: the object.
+        done: called with its bytes, or with the error.
+        begun: what a batched read has already done; None to start from nothing.
+    """
+    try:
+        data = await read_unsplit(store, uri, begun)
+    except Exception as error:
+        done(error)
+    else:
+        done(data)
 
 
 def begin(engine: Engine, reads: list[Read], ended: Callable[[list[Read]], None]) -> None:
@@ -291,7 +305,7 @@ def _deliver(engine: Engine, reads: list[Read]) -> None:
         expected, data, read._memory = read._expected, read.result(), NOTHING  # nobody but the caller holds the bytes
         if expected is None or expected.is_met():
             read.endpoint.worked()
-            read._deliver(read._item, data)
+            read._done(data)
         else:
             read.fail_otherwise(mismatch(read.uri.text, expected))
     tell(engine, whole)

@@ -8,6 +8,7 @@ Head and body are sent in one piece, the head with the checksum of the body, fro
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from s3dlio.http.exchange import CONFIRMED_BYTES, without_first
@@ -15,15 +16,17 @@ from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.head_patterns import shape_of
 from s3dlio.objects.batched import (
     TOGETHER,
-    Otherwise,
     Plain,
     PlainStore,
+    WriteDone,
     free_connections,
     receive_heads,
     signed,
     tell,
     with_connection,
 )
+from s3dlio.objects.request import Begun, FirstTry, send
+from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.poller import READ
 
 if TYPE_CHECKING:
@@ -44,6 +47,12 @@ _STORED = b"HTTP/1.1 200 "
 class WriteStore(PlainStore, Protocol):
     """What a write asks of the store."""
 
+    def put(self, uri: URI, data: memoryview) -> Operation[None]:
+        """Write the object."""
+
+    def put_whole(self, uri: URI, data: list[memoryview], first: FirstTry) -> Operation[None]:
+        """Write the object in one request, whose first try is made by `first`."""
+
     def service(self) -> WriteService:
         """Where requests go."""
 
@@ -62,13 +71,13 @@ class Write(Plain):
     _checksum: str
     store: WriteStore
 
-    def __init__(self, store: WriteStore, uri: URI, data: memoryview, item: Any, otherwise: Otherwise) -> None:
+    def __init__(self, store: WriteStore, uri: URI, data: memoryview, done: WriteDone) -> None:
         """
         Args:
             data: the object; not copied, so it must not change meanwhile.
-            store, uri, item, otherwise: see `Plain`.
+            store, uri, done: see `Plain`.
         """
-        super().__init__(store, uri, item, otherwise)
+        super().__init__(store, uri, done)
         self._data = data
         self.size = len(data)
         self._unsent: list[memoryview] = []
@@ -81,6 +90,10 @@ class Write(Plain):
         """The head of the request, of what it has in common with others."""
         self._checksum = self.store.checksum_of(self._data)
         return heads.head(self.store.path_of(self.uri), f"Content-Length: {self.size}\r\n", self._checksum)
+
+    def fall_back(self, begun: Begun | None) -> Operation[None]:
+        """The ordinary operation, which continues with what has begun and calls `done`."""
+        return _write_one(self.store, self.uri, self._data, self._done, begun)
 
     def _so_far(self, received: bytearray) -> dict[str, Any]:
         return {"received": received, "unsent": self._unsent}
@@ -107,6 +120,27 @@ class Write(Plain):
         else:
             self._unsent = without_first(views, count)
             self.hand_over()
+
+
+async def _write_one(store: WriteStore, uri: URI, data: memoryview, done: WriteDone, begun: Begun | None) -> None:
+    """Write a whole object in the ordinary way: with tries, redirections and errors.
+
+    Args:
+        store, uri, data: the object.
+        done: called with None when it is written, or with the error.
+        begun: what a batched write has already done; None to start from nothing.
+    """
+    try:
+        if begun is None:
+            await store.put(uri, data)
+        elif begun.failure is not None:
+            raise begun.failure
+        else:
+            await store.put_whole(uri, [data], partial(send, begun=begun))
+    except Exception as error:
+        done(error)
+    else:
+        done(None)
 
 
 def begin(engine: Engine, writes: list[Write], ended: Callable[[list[Write]], None]) -> None:
@@ -181,4 +215,5 @@ def _look(engine: Engine, answered: list[tuple[Write, ResponseHead]]) -> None:
             write.fail_otherwise(failure)
         else:
             write.endpoint.worked()
+            write._done(None)
     tell(engine, writes)

@@ -12,7 +12,7 @@ A body that was cut off need not be fetched again from its start: `Request.resum
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -137,6 +137,10 @@ class WriteService(StoreService, Protocol):
 
     def writes(self, container: str, endpoint: Endpoint) -> Heads:
         """Makes the heads of writes, with a hole for the checksum of each object."""
+
+
+FirstTry = Callable[[Service, "Request"], Coroutine[Any, Any, Response]]
+"""Sends a request for the first time: `send`, or what continues a request that a batched write has begun."""
 
 
 def limits(settings: Settings) -> Limits:

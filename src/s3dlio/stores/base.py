@@ -10,21 +10,16 @@ only in `operations.pause`; the others suspend while the network works.
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from s3dlio.errors import InvalidURIError, UnreadableDateError
 from s3dlio.types import ObjectInfo, SizedName
 from s3dlio.uri import URI
 
 if TYPE_CHECKING:
-    from s3dlio.objects.batched import Otherwise
-    from s3dlio.objects.batched_get import Read
-    from s3dlio.objects.batched_put import Write
-    from s3dlio.objects.request import Begun
+    from s3dlio.objects.batched import Plain, ReadDone, WriteDone
     from s3dlio.runtime.operation import Operation
-
-T = TypeVar("T")
 
 
 class ObjectWriter(Protocol):
@@ -54,31 +49,14 @@ class Store(abc.ABC):
     async def get(self, uri: URI) -> memoryview:
         """The whole object."""
 
-    async def get_one_of_many(self, uri: URI, begun: Begun | None = None) -> memoryview:  # noqa: ARG002
-        """The whole object, as one of so many that splitting it would gain nothing.
+    def batched_get(self, uri: URI, done: ReadDone) -> Plain | Operation[None]:
+        """Work for a `Gather` that reads a whole object as one of many: by one request, since splitting gains nothing.
 
         Args:
             uri: the object.
-            begun: what a read made by `read_one_of_many` has done already.
+            done: called with the object's bytes, or with the error, which it may raise to end the batch.
         """
-        return await self.get(uri)
-
-    def read_one_of_many(
-        self,
-        uri: URI,  # noqa: ARG002
-        item: T,
-        deliver: Callable[[T, memoryview], None],  # noqa: ARG002
-        otherwise: Callable[[T, Begun | None], Operation[None]],
-    ) -> Read | Operation[None]:
-        """The same for a batch: a read that needs no coroutine where the store has such reads.
-
-        Args:
-            uri: the object.
-            item: what the caller knows it by.
-            deliver: called with the item and its bytes.
-            otherwise: makes the operation that reads it with `get_one_of_many`, going on with what has begun.
-        """
-        return otherwise(item, None)
+        return read_into(self, uri, done)
 
     @abc.abstractmethod
     async def get_range(self, uri: URI, offset: int, length: int | None) -> memoryview:
@@ -106,32 +84,23 @@ class Store(abc.ABC):
     async def put(self, uri: URI, data: memoryview) -> None:
         """Write the object; readers see the old one or the new one, whole."""
 
-    async def put_one_of_many(self, uri: URI, data: memoryview, begun: Begun | None = None) -> None:  # noqa: ARG002
-        """The same, in a batch.
+    async def _put_and_report(self, uri: URI, data: memoryview, done: WriteDone) -> None:
+        try:
+            await self.put(uri, data)
+        except Exception as error:
+            done(error)
+        else:
+            done(None)
+
+    def batched_put(self, uri: URI, data: memoryview, done: WriteDone) -> Plain | Operation[None]:
+        """Work for a `Gather` that writes an object as one of many.
 
         Args:
             uri: the object.
-            data: its bytes.
-            begun: what a write made by `write_one_of_many` has done already.
+            data: its bytes; not copied, so they must not change meanwhile.
+            done: called with None when the object is written, or with the error, which it may raise to end the batch.
         """
-        await self.put(uri, data)
-
-    def write_one_of_many(
-        self,
-        uri: URI,  # noqa: ARG002
-        data: memoryview,  # noqa: ARG002
-        item: Any,
-        otherwise: Otherwise,
-    ) -> Write | Operation[None]:
-        """The same for a batch: a write that needs no coroutine where the store has such writes.
-
-        Args:
-            uri: the object.
-            data: its bytes.
-            item: what the caller knows it by.
-            otherwise: makes the operation that writes it with `put_one_of_many`, going on with what has begun.
-        """
-        return otherwise(item, None)
+        return self._put_and_report(uri, data, done)
 
     @abc.abstractmethod
     def writer(self, uri: URI, size: int | None = None) -> ObjectWriter:
@@ -217,3 +186,13 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def entries(self, uri: URI, recursive: bool = True) -> AsyncGenerator[list[SizedName], None]:
         """The names that `pages` lists, each with its size in bytes; child folders have size 0."""
+
+
+async def read_into(store: Store, uri: URI, done: ReadDone) -> None:
+    """Read a whole object, in parts if it is large, and hand the bytes or the error to `done`."""
+    try:
+        data = await store.get(uri)
+    except Exception as error:
+        done(error)
+    else:
+        done(data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from s3dlio import settings as settings_module
@@ -17,8 +17,9 @@ from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response
 from s3dlio.memory.checksums import Expected
 from s3dlio.objects import ranges, upload
-from s3dlio.objects.batched_get import Read
-from s3dlio.objects.request import Begun, Request, StoreService
+from s3dlio.objects.batched import ReadDone
+from s3dlio.objects.batched_get import Read, read_one
+from s3dlio.objects.request import Request, StoreService
 from s3dlio.objects.upload import CloudWriter
 from s3dlio.runtime.operation import Operation
 from s3dlio.settings import Settings
@@ -27,7 +28,6 @@ from s3dlio.stores.dates import date_of
 from s3dlio.types import ObjectInfo
 from s3dlio.uri import URI
 
-T = TypeVar("T")
 AnyService = TypeVar("AnyService", bound=StoreService)
 
 _STRONG_ETAG = re.compile(r'"[!#-~]+"')
@@ -142,18 +142,8 @@ class CloudStore(Store, Generic[AnyService]):
     ) -> AsyncGenerator[memoryview, None]:
         return ranges.chunks(self, uri, size, offset, length)
 
-    def get_one_of_many(self, uri: URI, begun: Begun | None = None) -> Operation[memoryview]:
-        return ranges.read_unsplit(self, uri, begun)
-
-    def read_one_of_many(
-        self,
-        uri: URI,
-        item: T,
-        deliver: Callable[[T, memoryview], None],
-        otherwise: Callable[[T, Begun | None], Operation[None]],
-    ) -> Read | Operation[None]:
-        # Without a key, `otherwise` meets the error, where it can be told.
-        return Read(self, uri, item, deliver, otherwise) if uri.key else otherwise(item, None)
+    def batched_get(self, uri: URI, done: ReadDone) -> Read | Operation[None]:
+        return Read(self, uri, done) if uri.key else read_one(self, uri, done)  # which reports that the key is missing
 
     async def size_of(self, uri: URI, response: Response) -> int:
         """The size of the object that an answer to a HEAD describes. If the answer does not tell it, ask for it.

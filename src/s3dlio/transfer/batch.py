@@ -23,19 +23,15 @@ from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.run import run
 from s3dlio.runtime.threads import for_each
 from s3dlio.stores import store_for
-from s3dlio.stores.base import Store
+from s3dlio.stores.base import Store, read_into
 from s3dlio.types import BytesLike, as_view
 from s3dlio.uri import URI, parse
 
 if TYPE_CHECKING:
-    from s3dlio.objects.batched_get import Read
-    from s3dlio.objects.batched_put import Write
-    from s3dlio.objects.request import Begun
+    from s3dlio.objects.batched import Plain, ReadDone
 
 # More threads than this only wait for each other; fewer would leave a network file system idle.
 THREADS = min(32, max(8, 2 * (os.cpu_count() or 1)))
-
-Item = tuple[int, Store, URI]  # place among the results, and what to read from where
 
 _NOT_YET = memoryview(b"")
 
@@ -47,7 +43,7 @@ class Work(NamedTuple):
     """
 
     blocking: Iterator[Callable[[], Operation[None]]]
-    network: Iterator[Operation[None] | Read | Write]
+    network: Iterator[Operation[None] | Plain]
     max_in_flight: int
 
 
@@ -81,41 +77,36 @@ def getting(
         InvalidURIError, TypeError: one of the URIs is none; not with `return_errors`.
     """
     results: list[tuple[str, memoryview | Exception]] = [(name, _NOT_YET) for name in names]
-    blocking: list[Item] = []
-    network: list[Item] = []
-    for place, name in enumerate(names):
+
+    def put_in(index: int, text: str, result: memoryview | Exception) -> None:
+        if return_errors or not isinstance(result, Exception):
+            results[index] = text, result
+            return
+        try:
+            raise result
+        finally:
+            del result  # whose traceback refers to this frame: as garbage the two would keep buffers
+
+    blocking: list[tuple[Store, URI, ReadDone]] = []
+    network: list[tuple[Store, URI, ReadDone]] = []
+    for index, name in enumerate(names):
         try:
             uri = parse(name)
         except (S3dlioError, TypeError) as error:
             if not return_errors:
                 raise
-            results[place] = name, error
+            results[index] = name, error
         else:
             store = store_for(uri.scheme)
-            (blocking if store.blocking else network).append((place, store, uri))
-    crowded = len(network) >= max_in_flight
+            (blocking if store.blocking else network).append((store, uri, partial(put_in, index, uri.text)))
 
-    async def get(place: int, store: Store, uri: URI, begun: Begun | None = None) -> None:
-        try:
-            results[place] = uri.text, await (store.get_one_of_many(uri, begun) if crowded else store.get(uri))
-        except Exception as error:
-            if not return_errors:
-                raise
-            results[place] = uri.text, error
-
-    def deliver(item: Item, data: memoryview) -> None:
-        place, _, uri = item
-        results[place] = uri.text, data
-
-    def otherwise(item: Item, begun: Begun | None) -> Operation[None]:
-        return get(*item, begun)
-
-    def reads() -> Iterator[Read | Operation[None]]:
-        for item in network:
-            yield item[1].read_one_of_many(item[2], item, deliver, otherwise)
-
-    makers = (partial(get, *item) for item in blocking)
-    return Work(makers, reads() if crowded else starmap(get, network), max_in_flight), results
+    makers = (partial(read_into, *item) for item in blocking)
+    work: Iterator[Operation[None] | Plain]
+    if len(network) >= max_in_flight:  # enough objects to keep the network busy: none is split
+        work = (store.batched_get(uri, done) for store, uri, done in network)
+    else:
+        work = starmap(read_into, network)
+    return Work(makers, work, max_in_flight), results
 
 
 def putting(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int) -> Work:
@@ -129,21 +120,24 @@ def putting(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int) -> Work:
     if first is None:
         return Work(iter(()), iter(()), max_in_flight)
 
-    async def put(uri: URI, data: memoryview, begun: Begun | None = None) -> None:
-        await store_for(uri.scheme).put_one_of_many(uri, data, begun)
-
-    def otherwise(item: tuple[URI, memoryview], begun: Begun | None) -> Operation[None]:
-        return put(*item, begun)
-
-    def writes() -> Iterator[Write | Operation[None]]:
-        for item in every:
-            uri, data = item
-            yield store_for(uri.scheme).write_one_of_many(uri, data, item, otherwise)
-
     every = chain([first], views)
     if store_for(first[0].scheme).blocking:
-        return work_of(True, put, every, max_in_flight)
-    return Work(iter(()), writes(), max_in_flight)
+        return work_of(True, _put, every, max_in_flight)
+    work = (store_for(uri.scheme).batched_put(uri, data, _raise) for uri, data in every)
+    return Work(iter(()), work, max_in_flight)
+
+
+async def _put(uri: URI, data: memoryview) -> None:
+    await store_for(uri.scheme).put(uri, data)
+
+
+def _raise(error: Exception | None) -> None:
+    """End the batch if an object could not be written."""
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # whose traceback refers to this frame
 
 
 def run_work(work: Work, stopped: threading.Event | None = None) -> None:
@@ -159,7 +153,7 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
         threads = min(work.max_in_flight, THREADS)
         for_each(chain([first], work.blocking), lambda make: run(make(), stopping), threads, stopped=stopping)
 
-    def run_network(first: Operation[None] | Read | Write) -> None:
+    def run_network(first: Operation[None] | Plain) -> None:
         with settings.held():
             run(side_by_side(chain((first,), work.network), work.max_in_flight), stopping)
 
@@ -181,6 +175,6 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
         for_each(parts, run_or_stop_the_other, 2, at_once=True, stopped=stopping)
 
 
-async def side_by_side(operations: Iterable[Operation[None] | Read | Write], limit: int) -> None:
+async def side_by_side(operations: Iterable[Operation[None] | Plain], limit: int) -> None:
     """One operation that runs others, at most `limit` at a time."""
     await Gather(operations, limit)

@@ -37,6 +37,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from s3dlio import settings
@@ -51,8 +52,7 @@ from s3dlio.transfer.batch import THREADS
 from s3dlio.uri import parse
 
 if TYPE_CHECKING:
-    from s3dlio.objects.batched_get import Read
-    from s3dlio.objects.request import Begun
+    from s3dlio.objects.batched import Plain
 
 _SIZES_REMEMBERED = 32
 _SMALL = 1 << 20  # bytes
@@ -324,7 +324,7 @@ class _State:
     def _read_in_threads(self) -> None:
         for_each(
             self._admitted(),
-            lambda item: run(self._get(*item, split=True), self.stopped),
+            lambda item: run(self._get(*item), self.stopped),
             min(self._max_in_flight, THREADS),
         )
 
@@ -352,7 +352,7 @@ class _State:
                     return
             yield place, uri
 
-    def _operations(self) -> Iterator[Operation[None] | Read | Signal]:
+    def _operations(self) -> Iterator[Operation[None] | Plain | Signal]:
         """The same for the engine, which must not be kept waiting: it gets a signal to listen to."""
         signal = self._signal
         assert signal is not None
@@ -379,33 +379,27 @@ class _State:
         expected = self._waiting_bytes + len(self._under_way) * self._largest
         return count <= self._max_in_flight and expected <= self._window
 
-    def _read_one(self, place: int, text: str) -> Operation[None] | Read:
+    def _read_one(self, place: int, text: str) -> Operation[None] | Plain:
         """What reads an object: of large ones each is split, of others many are read side by side."""
         large = not self._sizes or self._largest > settings.current().get_part_mb * settings.MIB
         if not large:
             try:
                 uri = parse(text)
-                return store_for(uri.scheme).read_one_of_many(uri, (place, text), self._take_in, self._go_on)
+                return store_for(uri.scheme).batched_get(uri, partial(self._take_in, place, text))
             except S3dlioError:
                 pass  # to be met again where it can be handed out
-        return self._get(place, text, split=large)
+        return self._get(place, text)
 
-    def _go_on(self, item: tuple[int, str], begun: Begun | None) -> Operation[None]:
-        return self._get(*item, begun=begun)
-
-    async def _get(self, place: int, text: str, *, split: bool = False, begun: Begun | None = None) -> None:
-        result: memoryview | BaseException
+    async def _get(self, place: int, text: str) -> None:
         try:
             uri = parse(text)
-            store = store_for(uri.scheme)
-            result = await (store.get(uri) if split else store.get_one_of_many(uri, begun))
+            result: memoryview | BaseException = await store_for(uri.scheme).get(uri)
         except Exception as error:
             result = error
-        self._take_in((place, text), result)
+        self._take_in(place, text, result)
 
-    def _take_in(self, item: tuple[int, str], result: memoryview | BaseException) -> None:
+    def _take_in(self, place: int, text: str, result: memoryview | BaseException) -> None:
         """An object has come, or failed."""
-        place, text = item
         with self._lock:
             if self.stopped.is_set():
                 return

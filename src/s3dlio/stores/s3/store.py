@@ -16,7 +16,7 @@ import random
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 from s3dlio import settings as settings_module
@@ -37,9 +37,9 @@ from s3dlio.memory.checksums import (
     md5_hex,
 )
 from s3dlio.objects import documents
-from s3dlio.objects.batched import Otherwise
+from s3dlio.objects.batched import Plain, WriteDone
 from s3dlio.objects.batched_put import SMALL, Write
-from s3dlio.objects.request import Begun, Request, send
+from s3dlio.objects.request import FirstTry, Request, send
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.sleep import Sleep
@@ -201,7 +201,7 @@ class S3Store(CloudStore[S3Service]):
 
     # Writing (PutObject and multipart upload)...
 
-    async def put_whole(self, uri: URI, data: list[memoryview], begun: Begun | None = None) -> None:
+    async def put_whole(self, uri: URI, data: list[memoryview], first: FirstTry = send) -> None:
         checksum = crc32c_text(crc32c(data))
         headers = (STORED_AS, (CHECKSUM, checksum))
         request = Request(uri.text, "PUT", uri.container, uri_encode(uri.key), headers=headers, body=data)
@@ -210,26 +210,18 @@ class S3Store(CloudStore[S3Service]):
             sent = answer.head.headers
             return sent.get(CHECKSUM) == checksum or sent.get("etag", "").strip('"').lower() == md5_hex(data)
 
-        response = await self._send_for_proof(request, partial(lacks_proof, is_ours=is_ours), begun=begun)
+        response = await self._send_for_proof(request, partial(lacks_proof, is_ours=is_ours), first=first)
         self._compare_stored(uri, response.head, response.address, checksum, data)
         if self.service().settings.put_verify:
             await self._verify(uri, sum(map(len, data)), response.head.headers.get("etag", ""), checksum)
 
-    async def put_one_of_many(self, uri: URI, data: memoryview, begun: Begun | None = None) -> None:
-        if begun is None:
-            await self.put(uri, data)
-        elif begun.failure is not None:
-            raise begun.failure
-        else:
-            await self.put_whole(uri, [data], begun)
-
-    def write_one_of_many(self, uri: URI, data: memoryview, item: Any, otherwise: Otherwise) -> Write | Operation[None]:
+    def batched_put(self, uri: URI, data: memoryview, done: WriteDone) -> Plain | Operation[None]:
         settings = settings_module.current()
         if len(data) > min(SMALL, settings.multipart_threshold_mb * settings_module.MIB) or not uri.key:
-            return otherwise(item, None)
+            return super().batched_put(uri, data, done)
         if settings.put_verify or settings.s3_sign_payload:
-            return otherwise(item, None)
-        return Write(self, uri, data, item, otherwise)
+            return super().batched_put(uri, data, done)
+        return Write(self, uri, data, done)
 
     def checksum_of(self, data: memoryview) -> str:
         """The checksum of an object as it is sent."""
@@ -372,7 +364,7 @@ class S3Store(CloudStore[S3Service]):
         missing: Callable[[Response], str],
         *,
         tries: int = _TRIES_WITHOUT_PROOF,
-        begun: Begun | None = None,
+        first: FirstTry = send,
         others: bool = False,
     ) -> Response:
         """Send a request that changes something, again while an answer of 200 proves nothing.
@@ -380,7 +372,8 @@ class S3Store(CloudStore[S3Service]):
         Args:
             missing: says what an answer of 200 lacks to prove that the request was carried out; "" for nothing.
             tries: how often at most it is sent while the answers prove nothing.
-            request, begun: see `send`.
+            request: see `send`.
+            first: sends the request the first time.
             others: whether answers of other statuses than 200 are returned; otherwise they are errors.
 
         Returns:
@@ -392,8 +385,8 @@ class S3Store(CloudStore[S3Service]):
         """
         unproven_tries = error_tries = 0
         while True:
-            response = await send(self.service(), request, begun)
-            begun = None
+            response = await first(self.service(), request)
+            first = send
             if response.head.status != 200:
                 if others:
                     return response
@@ -697,8 +690,8 @@ class S3Store(CloudStore[S3Service]):
             body=body,
         )
 
-    async def _expect(self, request: Request, status: int, begun: Begun | None = None) -> Response:
-        response = await send(self.service(), request, begun)
+    async def _expect(self, request: Request, status: int) -> Response:
+        response = await send(self.service(), request)
         if response.head.status != status:
             raise self.refusal(response, request.uri)
         return response
