@@ -23,6 +23,7 @@ from s3dlio.http import endpoints as endpoints_module
 from s3dlio.http.address import Address
 from s3dlio.http.connection import pool
 from s3dlio.http.endpoints import Endpoint, Endpoints
+from s3dlio.objects.rank import process_number
 from s3dlio.runtime.run import run
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
@@ -365,7 +366,7 @@ def test_children_of_a_plain_fork_start_at_others() -> None:
     for _ in range(20):
         child = os.fork()
         if not child:
-            os.write(writer, bytes([endpoints_module.place_in_job() % 3]))
+            os.write(writer, bytes([process_number() % 3]))
             os._exit(0)
         os.waitpid(child, 0)
     assert set(os.read(reader, 20)) == {0, 1, 2}

@@ -27,13 +27,19 @@ from s3dlio.errors import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from s3dlio.objects.one_off import fetch
+from s3dlio.objects import one_off
+from s3dlio.settings import current
 from tests.auth.google_files import EMAIL, authorized_user, external_account, private_key, service_account, written
 from tests.replay import Received, Replay, answer
 from tests.threads import meanwhile, side_by_side
 
 NOWHERE = "127.0.0.1:9"
 JSON = {"Content-Type": "application/json"}
+
+
+def fetch(*arguments: Any, **options: Any) -> one_off.Answer:
+    """A request with the settings of the test."""
+    return one_off.fetch(current(), *arguments, **options)
 
 
 def token(text: str, expires_in: float = 3600) -> bytes:

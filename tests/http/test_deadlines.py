@@ -27,6 +27,7 @@ from s3dlio.http.connection import pool
 from s3dlio.http.framing import parse_head
 from s3dlio.objects import request, retry
 from s3dlio.objects.one_off import fetch
+from s3dlio.settings import current
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.http.conftest import Silent
 from tests.http.scripted import Step, scripted
@@ -246,7 +247,7 @@ def test_a_body_that_drips_is_given_up_at_the_least_rate(
 @pytest.mark.parametrize("head", _DRIPS.values(), ids=_DRIPS.keys())
 def test_a_request_about_no_object_is_bounded_with_its_body(head: bytes) -> None:
     with _dripping(head) as url:
-        error, took = _error_of(lambda: fetch("GET", url, source="TEST", total=0.6))
+        error, took = _error_of(lambda: fetch(current(), "GET", url, source="TEST", total=0.6))
     assert isinstance(error, StoreTimeoutError)
     assert "the answer took longer than 0.6 s" in str(error)
     assert took < 2.5

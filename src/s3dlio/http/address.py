@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a server is, and the way to it: through a proxy or not, with TLS or without.
+"""Servers and the routes to them: through a proxy or directly, with TLS or without.
 
-NO_PROXY has no standard. The rules here are those that urllib, curl and Go have in common, and what two of them know:
-names match themselves and everything below them, with or without a leading "." or "*."; an entry with a port matches
-that port alone; IP addresses are compared as addresses, IPv6 with or without brackets; networks are written as in
-10.0.0.0/8; "*" matches everything, also beside other entries.
+An `Address` is one server together with its route, and connections are kept under it. `parse_endpoint` and
+`parse_proxy` read URLs, `routed` adds the route to an address, and `require_private` refuses a route on which others
+could read a token.
+
+NO_PROXY has no standard. These rules are common to urllib, curl and Go, or to two of them:
+
+- A name matches itself and every name below it, with or without a leading "." or "*.".
+- An entry with a port matches only that port.
+- IP addresses are compared as addresses, IPv6 with or without brackets. Networks are written as in 10.0.0.0/8.
+- "*" matches every server, also if it is one of several entries.
 """
 
 from __future__ import annotations
@@ -12,12 +18,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from s3dlio import redaction
 from s3dlio.errors import ConfigurationError
-from s3dlio.settings import Settings
 
 _HOST = re.compile(r"[^\s,;\\\"'<>|^`{}]+")
 _PORTS = {"http": 80, "https": 443}
@@ -25,7 +30,13 @@ _PROXY_PORT = 3128
 
 
 class Proxy(NamedTuple):
-    """An HTTP proxy; `authorization` is the value of Proxy-Authorization, or ""."""
+    """An HTTP proxy.
+
+    Attributes:
+        host: name or IP address, without brackets.
+        port: TCP port.
+        authorization: the value of Proxy-Authorization; "" if the proxy has no user.
+    """
 
     host: str
     port: int
@@ -35,15 +46,35 @@ class Proxy(NamedTuple):
         return f"Proxy({self.host}:{self.port})"
 
 
+class Route(Protocol):
+    """The settings that decide how servers are reached."""
+
+    @property
+    def http_proxy(self) -> str | None:
+        """URL of the proxy for servers without TLS."""
+
+    @property
+    def https_proxy(self) -> str | None:
+        """URL of the proxy for servers with TLS."""
+
+    @property
+    def no_proxy(self) -> str | None:
+        """The servers to connect to directly, in the form of NO_PROXY."""
+
+    @property
+    def ca_file(self) -> str | None:
+        """File of CA certificates; None for the system's."""
+
+
 class Address(NamedTuple):
-    """One server: what a connection is made to, and what connections are kept under.
+    """A server and the route to it. Connections are kept under their address.
 
     Attributes:
-        tls: whether to speak TLS.
+        tls: whether to use TLS.
         host: name or IP address, without brackets.
         port: TCP port.
-        proxy: the proxy to go through, or None.
-        ca_file: file of CA certificates to verify with, or None for the system's.
+        proxy: the proxy to go through; None to connect directly.
+        ca_file: the file of CA certificates to verify the server with; None for the system's.
     """
 
     tls: bool
@@ -54,12 +85,12 @@ class Address(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """The value of the Host field: the port only where it is not the scheme's own."""
+        """The value of the Host field: host and port, the port only if it is not the default one."""
         return self._host if self.port == _PORTS["https" if self.tls else "http"] else self.target
 
     @property
     def target(self) -> str:
-        """Host and port, always both, as CONNECT names them (RFC 9110 section 9.3.6)."""
+        """Host and port, as CONNECT names a server (RFC 9110 section 9.3.6)."""
         return f"{self._host}:{self.port}"
 
     @property
@@ -68,54 +99,52 @@ class Address(NamedTuple):
 
     @property
     def is_private(self) -> bool:
-        """Whether what is sent cannot be read on a network: TLS, or a server on this machine, without a proxy."""
+        """Whether nobody else can read what is sent: over TLS, or directly to a server on this machine."""
         return self.tls or (self.proxy is None and _is_loopback(self.host))
 
     @property
     def url(self) -> str:
-        """As in "https://host:port", for messages."""
+        """The URL, as in "https://host:9000", for messages."""
         return f"{'https' if self.tls else 'http'}://{self.authority}"
 
 
 def parse_endpoint(text: str, source: str) -> tuple[Address, str]:
-    """The address and the path of an endpoint's URL.
+    """The address and the path in the URL of an endpoint.
 
     Args:
-        text: as in "http://host:9000" or "https://host/path".
-        source: the setting it stands in, for the message.
+        text: the URL, as in "http://host:9000" or "https://host/path".
+        source: the setting that holds the URL, for the message.
 
     Returns:
-        The address, and the path without its last "/".
+        The address without a route, and the path without a final "/".
 
     Raises:
-        ConfigurationError: not such a URL; the message names the setting.
+        ConfigurationError: the URL is not that of an endpoint.
     """
     shown = redaction.url(text)
     parts, port = _split(text.strip())
     if "@" in (text if parts is None else parts.netloc):
         raise ConfigurationError(
-            f"{source}={shown!r} holds user info: an endpoint has none, credentials have settings of their own"
+            f"{source}={shown!r} contains a user name or password: remove it, credentials have their own settings"
         )
     if parts is None:
-        raise ConfigurationError(
-            f"{source}={shown!r} is not a URL that a server can have: expected http://host:port or https://host"
-        )
+        raise ConfigurationError(f"{source}={shown!r} is not a valid URL: expected http://host:port or https://host")
     host = parts.hostname or ""
     if parts.scheme not in _PORTS or not _HOST.fullmatch(host) or parts.query or parts.fragment:
         raise ConfigurationError(f"{source}={shown!r} is not an endpoint: expected http://host:port or https://host")
     if not (host + parts.path).isascii() or " " in parts.path:
         raise ConfigurationError(
-            f"{source}={shown!r} holds a blank or a character that is not ASCII: write names in their form for DNS"
+            f"{source}={shown!r} contains a space or a character that is not ASCII: write the host name in its DNS form"
             " (xn--…), and percent-encode the path"
         )
     return Address(parts.scheme == "https", host, port or _PORTS[parts.scheme]), parts.path.rstrip("/")
 
 
 def _split(text: str) -> tuple[SplitResult | None, int | None]:
-    """The parts of a URL and its port; None for what is no URL.
+    """The parts of a URL and its port; None for a text that is not a URL.
 
-    The ValueError of the standard library may quote a password, so none is in flight when a message is made: it would
-    be its `__context__`.
+    The ValueError of the standard library may quote a password. So it is handled here, before the caller raises an
+    error, of which it would be the `__context__`.
     """
     try:
         parts = urlsplit(text)
@@ -125,27 +154,31 @@ def _split(text: str) -> tuple[SplitResult | None, int | None]:
 
 
 def split_endpoints(text: str) -> list[str]:
-    """The endpoints of a comma-separated list. A comma within one of them, as in a password, separates nothing."""
+    """The endpoints of a comma-separated list. A comma inside an endpoint, as in a password, does not separate."""
     return [item.strip() for item in redaction.BETWEEN_URLS.split(text) if item.strip()]
 
 
 def parse_proxy(text: str, source: str) -> Proxy:
-    """The proxy that a URL names; user name and password in it become its authorization.
+    """The proxy that a URL names, with the authorization that its user name and password make.
+
+    Args:
+        text: the URL; "http://" may be missing.
+        source: the setting that holds the URL, for the message.
 
     Raises:
-        ConfigurationError: not the URL of an HTTP proxy.
+        ConfigurationError: the URL is not that of an HTTP proxy.
     """
     scheme, mark, rest = text.strip().partition("://")
     if not mark:
         scheme, rest = "http", text.strip()
-    # User info ends at the last "@": a password may hold all that ends a host otherwise.
-    user_info, at, place = rest.rpartition("@")
-    parts, port = _split(f"{scheme}://{place}")
+    # The user info ends at the last "@": a password may contain characters that would end a host.
+    user_info, at, server = rest.rpartition("@")
+    parts, port = _split(f"{scheme}://{server}")
     if parts is None:
-        raise ConfigurationError(f"{source} is not the URL of a proxy: expected http://host:port")
+        raise ConfigurationError(f"{source} is not a valid URL: expected http://host:port")
     host = parts.hostname or ""
     if parts.scheme != "http" or not _HOST.fullmatch(host) or not host.isascii():
-        raise ConfigurationError(f"{source} names no HTTP proxy: expected http://host:port")
+        raise ConfigurationError(f"{source} is not the URL of an HTTP proxy: expected http://host:port")
     authorization = ""
     if at:
         import base64
@@ -160,39 +193,43 @@ def parse_proxy(text: str, source: str) -> Proxy:
     return Proxy(host, port or _PROXY_PORT, authorization)
 
 
-def require_private(address: Address, what: str, settings: Settings) -> None:
-    """Refuse to send a bearer token where others could read and then use it.
+def require_private(address: Address, what: str, *, allowed: bool) -> None:
+    """Refuse to send a bearer token over a route on which others could read and then use it.
 
     Args:
-        address: where it would go, with its proxy.
-        what: the token, for the message.
-        settings: in force; `tokens_over_http` allows it.
+        address: the server that the token would go to, with its route.
+        what: names the token in the message.
+        allowed: whether the user allows it (S3DLIO_TOKENS_OVER_HTTP).
 
     Raises:
-        ConfigurationError: the way is not encrypted and leaves this machine.
+        ConfigurationError: the route is not encrypted and leaves this machine.
     """
-    if address.is_private or settings.tokens_over_http:
+    if address.is_private or allowed:
         return
-    way = "" if address.proxy is None else f" through the proxy {address.proxy.host}:{address.proxy.port}"
+    route = "" if address.proxy is None else f" through the proxy {address.proxy.host}:{address.proxy.port}"
     raise ConfigurationError(
-        f"{what} would be sent in the clear to {address.url}{way}, where others can read it: use https, or set"
+        f"{what} would be sent unencrypted to {address.url}{route}, where others can read it: use https, or set"
         " S3DLIO_TOKENS_OVER_HTTP=1 if the network is trusted",
         endpoint=address.url,
     )
 
 
-def reached(address: Address, settings: Settings) -> Address:
-    """The address with the way to it that the settings give: its proxy, and the CAs to verify with."""
-    text = settings.https_proxy if address.tls else settings.http_proxy
+def routed(address: Address, route: Route) -> Address:
+    """The address with its route: the proxy to go through, and the CAs to verify the server with.
+
+    Raises:
+        ConfigurationError: the URL of the proxy is not that of an HTTP proxy.
+    """
+    text = route.https_proxy if address.tls else route.http_proxy
     proxy = None
-    if text and not goes_direct(address.host, address.port, settings.no_proxy or ""):
+    if text and not goes_direct(address.host, address.port, route.no_proxy or ""):
         proxy = parse_proxy(text, "HTTPS_PROXY" if address.tls else "HTTP_PROXY")
-    return address._replace(proxy=proxy, ca_file=settings.ca_file if address.tls else None)
+    return address._replace(proxy=proxy, ca_file=route.ca_file if address.tls else None)
 
 
 @lru_cache(maxsize=256)
 def goes_direct(host: str, port: int, no_proxy: str) -> bool:
-    """Whether NO_PROXY names a server. The rules are those in this module's first lines.
+    """Whether NO_PROXY names a server, by the rules at the top of this module.
 
     Args:
         host: name or IP address, without brackets.
@@ -205,7 +242,7 @@ def goes_direct(host: str, port: int, no_proxy: str) -> bool:
 
 
 def _names(entry: str, host: str, ip: _IP | None, port: int) -> bool:
-    """Whether one entry of NO_PROXY names a server."""
+    """Whether an entry of NO_PROXY names a server."""
     if entry == "*":
         return True
     if "/" in entry:
@@ -213,7 +250,7 @@ def _names(entry: str, host: str, ip: _IP | None, port: int) -> bool:
             return ip is not None and ip in ipaddress.ip_network(entry.replace("[", "").replace("]", ""), strict=False)
         except ValueError:
             return False
-    if _ip(entry) is None:  # otherwise the colons are those of an IPv6 address
+    if _ip(entry) is None:  # the colons of an IPv6 address do not separate a port
         before, colon, digits = entry.rpartition(":")
         if colon and digits.isdecimal():
             if int(digits) != port:

@@ -1,40 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several endpoints of one service: which one the next request goes to.
 
-An endpoint that refuses, times out, breaks off or says 503 is left alone for a while that doubles with each failure
-in a row, up to half a minute; its requests go to the others. When the while is over it gets one request, and once that
-is answered its share again. With no healthy endpoint left, the one whose while ends first is tried: being wrong about
-all is worse than asking.
+Strategy. Requests are spread over the healthy endpoints, in turn or to the one with the fewest requests in flight. An
+endpoint that refuses, times out, breaks off or answers 503 rests: for half a second at first, for twice as long after
+each further failure, up to half a minute. Then it gets a single request, and after an answer its share again. If no
+endpoint is healthy, the one whose rest ends first gets the request: trying it costs less than failing without a try.
 
-Processes of one job start at different endpoints, by their MPI rank and worker number, so that the first requests of
-hundreds of ranks do not all hit the same one.
+The first request goes to an endpoint that the caller names by number. The processes of a job name different ones, so
+that the first requests of hundreds of ranks do not all go to the same endpoint.
 
-What is exchanged with each is added up in `traffic`, by URL, for as long as the process lives.
+`traffic` adds up requests and bytes by the URL of the endpoint, from the start of the process to its end.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import random
-import sys
 import time
 from collections.abc import Sequence
 
 from s3dlio.http.address import Address
 
-_FIRST_PAUSE = 0.5  # seconds
-_LONGEST_PAUSE = 30.0
-
-_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "RANK")
+_FIRST_REST = 0.5  # seconds
+_LONGEST_REST = 30.0
 
 
 class Traffic:
-    """What this process has exchanged with an endpoint. A forked child goes on from its parent's numbers.
+    """What this process has exchanged with an endpoint. A forked child continues from its parent's numbers.
 
     Attributes:
         requests: tries, answered or not.
-        bytes: of bodies, in both directions; of a body that was cut off, those that came.
+        bytes: bytes of bodies in both directions. Of a body that was cut off, only the received part counts.
     """
 
     __slots__ = ("bytes", "requests")
@@ -49,67 +45,65 @@ traffic: dict[str, Traffic] = {}
 
 
 class Endpoint:
-    """One endpoint and how it fares.
+    """An endpoint and its health.
 
     Attributes:
-        address: where it is.
-        path: path before the container's, without a final "/".
-        in_flight: requests that are with it now.
-        traffic: what this process has exchanged with it.
+        address: the server.
+        path: the path before the container's, without a final "/".
+        in_flight: how many requests await an answer from this endpoint.
+        traffic: what this process has exchanged with the endpoint.
+        rested_at: when the rest after the last failure ends, on the monotonic clock; in the past for a healthy one.
     """
 
-    __slots__ = ("_failures", "_rested_at", "address", "in_flight", "path", "traffic")
+    __slots__ = ("_failures", "address", "in_flight", "path", "rested_at", "traffic")
 
     def __init__(self, address: Address, path: str = "") -> None:
         self.address = address
         self.path = path
         self.in_flight = 0
         self.traffic = traffic.setdefault(address.url, Traffic())
+        self.rested_at = 0.0
         self._failures = 0
-        self._rested_at = 0.0
 
     def worked(self) -> None:
-        """It answered: it is healthy."""
+        """Note an answer: the endpoint is healthy."""
         if self._failures:
             self._failures = 0
-            self._rested_at = 0.0
+            self.rested_at = 0.0
 
     def failed(self) -> None:
-        """It did not answer, or said that it cannot: leave it alone for a while."""
+        """Note that the endpoint did not answer, or answered that it cannot serve now: it rests."""
         now = time.monotonic()
-        if now >= self._rested_at:  # not for each of the requests that failed together
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)
+        if now >= self.rested_at:  # requests that fail together count as one failure
+            rest = min(_LONGEST_REST, _FIRST_REST * 2**self._failures)
             self._failures += 1
-            self._rested_at = now + pause * random.uniform(0.75, 1.0)
+            self.rested_at = now + rest * random.uniform(0.75, 1.0)
 
     def is_healthy(self, now: float) -> bool:
-        """Whether it may be given another request: it has not failed lately, or is to be tried with a single one."""
-        return not self._failures or (now >= self._rested_at and not self.in_flight)
-
-    @property
-    def rested_at(self) -> float:
-        """When it may be used again, on the monotonic clock; in the past if it is healthy."""
-        return self._rested_at
+        """Whether the endpoint may get another request. One that has rested gets a single one until it answers."""
+        return not self._failures or (now >= self.rested_at and not self.in_flight)
 
 
 class Endpoints:
     """The endpoints of a service."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], strategy: str = "round_robin") -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], strategy: str = "round_robin", first: int = 0) -> None:
         """
         Args:
             endpoints: at least one.
-            strategy: "round_robin", or "least_connections": the one with the fewest requests in flight.
+            strategy: "round_robin" for each in turn, or "least_connections" for the one with the fewest requests in
+                flight.
+            first: the number of the endpoint that gets the first request; a larger one wraps around.
         """
         self.all = tuple(endpoints)
         self._least = strategy == "least_connections"
-        self._turn = itertools.count(place_in_job())
+        self._turn = itertools.count(first)
 
     def choose(self, avoid: Endpoint | None = None) -> Endpoint:
         """The endpoint for the next request.
 
         Args:
-            avoid: the one that has just failed this request; another is chosen if there is a healthy one.
+            avoid: the endpoint that has just failed this request. It is not chosen if another one is healthy.
         """
         every = self.all
         if len(every) == 1:
@@ -125,21 +119,8 @@ class Endpoints:
         return healthy[turn % len(healthy)]
 
     def others_healthy(self, failed: Endpoint) -> bool:
-        """Whether one of the endpoints beside the one that failed is healthy."""
+        """Whether an endpoint other than the one that failed is healthy."""
         if len(self.all) == 1:
             return False
         now = time.monotonic()
         return any(endpoint is not failed and endpoint.is_healthy(now) for endpoint in self.all)
-
-
-def place_in_job() -> int:
-    """A number that differs between the processes of a job: its MPI rank and the number of a worker process.
-
-    Where there is neither, the process id: children of a plain fork follow each other.
-    """
-    rank = next((int(text) for name in _RANK_VARIABLES if (text := os.environ.get(name, "")).isdecimal()), None)
-    processes = sys.modules.get("multiprocessing.process")
-    identity = processes.current_process()._identity if processes is not None else ()
-    if rank is None and not identity:
-        return os.getpid()
-    return (rank or 0) + (identity[-1] if identity else 0)

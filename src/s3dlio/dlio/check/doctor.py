@@ -248,12 +248,12 @@ def slow(now: Settings, places: Sequence[Place], workload: Workload | None) -> l
 
 def _proxies(now: Settings, schemes: set[str]) -> list[tuple[bool, str, str, str]]:
     """Whether an endpoint of S3 is reached through a proxy."""
-    from s3dlio.http.address import parse_endpoint, reached
+    from s3dlio.http.address import parse_endpoint, routed
 
     rows = []
     for endpoint in split_endpoints(now.s3_endpoints or "") if "s3" in schemes else []:
         try:
-            proxy = reached(parse_endpoint(endpoint, "S3_ENDPOINT_URIS")[0], now).proxy
+            proxy = routed(parse_endpoint(endpoint, "S3_ENDPOINT_URIS")[0], now).proxy
         except S3dlioError:
             continue  # that it cannot be used has been found already
         if proxy is not None:

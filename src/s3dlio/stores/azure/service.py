@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from s3dlio.auth.aws.sigv4 import uri_encode
 from s3dlio.auth.azure.credentials import EntraToken, account_of
 from s3dlio.errors import InvalidURIError
-from s3dlio.http.address import Address, parse_endpoint, reached, require_private
+from s3dlio.http.address import Address, parse_endpoint, require_private, routed
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.response import Response
 from s3dlio.memory.checksums import crc64_text, md5_text
@@ -44,9 +44,9 @@ class AzureService:
         self.limits = limits(settings)
         self.account = account_of(settings)
         address, path = parse_endpoint(self.account.endpoint, self.account.source)
-        self.address = reached(address, settings)
+        self.address = routed(address, settings)
         if isinstance(self.account.credential, EntraToken):
-            require_private(self.address, "the token of Entra ID", settings)
+            require_private(self.address, "the token of Entra ID", allowed=settings.tokens_over_http)
         self.path = path
         self.endpoints = Endpoints([Endpoint(self.address, path)])
         self.checks_md5 = settings.azure_get_md5 == "1" or (settings.azure_get_md5 == "auto" and not address.tls)

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from s3dlio.auth.aws.sigv4 import uri_encode
 from s3dlio.auth.google.tokens import TokenSource
-from s3dlio.http.address import Address, parse_endpoint, reached, require_private
+from s3dlio.http.address import Address, parse_endpoint, require_private, routed
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.response import Response
 from s3dlio.objects.heads import Heads, head_for
@@ -40,14 +40,14 @@ class GcsService:
             address, path = parse_endpoint(
                 settings.gcs_endpoint or "https://storage.googleapis.com", "GCS_ENDPOINT_URL"
             )
-        self.endpoints = Endpoints([Endpoint(reached(address, settings), path)])
+        self.endpoints = Endpoints([Endpoint(routed(address, settings), path)])
         self._reads: dict[str, Heads] = {}
         self.has_multipart = not emulator
         self.tokens: TokenSource | None = None
         if not emulator and not settings.s3_no_sign:
-            require_private(self.endpoints.all[0].address, "Google's token", settings)
+            require_private(self.endpoints.all[0].address, "Google's token", allowed=settings.tokens_over_http)
             self.tokens = TokenSource(
-                fetch,
+                partial(fetch, settings),
                 settings.gcs_credentials,
                 settings.gcs_config_folder,
                 settings.gcs_metadata_host,

@@ -22,11 +22,12 @@ from urllib.parse import quote
 from s3dlio.auth.aws.credentials import CredentialSource
 from s3dlio.auth.aws.sigv4 import UNSIGNED_PAYLOAD, Signer, uri_encode
 from s3dlio.errors import ConfigurationError
-from s3dlio.http.address import Address, parse_endpoint, reached, split_endpoints
+from s3dlio.http.address import Address, parse_endpoint, routed, split_endpoints
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.framing import field_lines
 from s3dlio.http.response import Response
 from s3dlio.objects.heads import Heads, head_for
+from s3dlio.objects.rank import process_number
 from s3dlio.objects.request import Fields, Request, limits
 from s3dlio.objects.retry import TRANSIENT
 from s3dlio.settings import Settings
@@ -71,9 +72,8 @@ class S3Service:
             )
         places = settings.s3_endpoints or f"https://{_aws_host(self._default_region())}"
         source = "S3_ENDPOINT_URIS or AWS_ENDPOINT_URL"
-        self.endpoints = Endpoints(
-            [Endpoint(*parse_endpoint(place, source)) for place in split_endpoints(places)], settings.s3_load_balance
-        )
+        endpoints = [Endpoint(*parse_endpoint(place, source)) for place in split_endpoints(places)]
+        self.endpoints = Endpoints(endpoints, settings.s3_load_balance, process_number())
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
         """Where a request goes, and its head, signed now."""
@@ -178,7 +178,7 @@ class S3Service:
             folder = f"{endpoint.path}/"
         else:
             folder = f"{endpoint.path}/{quote(bucket, safe='')}/" if bucket else f"{endpoint.path}/"
-        return reached(address, self.settings), folder
+        return routed(address, self.settings), folder
 
     def _signer(self, bucket: str, authority: str) -> Signer:
         assert self._credentials is not None
