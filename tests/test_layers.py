@@ -32,13 +32,13 @@ LAYERS = (
     ("http",),
     ("memory", "runtime"),
     ("settings",),
-    ("log", "types", "uri"),
+    ("log", "types", "uri", "loading"),
     ("errors",),
-    ("redaction", "_version", "environment", "forks", "tuning"),
+    ("redaction", "_version", "environment", "forks", "descriptors", "tuning"),
 )
 RANKS = {name: -rank for rank, layer in enumerate(LAYERS) for name in layer}
 # What an integration may import of s3dlio beside the package itself, its public API.
-SHARED = ("settings", "log", "types", "uri", "errors", "redaction", "_version")
+SHARED = ("settings", "log", "types", "uri", "errors", "redaction", "_version", "forks")
 INTEGRATIONS = ("__main__", "cli", "integrations", "dlio")
 
 
@@ -187,6 +187,12 @@ def test_what_is_below_objects_knows_no_settings_and_no_environment(name: str) -
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if package(name) != "objects"))
 def test_what_a_batch_has_begun_stays_in_objects(name: str) -> None:
     assert [node for node in ast.walk(tree(name)) if isinstance(node, ast.Name) and node.id == "Begun"] == []
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_only_forks_registers_what_happens_at_a_fork(name: str) -> None:
+    found = [node for node in ast.walk(tree(name)) if isinstance(node, ast.Attribute)]
+    assert any(node.attr == "register_at_fork" for node in found) is (name == "forks")
 
 
 def test_a_circle_is_found() -> None:

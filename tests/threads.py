@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,18 @@ def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
     with ThreadPoolExecutor(len(works)) as threads:
         futures = [threads.submit(work) for work in works]
     return [future.result() for future in futures]
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        AssertionError: it did not within this time.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"the condition did not hold within {seconds:g} s"
+        time.sleep(0.005)
 
 
 @contextmanager

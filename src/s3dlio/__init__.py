@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s3dlio.runtime.loading import load
+from s3dlio.loading import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

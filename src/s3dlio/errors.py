@@ -13,8 +13,7 @@ from __future__ import annotations
 import errno
 from typing import Any, ClassVar
 
-from s3dlio import redaction
-from s3dlio.runtime import descriptors
+from s3dlio import descriptors, redaction
 
 
 class S3dlioError(RuntimeError):
@@ -98,6 +97,19 @@ class UnreadableDateError(S3dlioError):
     """
 
     facts: Any
+
+
+def missing_extra(purpose: str, package: str, extra: str, otherwise: str = "") -> ConfigurationError:
+    """The error for a package that only an extra of s3dlio installs.
+
+    Args:
+        purpose: what needs the package, as the beginning of the message.
+        package: the package that is not installed.
+        extra: the extra that installs it.
+        otherwise: a sentence that says what is possible without the package.
+    """
+    message = f"{purpose} needs {package}, which is not installed: pip install 's3dlio[{extra}]'"
+    return ConfigurationError(f"{message}. {otherwise}" if otherwise else message)
 
 
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from s3dlio import redaction
+from s3dlio import forks, redaction
 
 TRACE = 5
 
@@ -22,6 +22,8 @@ _LEVELS = {
     "error": logging.ERROR,
 }
 
+
+forks.delay_before_others()
 
 logger = logging.getLogger("s3dlio")
 """The logger of the whole package."""

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from s3dlio import redaction
+from s3dlio import environment, forks, redaction
 from s3dlio.errors import ConfigurationError
 
 MIB = 1 << 20
@@ -462,12 +462,7 @@ _IDENTITIES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
 )
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
-_VARIABLES = tuple(name for field in _FIELDS.values() for name in field.metadata["variables"])
-
-# os.environ encodes and decodes at each access; the mapping behind it answers in a tenth of the time.
-_environment: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
-_encode: Callable[[str], Any] = getattr(os.environ, "encodekey", str)
-_RAW_KEYS = tuple(_encode(name) for name in _VARIABLES)
+_environment = environment.watch(name for field in _FIELDS.values() for name in field.metadata["variables"])
 
 
 class _Call(threading.local):
@@ -475,7 +470,7 @@ class _Call(threading.local):
 
 
 _call = _Call()
-_lock = threading.Lock()
+_reading = forks.ForkSafeLock()
 _overrides: dict[str, Any] = {}
 _seen: tuple[Any, ...] | None = None
 _current = Settings()
@@ -490,9 +485,9 @@ def current() -> Settings:
     global _seen, _current
     if (held := _call.settings) is not None:
         return held
-    raw = tuple(map(_environment.get, _RAW_KEYS))
+    raw = _environment()
     if raw != _seen:
-        with _lock:
+        with _reading.lock:
             _current = _read(_overrides)
             _seen = raw
     return _current
@@ -529,7 +524,7 @@ def configure(**settings: Any) -> None:
         ConfigurationError: an unknown name, or a value the setting does not take. Nothing is changed then.
     """
     global _seen, _current, _overrides
-    with _lock:
+    with _reading.lock:
         overrides = dict(_overrides)
         for name, value in settings.items():
             if name not in _FIELDS:
@@ -542,7 +537,7 @@ def configure(**settings: Any) -> None:
                 overrides[name] = _parse(name, str(value), _FIELDS[name])
         _current = _read(overrides)
         _overrides = overrides  # in one step: a fork in between leaves the child the old ones or the new
-        _seen = tuple(map(_environment.get, _RAW_KEYS))
+        _seen = _environment()
 
 
 def table() -> list[tuple[str, str, str]]:
@@ -580,11 +575,3 @@ def _parse(source: str, text: str, field: dataclasses.Field[Any]) -> Any:
     except ValueError as error:
         shown = f"={_shown(text)!r}" if field.repr else ""
         raise ConfigurationError(f"{source}{shown}: {error}; it means: {field.metadata['meaning']}") from None
-
-
-def _forget_lock() -> None:
-    global _lock
-    _lock = threading.Lock()  # a thread that held it stayed behind in the parent
-
-
-os.register_at_fork(after_in_child=_forget_lock)

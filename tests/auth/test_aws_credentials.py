@@ -24,7 +24,7 @@ import pytest
 from s3dlio.auth.aws.credentials import CredentialSource
 from s3dlio.auth.aws.sigv4 import AwsCredentials
 from s3dlio.errors import ConfigurationError
-from tests.threads import meanwhile
+from tests.threads import meanwhile, until
 
 
 class Service:
@@ -140,13 +140,6 @@ def shared_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
             monkeypatch.setenv(variable, str(tmp_path / name))
 
     return write
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.01)
 
 
 # A pair of keys
@@ -419,15 +412,15 @@ def test_credentials_are_refreshed_on_the_side_while_the_old_ones_are_valid(cont
     assert source.current() is first
     container.lifetime = 3600
     container.open.clear()  # the refresh that is due after half the time hangs
-    wait_until(lambda: source.current() is first and len(container.requests) > asked)
+    until(lambda: source.current() is first and len(container.requests) > asked)
     for _ in range(100):
         assert source.current() is first
     assert refreshing_threads() == 1
     container.open.set()
-    wait_until(lambda: source.current() is not first)
+    until(lambda: source.current() is not first)
     assert len(container.requests) == asked + 1
     assert source.current() == AwsCredentials(*(f"{name}{asked + 1}" for name in ("KEY", "SECRET", "TOKEN")))
-    wait_until(lambda: refreshing_threads() == 0)
+    until(lambda: refreshing_threads() == 0)
 
 
 def test_a_refresh_that_fails_leaves_the_old_credentials_until_they_expire_and_then_is_an_error(
@@ -447,10 +440,10 @@ def test_a_refresh_that_fails_leaves_the_old_credentials_until_they_expire_and_t
     first = source.current()
     answer.unlink()
     with caplog.at_level(logging.WARNING, "s3dlio"):
-        wait_until(lambda: source.current() is first and "could not refresh" in caplog.text)
+        until(lambda: source.current() is first and "could not refresh" in caplog.text)
     assert time.time() < expiry
     assert "hidden" not in caplog.text
-    wait_until(lambda: time.time() > expiry)
+    until(lambda: time.time() > expiry)
     with pytest.raises(ConfigurationError, match="custom-process"):
         source.current()
     write_answer("NEXT", 3600)
@@ -475,7 +468,7 @@ def test_many_threads_share_one_look(container: Service) -> None:
     container.open.clear()
     with ThreadPoolExecutor(16) as threads:
         waiting = [threads.submit(source.current) for _ in range(16)]
-        wait_until(lambda: len(container.requests) == 1)
+        until(lambda: len(container.requests) == 1)
         container.open.set()
         found = [future.result() for future in waiting]
     assert len(container.requests) == 1
@@ -537,7 +530,7 @@ def test_a_child_forked_while_another_thread_looks_does_not_hang(container: Serv
 
     with meanwhile(source.current):
         try:
-            wait_until(lambda: len(container.requests) == 1)
+            until(lambda: len(container.requests) == 1)
             assert in_child(child) == "AKIAConfigurationError"
         finally:
             container.open.set()

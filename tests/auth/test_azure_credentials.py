@@ -20,13 +20,8 @@ from urllib.parse import parse_qs, unquote
 import pytest
 
 from s3dlio import settings
-from s3dlio.auth.azure.credentials import (
-    Account,
-    Anonymous,
-    EntraToken,
-    SharedAccessSignature,
-    account_of,
-)
+from s3dlio.auth.azure.account import Account, account_of
+from s3dlio.auth.azure.credentials import Anonymous, EntraToken, SharedAccessSignature
 from s3dlio.auth.azure.shared_key import SharedKey
 from s3dlio.errors import ConfigurationError
 from tests.processes import in_forked_child
@@ -138,7 +133,7 @@ def test_an_endpoint_has_the_account_in_its_host_or_in_its_path(given: str, expe
         ({}, "set AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ENDPOINT or AZURE_STORAGE_CONNECTION_STRING"),
         (KEY_SET, "needs a storage account"),
         ({"AZURE_STORAGE_ACCOUNT_NAME": "My_Account"} | KEY_SET, "3 to 24 lower-case letters and digits"),
-        ({"AZURE_STORAGE_ACCOUNT_NAME": "evil.example/"} | KEY_SET, "is not the name of an account"),
+        ({"AZURE_STORAGE_ACCOUNT_NAME": "evil.example/"} | KEY_SET, "is not an account name"),
         (NAME_SET | {"AZURE_STORAGE_ACCOUNT_KEY": KEY[:-1]}, "AZURE_STORAGE_ACCOUNT_KEY is not base64"),
         (NAME_SET | {"AZURE_STORAGE_ACCOUNT_KEY": "no key: at all"}, "copy it whole"),
         (connection("AccountName=acct", "AccountKey=?"), "AZURE_STORAGE_CONNECTION_STRING is not base64"),
@@ -248,10 +243,8 @@ def test_threads_share_a_token(identity: Identity) -> None:
 def test_a_refused_token_is_replaced(identity: Identity) -> None:
     credential = EntraToken()
     assert bearer(credential) == "Bearer token-1"
-    held = credential._tokens._held
-    assert held is not None
-    held.since -= 60
-    assert credential.refused()
+    _, refused = credential.authorize("GET", "/c/k", "", [], 0)
+    assert [credential.refused(refused) for _ in range(3)] == [True] * 3
     assert bearer(credential) == "Bearer token-2"
     assert identity.given == 2
 
@@ -444,7 +437,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_key_needs_no_azure_identity() -> None:
     code = (
-        "import sys; from s3dlio import settings; from s3dlio.auth.azure.credentials import account_of;"
+        "import sys; from s3dlio import settings; from s3dlio.auth.azure.account import account_of;"
         "account_of(settings.current()).credential.authorize('GET', '/c/k', '', [], 0);"
         "assert not {'azure', 'msal', 'requests'} & set(sys.modules)"
     )

@@ -8,15 +8,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from s3dlio.auth.renewal import Renewed
-from s3dlio.errors import ConfigurationError
+from s3dlio.errors import ConfigurationError, StoreUnavailableError
 from tests.processes import in_forked_child
-from tests.threads import meanwhile
+from tests.threads import meanwhile, until
 
 
 class Source:
@@ -36,13 +35,6 @@ class Source:
         if self.failing:
             raise ConfigurationError(self.failing)
         return next(self._numbers), time.time() + self.lives
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.005)
 
 
 def test_it_is_fetched_once_for_all_threads_that_wait() -> None:
@@ -122,16 +114,49 @@ def test_a_failed_renewal_is_logged_and_what_is_still_valid_is_used(caplog: pyte
     assert renewed.current() == 1
 
 
-def test_what_was_refused_is_fetched_again_unless_it_is_brand_new() -> None:
+def test_a_refused_value_is_replaced_once_for_all_that_sent_it() -> None:
     source = Source()
     renewed = Renewed("it", source.fetch, 300)
-    renewed.current()
-    renewed.drop()
-    assert renewed.current() == 1
-    assert renewed._held is not None
-    renewed._held.since -= 60
-    renewed.drop()
+    first = renewed.current()
+    assert [renewed.renew(first) for _ in range(3)] == [True] * 3
     assert renewed.current() == 2
+    assert source.asked == 2
+
+
+def test_a_value_that_follows_a_refusal_and_is_refused_at_once_is_not_replaced() -> None:
+    source = Source()
+    renewed = Renewed("it", source.fetch, 300)
+    assert renewed.renew(renewed.current())
+    assert not renewed.renew(renewed.current())
+    assert source.asked == 2
+    assert renewed._held is not None
+    renewed._held.since -= 60  # it has been accepted for a minute
+    assert renewed.renew(renewed.current())
+    assert source.asked == 3
+
+
+def test_a_source_that_gives_the_refused_value_again_has_no_other() -> None:
+    renewed = Renewed("it", lambda: ("the same", time.time() + 3600), 300)
+    assert not renewed.renew(renewed.current())
+
+
+def test_a_service_that_does_not_answer_is_not_asked_by_each_call_in_turn() -> None:
+    source = Source()
+
+    def fetch() -> tuple[int, float]:
+        time.sleep(0.5)
+        source.asked += 1
+        raise StoreUnavailableError("no answer")
+
+    renewed = Renewed("it", fetch, 300)
+    for _ in range(50):
+        with pytest.raises(StoreUnavailableError, match="no answer"):
+            renewed.current()
+    assert source.asked == 1
+    time.sleep(0.55)
+    with pytest.raises(StoreUnavailableError):
+        renewed.current()
+    assert source.asked == 2
 
 
 def test_a_change_of_a_variable_fetches_another(monkeypatch: pytest.MonkeyPatch) -> None:

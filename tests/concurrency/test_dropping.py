@@ -24,7 +24,7 @@ def _multipart(request: Received) -> bytes:
     return answer(200, b"", {"ETag": '"1"'}) if request.method == "PUT" else answer(204)
 
 
-@pytest.mark.parametrize("lock", [buffers.pool._lock, settings._lock], ids=["buffers", "settings"])
+@pytest.mark.parametrize("lock", [buffers.pool._lock, settings._reading.lock], ids=["buffers", "settings"])
 def test_a_writer_is_dropped_in_a_locked_section(lock: Any) -> None:
     with Replay(_multipart) as server:
         os.environ.update(AWS_ENDPOINT_URL=server.url, AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")

@@ -1,65 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps something that expires, such as a token, fresh for all threads of a process.
+"""Keeps credentials that expire fresh for all threads of a process: keys of AWS, tokens of Entra ID and of Google.
 
-Strategy. What was fetched is kept as one `_Held`, which is replaced whole, so that a request on the way reads it
-without a lock:
+Strategy. A `Renewed` holds one value together with three times, and replaces all of them in one step. A request reads
+them without a lock:
 
-- before `refresh_at` it is handed out as it is;
-- from then on, while it is valid, it is still handed out, and one thread of its own fetches the next one: a slow or
-  unreachable service stalls no transfer. That thread ends with the refresh;
-- in its last seconds the callers wait for the next one, all for the same attempt.
+                fetched          refresh_at            wait_from   expires
+    ---------------|-----------------|---------------------|----------|------> time
+     callers wait     value is used    value is used, and    callers wait for
+     for the fetch                     a thread fetches the  the next value
+                                       next one
 
-It is dropped when a variable that it depends on has changed, and in a forked child: there the lock is a new one, since
-a thread that the child does not have may hold the old one.
+- Before `refresh_at`, `current` returns the value.
+- From `refresh_at` on, `current` still returns the value, and a thread of its own fetches the next one: a slow or
+  unreachable service stalls no transfer. The thread ends after one attempt; a failure is logged.
+- From `wait_from` on, callers wait for the next value, all of them for the same attempt. If the attempt fails, the old
+  value is used until it expires.
+
+A value is dropped earlier in three cases: an environment variable that it depends on has changed; the service has
+refused it (`renew`); or the process has been forked, since two processes must not depend on one session.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
-import os
 import threading
 import time
-import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from s3dlio.errors import ConfigurationError
+from s3dlio import forks
+from s3dlio.environment import Snapshot, watch
+from s3dlio.errors import ConfigurationError, S3dlioError
 from s3dlio.log import logger
 
 T = TypeVar("T")
 
-# Reading through os.environ decodes at each access; the mapping behind it answers in a tenth of the time.
-_environment: Mapping[Any, Any] = getattr(os.environ, "_data", os.environ)
-_encode: Callable[[str], Any] = getattr(os.environ, "encodekey", str)
-
-_LAST_SECONDS = 10.0
-_SETTLED = 5.0  # seconds; what is younger is not dropped for having been refused
+_LAST_SECONDS = 10.0  # before the value expires, in which callers wait for the next one
+_SETTLED = 5.0  # seconds after which a value that was fetched because of a refusal can be refused in its turn
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Held(Generic[T]):
-    """What was fetched. Times are seconds since the epoch, but for `since`, which is on the monotonic clock."""
+    """A value as it was fetched. Times are in seconds since the epoch, except `since`, of the monotonic clock."""
 
     value: T
-    environment: tuple[Any, ...]
+    environment: Snapshot
     since: float
     refresh_at: float
     wait_from: float
     expires: float
+    after_refusal: bool
     is_refreshing: bool = False
 
 
 class Renewed(Generic[T]):
-    """A value that is fetched when it is first asked for, and again before it expires.
+    """A value that is fetched on first use, and again before it expires. Threads share it.
 
     Args:
-        what: What it is, for the log.
-        fetch: Fetches it; returns it and the second since the epoch at which it expires. May block, and may raise
-            ConfigurationError. Each call must ask anew, not answer from a cache of its own.
-        early: Seconds before it expires at which the next one is fetched; half its time if that is less.
-        variables: The environment variables on which it depends.
+        what: name of the value, for the log.
+        fetch: returns the value, and the second since the epoch at which it expires (infinity if never). May block, and
+            may raise S3dlioError. Each call must ask the source again, not return what it has cached.
+        early: seconds before it expires at which the next value is fetched, or half its life if that is less.
+        variables: the environment variables on which the value depends.
     """
 
     def __init__(
@@ -68,35 +73,52 @@ class Renewed(Generic[T]):
         self._what = what
         self._fetch = fetch
         self._early = early
-        self._raw_names = tuple(map(_encode, variables))
-        self._lock = threading.Lock()  # held while it is fetched, by the one thread that does
+        self._environment = watch(variables)
+        self._fetching = forks.ForkSafeLock()  # held by the one thread whose attempt the others wait for
+        self._start()
+
+    def _start(self) -> None:
+        """Hold nothing: at the beginning, and in a forked child."""
         self._held: _Held[T] | None = None
-        self._failure = ""
-        self._failed_at = -math.inf
+        self._failure: S3dlioError | None = None
+        self._failed_until = -math.inf
         _every.add(self)
 
     def current(self) -> T:
         """The value to use now; the same object until there is another.
 
         Raises:
-            ConfigurationError: it could not be had.
+            S3dlioError: the value could not be fetched, and there is no earlier one that is still valid.
         """
         held = self._held
-        environment = tuple(map(_environment.get, self._raw_names))
-        if held is not None and time.time() < held.refresh_at and held.environment == environment:
+        now = self._environment()
+        if held is not None and time.time() < held.refresh_at and held.environment == now:
             return held.value
-        return self._look(environment)
+        return self._wait(now)
 
-    def drop(self) -> None:
-        """Fetch another the next time: this one was refused. One that has just been fetched is kept."""
-        held = self._held
-        if held is not None and time.monotonic() - held.since > _SETTLED:
-            self._held = None
+    def renew(self, refused: T) -> bool:
+        """Whether there is another value than one that the service has refused; fetches it if necessary.
 
-    def _look(self, environment: tuple[Any, ...]) -> T:
-        """The value, fetched by this thread or by the one that was here first."""
+        Many requests may be refused with the same value: the first call fetches, the others find the new value. A
+        value that was just fetched because of a refusal is not replaced: then its age is not what the service rejects.
+
+        Raises:
+            S3dlioError: the next value could not be fetched.
+        """
         asked_at = time.monotonic()
-        with self._lock:
+        with self._fetching.lock:
+            held = self._held
+            if held is not None:
+                if held.value != refused:
+                    return True
+                if held.after_refusal and asked_at - held.since < _SETTLED:
+                    return False
+            return self._attempt(self._environment(), asked_at, after_refusal=True).value != refused
+
+    def _wait(self, environment: Snapshot) -> T:
+        """The value, fetched by this thread or by one that came before."""
+        asked_at = time.monotonic()
+        with self._fetching.lock:
             held = self._held
             if held is not None and held.environment != environment:
                 held = None
@@ -106,19 +128,33 @@ class Renewed(Generic[T]):
                 if time.time() < held.wait_from:
                     self._refresh_aside(held)
                     return held.value
-            if self._failed_at > asked_at:
-                # The attempt that this thread waited for has failed: it would only fail the same way again.
-                raise ConfigurationError(self._failure)
             try:
-                self._held = self._fetched(environment)
-            except ConfigurationError as error:
+                return self._attempt(environment, asked_at).value
+            except S3dlioError:
                 if held is not None and time.time() < held.expires:
                     return held.value
-                self._failure, self._failed_at = str(error), time.monotonic()
                 raise
-            return self._held.value
 
-    def _fetched(self, environment: tuple[Any, ...]) -> _Held[T]:
+    def _attempt(self, environment: Snapshot, asked_at: float, after_refusal: bool = False) -> _Held[T]:
+        """Fetch the value, unless an attempt has failed that this caller waited for. The caller holds the lock.
+
+        A failure of the service also counts for calls that come later, for as long as the attempt took: a service that
+        does not answer would make each of a thousand calls wait in turn. A missing or wrong setting can be corrected
+        at any time, so the next call looks again.
+        """
+        if asked_at < self._failed_until and self._failure is not None:
+            raise copy.copy(self._failure)
+        began = time.monotonic()
+        try:
+            held = self._held = self._fetched(environment, after_refusal)
+        except S3dlioError as error:
+            failed = time.monotonic()
+            self._failure = copy.copy(error)  # without its traceback, which would keep every frame alive
+            self._failed_until = failed if isinstance(error, ConfigurationError) else failed + (failed - began)
+            raise
+        return held
+
+    def _fetched(self, environment: Snapshot, after_refusal: bool = False) -> _Held[T]:
         value, expires = self._fetch()
         now = time.time()
         left = expires - now
@@ -129,41 +165,29 @@ class Renewed(Generic[T]):
             refresh_at=now + max(left - self._early, left / 2),
             wait_from=expires - min(_LAST_SECONDS, left / 4),
             expires=expires,
+            after_refusal=after_refusal,
         )
 
     def _refresh_aside(self, held: _Held[T]) -> None:
-        """Fetch the next one on a thread of its own, unless that is being done."""
+        """Fetch the next value in a thread of its own, unless one is doing so."""
         if not held.is_refreshing:
             held.is_refreshing = True
-            # No thread can start while the interpreter ends; this one is valid until then.
+            # No thread can start while the interpreter shuts down; the value is valid until then.
             with contextlib.suppress(RuntimeError):
                 threading.Thread(target=self._refresh, args=(held,), name="s3dlio-credentials", daemon=True).start()
 
     def _refresh(self, held: _Held[T]) -> None:
         try:
             renewed = self._fetched(held.environment)
-        except ConfigurationError as error:
+        except S3dlioError as error:
             left = held.expires - time.time()
-            logger.warning("could not refresh %s, which expires in %.0f s: %s", self._what, left, error)
+            logger.warning("could not refresh %s, valid for another %.0f s: %s", self._what, left, error)
             held.refresh_at = time.time() + max(1.0, left / 2)
             held.is_refreshing = False
             return
-        with self._lock:
+        with self._fetching.lock:
             if self._held is held:
                 self._held = renewed
 
-    def _begin_again(self) -> None:
-        self._lock = threading.Lock()
-        self._held = None
-        self._failed_at = -math.inf
 
-
-_every: weakref.WeakSet[Renewed[Any]] = weakref.WeakSet()
-
-
-def _begin_again_in_child() -> None:
-    for renewed in list(_every):
-        renewed._begin_again()
-
-
-os.register_at_fork(after_in_child=_begin_again_in_child)
+_every: Any = forks.each_in_child(Renewed._start)

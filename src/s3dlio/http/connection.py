@@ -23,15 +23,13 @@ import socket
 import ssl
 import sys
 import time
-import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from s3dlio import redaction, settings
+from s3dlio import descriptors, forks, redaction, settings
 from s3dlio.http import framing, tls
 from s3dlio.http.address import Address
 from s3dlio.http.head_patterns import Shape
-from s3dlio.runtime import descriptors
 from s3dlio.runtime.poller import READ
 
 WOULD_BLOCK = tls.WOULD_BLOCK
@@ -382,17 +380,5 @@ class Pool:
 
 pool = Pool()
 
-_all: weakref.WeakSet[Connection] = weakref.WeakSet()
-
-
-def _close_inherited() -> None:
-    """In a forked child: close every descriptor that belongs to the parent's connections."""
-    global _all
-    inherited = list(_all)
-    _all = weakref.WeakSet()
-    pool._idle.clear()
-    for connection in inherited:
-        connection.close()
-
-
-os.register_at_fork(after_in_child=_close_inherited)
+forks.in_child(pool._idle.clear)
+_all = forks.each_in_child(Connection.close)

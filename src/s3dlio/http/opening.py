@@ -20,16 +20,15 @@ import errno
 import os
 import socket
 import time
-import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from s3dlio import descriptors, forks
 from s3dlio.http import resolve
 from s3dlio.http.address import Address
 from s3dlio.http.connection import ConnectError, Connection
 from s3dlio.http.resolve import SocketAddress
-from s3dlio.runtime import descriptors
 from s3dlio.runtime.poller import READ, WRITE
 
 if TYPE_CHECKING:
@@ -335,16 +334,10 @@ def _attempt(place: SocketAddress) -> socket.socket:
     return sock
 
 
-_all: weakref.WeakSet[Opening] = weakref.WeakSet()
+def _close_inherited(opening: Opening) -> None:
+    """Close the sockets of the parent's attempts."""
+    for sock, _ in opening._attempts.values():
+        sock.close()
 
 
-def _close_inherited() -> None:
-    """In a forked child: close the sockets of the parent's attempts."""
-    global _all
-    inherited, _all = list(_all), weakref.WeakSet()
-    for opening in inherited:
-        for sock, _ in opening._attempts.values():
-            sock.close()
-
-
-os.register_at_fork(after_in_child=_close_inherited)
+_all = forks.each_in_child(_close_inherited)

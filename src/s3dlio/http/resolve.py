@@ -14,15 +14,15 @@ Addresses in digits need none of this.
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 import threading
 import time
-import weakref
 from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
+
+from s3dlio import forks
 
 SocketAddress = tuple[int, Any]  # family, address
 
@@ -173,18 +173,19 @@ def _resolve(question: _Question) -> None:
 
 _open: dict[tuple[str, int], _Question] = {}
 _lock = threading.RLock()
-_waiters: weakref.WeakSet[Waiter] = weakref.WeakSet()
 
 
+@forks.in_child
 def _forget_parent() -> None:
-    """In a forked child: the threads that resolve names, and those who wait, stayed behind in the parent."""
-    global _lock, _open, _waiters
+    """The threads that resolve names, and those that wait for them, exist in the parent alone."""
+    global _lock, _open
     _lock, _open = threading.RLock(), {}
-    inherited, _waiters = list(_waiters), weakref.WeakSet()
-    for waiter in inherited:
-        waiter.reader.close()
-        waiter._end.close()
     _answers.clear()
 
 
-os.register_at_fork(after_in_child=_forget_parent)
+def _close_inherited(waiter: Waiter) -> None:
+    waiter.reader.close()
+    waiter._end.close()
+
+
+_waiters = forks.each_in_child(_close_inherited)

@@ -13,24 +13,19 @@ sent at once.
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import threading
 from collections.abc import Callable
 from functools import lru_cache
 
+from s3dlio import descriptors, forks
 from s3dlio.errors import ConfigurationError
-from s3dlio.runtime import descriptors
 from s3dlio.runtime.poller import READ, WRITE
 
 WOULD_BLOCK = -1
 
 RECEIVED_BYTES = 128 * 1024  # at once; also what each stream's memory grows to
-
-_making = threading.RLock()
-
-os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)
 
 
 @lru_cache(maxsize=16)
@@ -45,7 +40,7 @@ def context(ca_file: str | None) -> ssl.SSLContext:
         OSError: the process can open no more files. What was made without them is not kept.
     """
     try:
-        with _making:
+        with forks.delayed:
             made = ssl.create_default_context(cafile=ca_file)
             if ca_file is None and not made.cert_store_stats()["x509"]:
                 _load_system_file(made)

@@ -26,14 +26,13 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from s3dlio import settings
+from s3dlio import forks, settings
 
 SMALL = 64 * 1024
 PAGE = 4096
@@ -286,4 +285,5 @@ class BufferPool:
 pool = BufferPool(lambda: int(settings.current().buffer_idle_mb * settings.MIB))
 lease = pool.lease
 
-os.register_at_fork(before=pool._before_fork, after_in_child=pool._reset)
+forks.before(pool._before_fork)
+forks.in_child(pool._reset)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from fastcrc import crc32
 
-from s3dlio.runtime import loading
+from s3dlio import forks
 
 
 class Expected(Protocol):
@@ -168,7 +168,7 @@ def crc64_text(views: Iterable[memoryview]) -> str:
 
 @lru_cache(maxsize=1)
 def _crc64_model() -> Any:
-    with loading.lock:
+    with forks.delayed:
         import anycrc  # most programs do without
 
         return anycrc.Model("CRC64-NVME")

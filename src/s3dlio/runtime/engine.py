@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from s3dlio import forks
 from s3dlio.http.address import Address
 from s3dlio.http.connection import Connection, pool
 from s3dlio.http.exchange import HEAD_BYTES, Exchange
@@ -546,17 +545,10 @@ def _nobody_waits(_: Task) -> None:
     """A plain call looks at its task itself."""
 
 
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+def _close_inherited(engine: Engine) -> None:
+    """Close a poller of the parent's, which a child that unwinds the stack would otherwise change."""
+    engine.closing = True
+    engine.poller.close()
 
 
-def _close_inherited() -> None:
-    """In a forked child: close the parent's pollers, which a child that unwinds the stack would otherwise change."""
-    global _engines
-    inherited = list(_engines)
-    _engines = weakref.WeakSet()
-    for engine in inherited:
-        engine.closing = True
-        engine.poller.close()
-
-
-os.register_at_fork(after_in_child=_close_inherited)
+_engines = forks.each_in_child(_close_inherited)

@@ -12,8 +12,8 @@ import contextlib
 import weakref
 from typing import TypeVar
 
+from s3dlio import descriptors
 from s3dlio.errors import StoreUnavailableError
-from s3dlio.runtime import descriptors
 from s3dlio.runtime.engine import Engine
 from s3dlio.runtime.operation import Operation
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import socket
 
+from s3dlio import descriptors
 from s3dlio.errors import StoreUnavailableError
-from s3dlio.runtime import descriptors
 
 
 class Signal:

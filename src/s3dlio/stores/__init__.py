@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import os
-
-from s3dlio.runtime.loading import load
+from s3dlio import forks
+from s3dlio.loading import load
 from s3dlio.stores.base import Store
 
 _CLASSES = {
@@ -32,4 +31,4 @@ def store_for(scheme: str) -> Store:
         return _stores.setdefault(scheme, store)
 
 
-os.register_at_fork(after_in_child=_stores.clear)
+forks.in_child(_stores.clear)

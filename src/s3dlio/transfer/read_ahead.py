@@ -40,7 +40,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from s3dlio import settings
+from s3dlio import forks, settings
 from s3dlio.errors import S3dlioError
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import TICK, Operation
@@ -63,13 +63,11 @@ Item = tuple[str, memoryview]
 _process = os.getpid()  # which each call of the function would ask the kernel for
 
 
+@forks.in_child
 def _note_fork() -> None:
     global _process
     _process = os.getpid()
     _reading.clear()
-
-
-os.register_at_fork(after_in_child=_note_fork)
 
 
 class _Flag(threading.Event):

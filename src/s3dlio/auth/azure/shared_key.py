@@ -181,8 +181,8 @@ class SharedKey:
             {"sv": version, "se": end, "sr": "b", "sp": permissions, "spr": protocol, "sig": signature}, safe=""
         )
 
-    def refused(self) -> bool:
-        """A key that was refused will be refused again."""
+    def refused(self, _fields: Sequence[tuple[str, str]], /) -> bool:
+        """False: the service would refuse the key again."""
         return False
 
     def _signature(self, to_sign: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from s3dlio import settings
 from s3dlio.auth.aws import credentials as aws
-from s3dlio.auth.azure import credentials as azure
+from s3dlio.auth.azure import entra as azure
 from s3dlio.dlio.check.doctor import about_workload
 from s3dlio.dlio.check.probe import FAILURE, WARNING, Finding, probe
 from s3dlio.dlio.check.workload import Workload, workload_of

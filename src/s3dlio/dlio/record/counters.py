@@ -16,13 +16,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from s3dlio import forks
 from s3dlio.errors import S3dlioError
 from s3dlio.http.endpoints import traffic
 
@@ -36,7 +36,7 @@ _descriptors: dict[tuple[int, str], int] = {}
 
 # The requests and bytes by endpoint that lines of this process, or its parent before the fork, account for.
 _accounted: dict[str, tuple[int, int]] = {}
-_accounting = threading.Lock()
+_accounting = forks.ForkSafeLock()
 
 
 class Operation:
@@ -108,7 +108,7 @@ def _descriptor() -> int | None:
 def _exchanged() -> dict[str, dict[str, int]]:
     """The requests and bytes by endpoint that no line accounts for yet, and that the caller's line will."""
     found = {}
-    with _accounting:
+    with _accounting.lock:
         for url, total in list(traffic.items()):
             requests, size = total.requests, total.bytes
             before = _accounted.get(url, (0, 0))
@@ -118,14 +118,10 @@ def _exchanged() -> dict[str, dict[str, int]]:
     return found
 
 
+@forks.in_child
 def _account_after_fork() -> None:
     """What was exchanged before the fork is the parent's to write down."""
-    global _accounting
-    _accounting = threading.Lock()  # another thread of the parent may have held it
     _accounted.update({url: (total.requests, total.bytes) for url, total in traffic.items()})
-
-
-os.register_at_fork(after_in_child=_account_after_fork)
 
 
 def clear(folder: str | os.PathLike[str]) -> None:

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
-from s3dlio.auth.azure.credentials import Account, Anonymous, EntraToken, SharedAccessSignature
+from s3dlio.auth.azure.account import Account
+from s3dlio.auth.azure.credentials import Anonymous, EntraToken, SharedAccessSignature
 from s3dlio.auth.azure.shared_key import SharedKey
 from s3dlio.errors import (
     ConfigurationError,

@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 
 from s3dlio.auth.aws.sigv4 import uri_encode
-from s3dlio.auth.azure.credentials import EntraToken, account_of
+from s3dlio.auth.azure.account import account_of
+from s3dlio.auth.azure.credentials import EntraToken
 from s3dlio.errors import InvalidURIError
 from s3dlio.http.address import Address, parse_endpoint, require_private, routed
 from s3dlio.http.endpoints import Endpoint, Endpoints
@@ -62,6 +63,7 @@ class AzureService:
         length = sum(map(len, request.body))
         headers = [_VERSION, *request.headers]
         query, added = self.account.credential.authorize(request.method, path, request.query, headers, length)
+        request.credential = added
         fields = [("Host", address.authority), *headers, *added]
         if length or request.method == "PUT":
             fields.append(("Content-Length", str(length)))
@@ -77,7 +79,7 @@ class AzureService:
             fields = [("Host", endpoint.address.authority), _VERSION, *allowed.fields]
             query = f"?{allowed.query}" if allowed.query else ""
             folder = f"{endpoint.path}/{uri_encode(container)}/"
-            heads = Heads("GET", endpoint.address, folder, fields, allowed.sign, query=query)
+            heads = Heads("GET", endpoint.address, folder, fields, allowed.sign, query=query, credential=allowed.fields)
             if len(self._reads) >= _READS_KEPT:
                 self._reads.clear()
             self._reads[container] = now, heads
@@ -103,12 +105,12 @@ class AzureService:
             self.put_checksum = "md5"
         return unknown
 
-    def redirected(self, request: Request, response: Response) -> bool:  # noqa: ARG002
+    def redirected(self, request: Request, response: Response) -> bool:
         """Whether the credential was refused as such and there may be another: a token that has expired."""
         status = response.head.status
         if status == 401 or (status == 403 and "token is expired" in error_of(response).detail):
             self._reads.clear()
-            return self.account.credential.refused()
+            return request.credential is not None and self.account.credential.refused(request.credential)
         return False
 
 

@@ -29,10 +29,10 @@ import fcntl
 import itertools
 import os
 import stat as modes
-import threading
 import time
 import zlib
 
+from s3dlio import forks
 from s3dlio.stores.files.names import RESERVED
 
 _HOST = f"{zlib.crc32(os.fsencode(os.uname().nodename)):08x}"
@@ -53,7 +53,7 @@ _mark = os.urandom(8).hex()
 _numbers = itertools.count()
 
 _swept: dict[str, None] = {}
-_swept_lock = threading.Lock()
+_sweeping = forks.ForkSafeLock()
 
 
 class TemporaryFile:
@@ -270,7 +270,7 @@ def _locked(fd: int) -> bool | None:
 def _sweep_once(folder: str) -> None:
     if folder in _swept:
         return
-    with _swept_lock:
+    with _sweeping.lock:
         if folder in _swept:
             return
         if len(_swept) >= _FOLDERS_REMEMBERED:
@@ -298,15 +298,7 @@ def _remove_if_stale(path: str, name: str) -> None:
         os.close(fd)
 
 
+@forks.in_child
 def _choose_mark() -> None:
     global _mark
     _mark = os.urandom(8).hex()
-
-
-def _forget() -> None:
-    global _swept_lock
-    _choose_mark()
-    _swept_lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recognizes that the process or the machine is out of file descriptors, and says so in a message.
+
+The limit concerns this process or machine alone, so it is no reason to try another server.
+"""
+
+from __future__ import annotations
+
+import errno
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+
+def are_short(error: OSError) -> bool:
+    """Whether an error means that no more descriptors can be opened."""
+    return error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def shortage(error: OSError) -> str:
+    """The cause and the remedy of such an error, for a message."""
+    if error.errno == errno.ENFILE or resource is None:
+        return "the machine cannot open more files (fs.file-max): close some, or raise that limit"
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (
+        f"the process cannot open more than {soft} files (RLIMIT_NOFILE): raise that limit (ulimit -n), or keep fewer"
+        " requests in flight"
+    )
