@@ -21,8 +21,8 @@ import s3dlio
 from s3dlio.errors import ConfigurationError, StoreUnavailableError
 from s3dlio.http import endpoints as endpoints_module
 from s3dlio.http.address import Address
-from s3dlio.http.connection import pool
 from s3dlio.http.endpoints import Endpoint, Endpoints
+from s3dlio.http.pool import pool
 from s3dlio.objects.rank import process_number
 from s3dlio.runtime.run import run
 from s3dlio.stores.s3.store import S3Store

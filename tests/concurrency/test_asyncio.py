@@ -18,7 +18,7 @@ import pytest
 
 import s3dlio
 from s3dlio.http import resolve
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from tests.concurrency.conftest import content, fill
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.threads import side_by_side

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from tests.concurrency.conftest import Child, content, fill, read_all
 from tests.required import lacking
 from tests.servers.base import S3Server

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 import s3dlio
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from tests.faults.conftest import Broken, survived
 from tests.faults.proxy import Asked, Fault
 from tests.replay import Received, Replay, answer

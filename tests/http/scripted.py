@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from tests.replay import answer
 from tests.servers.certificates import Certificate
 

@@ -23,8 +23,8 @@ import pytest
 import s3dlio
 from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http import resolve
-from s3dlio.http.connection import pool
 from s3dlio.http.framing import parse_head
+from s3dlio.http.pool import pool
 from s3dlio.objects import request, retry
 from s3dlio.objects.one_off import fetch
 from s3dlio.settings import current

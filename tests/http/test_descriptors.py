@@ -23,7 +23,7 @@ from s3dlio import aio
 from s3dlio.http.endpoints import Endpoint
 from s3dlio.http import tls
 from s3dlio.runtime import engine, on_asyncio
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 
 s3dlio.get("s3://bucket/first")
 s3dlio.get_many(["s3://bucket/first"] * 2, 2)

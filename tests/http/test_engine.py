@@ -16,7 +16,7 @@ from s3dlio.runtime import engine as engine_module
 from s3dlio.runtime import poller
 from s3dlio.runtime.engine import Engine
 from s3dlio.runtime.group import Gather
-from s3dlio.runtime.operation import Operation, Stopped
+from s3dlio.runtime.operation import Operation, Stopped, Task
 from s3dlio.runtime.run import run
 from s3dlio.runtime.sleep import Sleep
 from s3dlio.runtime.wakeup import Signal
@@ -25,6 +25,24 @@ from tests.faults.proxy import FaultProxy
 
 async def _sleep(seconds: float) -> None:
     await Sleep(seconds)
+
+
+class Answer:
+    """Waits for the answer that the test gives with `Engine.resume`."""
+
+    def __init__(self, *, finish_before_stop: bool) -> None:
+        self.finish_before_stop = finish_before_stop
+        self.is_detached = False
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        return (yield self)
+
+    def begin(self, engine: Engine, task: Task) -> None:
+        pass
+
+    def detach(self) -> bool:
+        self.is_detached = True
+        return True
 
 
 async def _gather(operations: Iterator[Operation[None] | Signal], limit: int) -> None:
@@ -192,16 +210,13 @@ def test_a_task_stopped_in_the_moment_it_goes_on_begins_nothing_else() -> None:
     engine.close()
 
 
-def test_a_task_stopped_in_the_moment_its_answer_has_come_hears_it_and_begins_nothing_else() -> None:
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_stopped_task_gets_an_answer_that_names_what_to_undo_and_begins_nothing_else(when: str) -> None:
     engine = Engine()
     heard: list[object] = []
 
-    class Answer:
-        def __await__(self) -> Generator[Any, Any, object]:
-            return (yield Sleep(10))
-
     async def main() -> None:
-        heard.append(await Answer())
+        heard.append(await Answer(finish_before_stop=True))
         try:
             await Sleep(10)
         except Stopped:
@@ -210,16 +225,41 @@ def test_a_task_stopped_in_the_moment_its_answer_has_come_hears_it_and_begins_no
 
     task = engine.start(main(), lambda _: None)
     engine.turn(0)
-    task.hears = True
+    if when == "before":
+        engine.cancel(task)
     engine.resume(task, "upload")
-    engine.cancel(task)
+    if when == "after":
+        engine.cancel(task)
     _run_until(engine, lambda: task.ended)
     assert isinstance(task.error, Stopped)
     assert heard == ["upload", "stopped"]
     engine.close()
 
 
-def test_a_task_that_is_stopped_hears_no_answer_that_names_nothing_to_undo() -> None:
+@pytest.mark.parametrize("close", [False, True], ids=["stopped again", "closed"])
+def test_a_task_waits_for_such_an_answer_once(close: bool) -> None:
+    engine = Engine()
+    answer = Answer(finish_before_stop=True)
+
+    async def main() -> None:
+        await answer
+
+    task = engine.start(main(), lambda _: None)
+    engine.turn(0)
+    engine.cancel(task)
+    engine.turn(0)
+    assert not task.ended
+    if close:
+        engine.close()
+    else:
+        engine.cancel(task)
+        engine.turn(0)
+        engine.close()
+    assert answer.is_detached
+    assert isinstance(task.error, Stopped)
+
+
+def test_a_stopped_task_gets_no_answer_that_names_nothing_to_undo() -> None:
     engine = Engine()
     heard: list[str] = []
 
@@ -238,7 +278,7 @@ def test_a_task_that_is_stopped_hears_no_answer_that_names_nothing_to_undo() -> 
 
 
 def test_cleaning_up_that_takes_long_is_stopped_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "_CLEANING", 0.2)
+    monkeypatch.setattr(engine_module, "UNDO_SECONDS", 0.2)
     engine = Engine()
 
     async def main() -> None:

@@ -35,7 +35,7 @@ import json, os, signal, socket, sys, threading, time
 import s3dlio
 from s3dlio.http import tls
 from s3dlio.runtime import engine
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 def descriptors():
     return len(os.listdir("/proc/self/fd"))
 def threads():

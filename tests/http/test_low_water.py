@@ -21,7 +21,8 @@ import pytest
 import s3dlio
 from s3dlio.errors import S3dlioError
 from s3dlio.http import connection, exchange
-from s3dlio.http.connection import LOW_WATER, Connection, pool
+from s3dlio.http.connection import LOW_WATER, Connection
+from s3dlio.http.pool import pool
 from s3dlio.memory.checksums import crc32c, crc32c_text
 from s3dlio.objects import batched_get as read_module
 from s3dlio.runtime.poller import Poller

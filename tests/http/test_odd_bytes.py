@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 import s3dlio
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from tests.behavior.content import content
 from tests.replay import Received, Replay, answer
 

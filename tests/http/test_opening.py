@@ -19,7 +19,7 @@ import pytest
 import s3dlio
 from s3dlio.errors import StoreTimeoutError, StoreUnavailableError
 from s3dlio.http import opening, resolve
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from tests.http.conftest import Silent
 from tests.processes import ended, in_forked_child
 from tests.replay import Replay, answer

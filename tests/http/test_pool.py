@@ -10,7 +10,7 @@ import pytest
 
 import s3dlio
 from s3dlio.errors import StoreUnavailableError
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from tests.faults.proxy import Fault, FaultProxy
 from tests.http.conftest import Answering
 from tests.servers.base import S3Server

@@ -16,7 +16,7 @@ import pytest
 
 import s3dlio
 from s3dlio.errors import ConfigurationError, S3dlioError, StoreUnavailableError
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from tests.servers.base import S3Server
 
 

@@ -18,8 +18,8 @@ from collections.abc import Callable
 import pytest
 
 import s3dlio
-from s3dlio.http.connection import pool
 from s3dlio.http.endpoints import Endpoint
+from s3dlio.http.pool import Connections, pool
 from s3dlio.memory.checksums import crc32c, crc32c_text
 from s3dlio.objects import batched_get as read_module
 from s3dlio.runtime.engine import Engine
@@ -98,13 +98,13 @@ FAILED: dict[str, tuple[list[Script], type[Exception], str]] = {
 def plain_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The URIs for which a plain read was begun."""
     begun: list[str] = []
-    begin = read_module.begin
+    begin = read_module.Read.begin_together
 
     def noted(engine: Engine, reads: list[read_module.Read], ended: Callable[[list[read_module.Read]], None]) -> None:
         begun.extend(read.uri.text for read in reads)
         begin(engine, reads, ended)
 
-    monkeypatch.setattr(read_module, "begin", noted)
+    monkeypatch.setattr(read_module.Read, "begin_together", staticmethod(noted))
     return begun
 
 
@@ -184,10 +184,10 @@ def test_objects_that_are_alike_and_others_do_not_mix(
     received_alike = 0
     receive = read_module._receive_alike
 
-    def noted(engine: Engine, reads: list[read_module.Read], head_size: int, size: int) -> list[int]:
+    def noted(connections: Connections, reads: list[read_module.Read], head_size: int, size: int) -> list[int]:
         nonlocal received_alike
         received_alike += len(reads)
-        return receive(engine, reads, head_size, size)
+        return receive(connections, reads, head_size, size)
 
     monkeypatch.setattr(read_module, "_receive_alike", noted)
     draw = random.Random(7)

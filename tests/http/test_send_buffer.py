@@ -12,7 +12,7 @@ import pytest
 
 import s3dlio
 from s3dlio.http import connection
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from tests.behavior.content import content
 from tests.http.scripted import scripted
 from tests.required import lacking

@@ -14,7 +14,7 @@ import trustme
 
 import s3dlio
 from s3dlio.errors import ConfigurationError, StoreUnavailableError
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from s3dlio.http.tls import Stream
 from tests.servers import certificates
 from tests.servers.base import S3Server

@@ -80,7 +80,7 @@ FAILED: dict[str, tuple[list[Script], type[Exception], str]] = {
 def plain_writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The URIs for which a plain write was begun."""
     begun: list[str] = []
-    begin = write_module.begin
+    begin = write_module.Write.begin_together
 
     def noted(
         engine: Engine, writes: list[write_module.Write], ended: Callable[[list[write_module.Write]], None]
@@ -88,7 +88,7 @@ def plain_writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         begun.extend(write.uri.text for write in writes)
         begin(engine, writes, ended)
 
-    monkeypatch.setattr(write_module, "begin", noted)
+    monkeypatch.setattr(write_module.Write, "begin_together", staticmethod(noted))
     return begun
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from tests.replay import Received, Replay, answer
 
 DEEP = 50_000

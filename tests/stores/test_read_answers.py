@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.http.connection import pool
+from s3dlio.http.pool import pool
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.target import Buffer, Parts
 from s3dlio.runtime.run import iterate

@@ -22,11 +22,9 @@ import select
 import socket
 import ssl
 import sys
-import time
-from collections.abc import Iterable
 from typing import Any
 
-from s3dlio import descriptors, forks, redaction, settings
+from s3dlio import descriptors, forks, redaction
 from s3dlio.http import framing, tls
 from s3dlio.http.address import Address
 from s3dlio.http.head_patterns import Shape
@@ -314,71 +312,4 @@ def _joined(views: list[memoryview]) -> memoryview:
     return memoryview(joined)
 
 
-# Idle connections...
-
-
-class Pool:
-    """Idle connections of this process, by address. The one used last is given first: it is the warmest."""
-
-    def __init__(self) -> None:
-        self._idle: dict[Address, list[Connection]] = {}
-
-    def take(self, address: Address, keep_alive: float) -> Connection | None:
-        """A connection that is open, and on which nothing has arrived since its last answer; None if there is none.
-
-        Args:
-            address: where to.
-            keep_alive: seconds after which an idle connection is not trusted any more.
-        """
-        idle = self._idle.get(address)
-        while idle:
-            try:
-                connection = idle.pop()
-            except IndexError:
-                break  # another thread was faster
-            if time.monotonic() - connection.since < keep_alive and connection.is_quiet():
-                return connection
-            connection.close()
-        return None
-
-    def give(self, connections: Iterable[Connection]) -> None:
-        """Keep connections for the next call, as many idle ones to an address as the settings allow.
-
-        Those that have been idle for too long are closed on this occasion.
-        """
-        now = time.monotonic()
-        limits = settings.current()
-        for connection in connections:
-            idle = self._idle.setdefault(connection.address, [])
-            if len(idle) >= limits.idle_connections:
-                connection.close()
-            else:
-                connection.since = now
-                idle.append(connection)
-        for kept in list(self._idle.values()):
-            while kept and now - kept[0].since > limits.keep_alive:
-                try:
-                    oldest = kept.pop(0)
-                except IndexError:
-                    break  # another thread was faster
-                oldest.close()
-
-    def count(self, address: Address | None = None) -> int:
-        """Idle connections kept, to one address or to all."""
-        return len(self._idle.get(address, ())) if address is not None else sum(map(len, self._idle.values()))
-
-    def clear(self) -> None:
-        """Close every idle connection."""
-        while self._idle:
-            try:
-                _, idle = self._idle.popitem()
-            except KeyError:
-                break
-            for connection in idle:
-                connection.close()
-
-
-pool = Pool()
-
-forks.in_child(pool._idle.clear)
 _all = forks.each_in_child(Connection.close)

@@ -23,6 +23,7 @@ class Limits(NamedTuple):
         idle: between two bytes that move in either direction.
         total: for the whole exchange, without the time in which a body moves.
         keep_alive: how long an idle connection may be reused.
+        idle_connections: the most idle connections to one address that are kept for the next call.
         rate: bytes per second that a body must move at on average; 0 for no bound, infinite for a body that must be
             whole after `span`.
         span: the time over which the rate is averaged.
@@ -33,6 +34,7 @@ class Limits(NamedTuple):
     idle: float
     total: float
     keep_alive: float
+    idle_connections: int
     rate: float
     span: float
     unsized_max: float

@@ -44,15 +44,16 @@ from s3dlio.http.framing import (
     parse_head,
 )
 from s3dlio.http.opening import Opening
+from s3dlio.http.pool import HEAD_BYTES, connections_of
 from s3dlio.http.response import Response, TransportError
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.target import Buffer, Target
 from s3dlio.runtime.poller import READ, WRITE
 
 if TYPE_CHECKING:
-    from s3dlio.runtime.engine import Engine, Task
+    from s3dlio.runtime.engine import Engine
+    from s3dlio.runtime.operation import Task
 
-HEAD_BYTES = 8192  # received at once while the head is awaited; small, for what follows the head is copied
 _PIECE_BYTES = 256 * 1024  # of a body whose length is not known
 _NOTHING = memoryview(b"")
 _NO_BYTES = bytearray()
@@ -103,10 +104,12 @@ class Exchange:
         "_closes",
         "_confirmed",
         "_connection",
+        "_connections",
         "_continuation",
         "_decoder",
         "_early",
         "_engine",
+        "_finish_before_stop",
         "_fresh",
         "_got",
         "_head",
@@ -170,7 +173,8 @@ class Exchange:
         self._receive = receive
         self._observe = observe
         self._continuation = continuation
-        self.finish_before_stop = finish_before_stop
+        self._finish_before_stop = finish_before_stop
+        self.finish_before_stop = False  # until the request is being sent (see `engine.Awaited`)
         self._leave_last_connection = leave_last_connection
         self._fresh = False
         self._moved = 0.0  # seconds in which a body has moved, before the one that moves now
@@ -192,20 +196,20 @@ class Exchange:
     def begin(self, engine: Engine, task: Task) -> None:
         """Called by the engine when an operation awaits this exchange."""
         self._engine = engine
+        self._connections = connections = connections_of(engine)
         self.task = task
-        task.hears = self.finish_before_stop
         # The operation may have computed for long, or the event loop been held up, since the engine last looked.
         self.touched = engine.now = monotonic()
         if not self._fresh:
             self.began = self.touched
-        engine.exchanges.add(self)
+        connections.in_flight.add(self)
         continuation, self._continuation = self._continuation, None
         if continuation is not None:
             self._take_over(continuation)
             return
         connection = None
         if not self._fresh:
-            connection = engine.take_connection(self.address, self._limits.keep_alive, self._leave_last_connection)
+            connection = connections.take(self.address, self._limits, self._leave_last_connection)
         if connection is not None:
             self._start(connection)
             return
@@ -215,7 +219,9 @@ class Exchange:
         """Open a connection."""
         self._waiting = False
         self.touched = self._engine.now
-        self._opening = Opening(self._engine, self.address, self._on_open, self._on_not_opened)
+        self._opening = Opening(
+            self._engine, self._connections.lookups, self.address, self._on_open, self._on_not_opened
+        )
         self._opening.begin(self._limits.connect)
 
     def take(self, connection: Connection) -> None:
@@ -236,9 +242,9 @@ class Exchange:
     def _on_not_opened(self, error: Exception) -> None:
         if isinstance(error, ConnectError) and error.kind == "descriptors":
             self._opening = None
-            if self._engine.close_idle():
+            if self._connections.close_idle():
                 self.open()
-            elif self._engine.wait_for_connection(self):
+            elif self._connections.wait(self):
                 self._waiting = True
             else:
                 self._fail(error.kind, str(error))
@@ -292,6 +298,7 @@ class Exchange:
 
     def _reset(self, connection: Connection) -> None:
         self._connection = connection
+        self.finish_before_stop = self._finish_before_stop
         self._unsent = []
         self._write_failed: OSError | None = None
         self._head: ResponseHead | None = None
@@ -360,10 +367,10 @@ class Exchange:
 
     def _receive_head(self) -> bool:
         """Receive once; whether to do so again at once, for more of the head."""
-        connection, engine = self._connection, self._engine
+        connection, connections = self._connection, self._connections
         assert connection is not None
         try:
-            count = connection.receive(engine.head_view)
+            count = connection.receive(connections.head_view)
         except OSError as error:
             self._lost(error)
             return False
@@ -371,8 +378,8 @@ class Exchange:
             if count != WOULD_BLOCK:
                 self._lost(None)
             return False
-        self.touched = engine.now
-        return self._take_head(engine.head_buffer, count)
+        self.touched = self._engine.now
+        return self._take_head(connections.head_buffer, count)
 
     def _take_head(self, buffer: bytearray, count: int, behind: memoryview | None = None) -> bool:
         """Read the head, if it is whole, and begin the body.
@@ -384,7 +391,7 @@ class Exchange:
         Returns:
             Whether to receive again at once, for more of the head.
         """
-        engine = self._engine
+        engine, connections = self._engine, self._connections
         try:
             if self._head_bytes:
                 buffer = bytearray(self._head_bytes) + buffer[:count]
@@ -414,7 +421,8 @@ class Exchange:
             return False
         self._head = head
         if behind is None:
-            behind = engine.head_view[end:count] if buffer is engine.head_buffer else memoryview(buffer)[end:]
+            whole = connections.head_view if buffer is connections.head_buffer else memoryview(buffer)
+            behind = whole[end:count]
         if head.status < 300 and len(self._request) > 1 and self._is_early():
             self._early = bytes(behind)
             assert self._connection is not None
@@ -530,7 +538,7 @@ class Exchange:
         connection, target, got, observe = self._connection, self._target, self._got, self._observe
         assert connection is not None
         length = got + target.size - target.filled
-        few = len(self._engine.exchanges) <= FEW
+        few = len(self._connections.in_flight) <= FEW
         until, pours = got + AT_ONCE, few and connection.low_water > 1
         while True:
             view = target.room() if observe is None else target.room(OBSERVED_BYTES)
@@ -619,16 +627,16 @@ class Exchange:
     # Ending...
 
     def _done(self, body: memoryview) -> None:
-        connection, head, engine = self._connection, self._head, self._engine
+        connection, head, connections = self._connection, self._head, self._connections
         assert connection is not None
         assert head is not None
         self._connection = None
-        engine.exchanges.discard(self)
+        connections.in_flight.discard(self)
         if head.keep_alive and not self._closes and not self._unsent and self._write_failed is None:
-            engine.release_connection(connection)
+            connections.release(connection)
         else:
-            engine.drop_connection(connection)
-        engine.resume(self.task, Response(head, body, self.address))
+            connections.drop(connection)
+        self._engine.resume(self.task, Response(head, body, self.address))
 
     def _lost(self, error: OSError | None) -> None:
         """The connection ended, or broke, before the answer was whole."""
@@ -707,13 +715,10 @@ class Exchange:
         self._confirmed = confirmed
         return None if everything and not self._unsent else confirmed  # None: the server thinks about its answer
 
-    def may_have_arrived(self) -> bool:
-        """Whether some of the request has been sent, so that the server may carry it out."""
-        return self._connection is not None
-
-    def detach(self) -> None:
-        """Called by the engine when the operation is stopped: nothing more happens here."""
+    def detach(self) -> bool:
+        """Release everything, because the operation is stopped (see `engine.Awaited`)."""
         self._drop()
+        return True
 
     def _fail(self, kind: str, message: str) -> None:
         head = None if self._connection is None else self._head
@@ -722,16 +727,17 @@ class Exchange:
         self._engine.resume(self.task, error=TransportError(kind, message, head, got))
 
     def _drop(self) -> None:
-        engine = self._engine
-        engine.exchanges.discard(self)
+        connections = self._connections
+        connections.in_flight.discard(self)
+        self.finish_before_stop = False
         if self._waiting:
             self._waiting = False
-            engine.waiting.remove(self)
+            connections.waiting.remove(self)
         if self._opening is not None:
             self._opening.close()
             self._opening = None
         if self._connection is not None:
-            engine.drop_connection(self._connection)
+            connections.drop(self._connection)
             self._connection = None
 
 

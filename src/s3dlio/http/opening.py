@@ -59,13 +59,14 @@ def _is_avoided(place: SocketAddress) -> bool:
 class Lookup:
     """A name that some openings of one engine wait for."""
 
-    def __init__(self, engine: Engine, key: tuple[str, int]) -> None:
+    def __init__(self, engine: Engine, lookups: dict[tuple[str, int], Lookup], key: tuple[str, int]) -> None:
         self._engine = engine
+        self._lookups = lookups
         self._key = key
         self.openings: list[Opening] = []
         self.waiter = resolve.ask(*key)
         engine.watch(self.waiter.reader.fileno(), READ, self._on_answer)
-        engine.lookups[key] = self
+        lookups[key] = self
 
     def _on_answer(self, _: int) -> None:
         if not self.waiter.is_answered:
@@ -90,8 +91,8 @@ class Lookup:
 
     def _end(self) -> None:
         self._engine.forget(self.waiter.reader.fileno())
-        if self._engine.lookups.get(self._key) is self:
-            del self._engine.lookups[self._key]
+        if self._lookups.get(self._key) is self:
+            del self._lookups[self._key]
 
 
 class Opening:
@@ -107,6 +108,7 @@ class Opening:
         "_engine",
         "_failures",
         "_lookup",
+        "_lookups",
         "_place",
         "_places",
         "_untried",
@@ -115,6 +117,7 @@ class Opening:
     def __init__(
         self,
         engine: Engine,
+        lookups: dict[tuple[str, int], Lookup],
         address: Address,
         on_open: Callable[[Connection], None],
         on_failed: Callable[[Exception], None],
@@ -122,11 +125,13 @@ class Opening:
         """
         Args:
             engine: drives it.
+            lookups: the host names, with their ports, that openings of this engine wait for.
             address: the server.
             on_open: called with the connection when it is open.
             on_failed: called with a ConnectError, or with the ConfigurationError of a CA file.
         """
         self._engine = engine
+        self._lookups = lookups
         self._address = address
         # Dropped at the end: a timer may hold the opening for a moment longer, and must not hold the request's memory.
         self._callbacks: tuple[Callable[[Connection], None], Callable[[Exception], None]] | None = (on_open, on_failed)
@@ -149,10 +154,10 @@ class Opening:
             self.race(addresses)
             return
         key = way.host, way.port
-        lookup = self._engine.lookups.get(key)
+        lookup = self._lookups.get(key)
         try:
             if lookup is None or lookup.waiter.is_stale:
-                lookup = Lookup(self._engine, key)
+                lookup = Lookup(self._engine, self._lookups, key)
         except OSError as error:
             if descriptors.are_short(error):
                 self.fail(ConnectError(descriptors.shortage(error), "descriptors"))
@@ -288,7 +293,8 @@ class Opening:
             self._lookup = None
         self._drop_attempts()
         if self._connection is not None:
-            self._engine.drop_connection(self._connection)
+            self._engine.forget(self._connection.fd)
+            self._connection.close()
             self._connection = None
 
     def _drop_attempts(self) -> None:

@@ -24,7 +24,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from s3dlio.http.connection import WOULD_BLOCK, Connection
-from s3dlio.http.exchange import HEAD_BYTES, Continuation
+from s3dlio.http.exchange import Continuation
+from s3dlio.http.pool import HEAD_BYTES, Connections
 from s3dlio.objects.request import Begun
 from s3dlio.runtime.operation import Operation
 
@@ -47,7 +48,7 @@ ReadDone = Callable[[memoryview | Exception], None]
 WriteDone = Callable[[Exception | None], None]
 
 
-class PlainStore(Protocol):
+class BatchedStore(Protocol):
     """What a plain request asks of the store."""
 
     def service(self) -> StoreService:
@@ -57,7 +58,7 @@ class PlainStore(Protocol):
         """The path of the object in its container, percent-encoded."""
 
 
-class Plain:
+class BatchedRequest:
     """A plain request, driven by the engine together with others.
 
     Attributes:
@@ -68,7 +69,6 @@ class Plain:
         ended: called with requests that have ended, of which some may have a `rest`.
         rest: what goes on in the place of this one, once it has ended.
         at_once: whether that has to be begun before anything else.
-        error: what it has ended with.
         keep_alive: whether the connection can be used again after the answer.
         size: bytes of the object.
         began, touched: when it was sent, and when a byte last came, in seconds of the monotonic clock.
@@ -79,10 +79,9 @@ class Plain:
         "at_once",
         "began",
         "connection",
+        "connections",
         "ended",
         "endpoint",
-        "engine",
-        "error",
         "head",
         "heads",
         "keep_alive",
@@ -96,18 +95,18 @@ class Plain:
     )
 
     began: float
+    connections: Connections
     ended: Callable[[list[Any]], None]
     endpoint: Endpoint
-    engine: Engine
     heads: Heads
     keep_alive: bool
     sent: bytes
     service: StoreService
     size: int
-    store: PlainStore
+    store: BatchedStore
     touched: float
 
-    def __init__(self, store: PlainStore, uri: URI, done: Callable[[Any], None]) -> None:
+    def __init__(self, store: BatchedStore, uri: URI, done: Callable[[Any], None]) -> None:
         """
         Args:
             store, uri: see above.
@@ -120,7 +119,16 @@ class Plain:
         self.head = NO_BYTES
         self.rest: Operation[None] | None = None
         self.at_once = False
-        self.error: BaseException | None = None
+
+    @staticmethod
+    def begin_together(engine: Engine, new: list[Any], ended: Callable[[list[Any]], None]) -> None:
+        """Start new requests of this class (see `engine.Batched`)."""
+        raise NotImplementedError
+
+    @staticmethod
+    def advance_together(engine: Engine, ready: list[Any]) -> None:
+        """Advance the requests whose sockets are ready (see `engine.Batched`)."""
+        raise NotImplementedError
 
     def hand_over(self, received: bytearray = NO_BYTES) -> None:
         """Let the ordinary operation go on with what there is; `received` is what came first, if it was not taken."""
@@ -156,7 +164,7 @@ class Plain:
     def _let_go(self) -> None:
         """The request is no longer the one that uses its connection."""
         self.connection = None
-        self.engine.exchanges.discard(self)
+        self.connections.in_flight.discard(self)
         self.endpoint.in_flight -= 1
 
     # What the engine asks of everything under way...
@@ -184,18 +192,12 @@ class Plain:
         connection = self.connection
         if connection is not None:
             self._let_go()
-            self.engine.drop_connection(connection)
-
-    def fail(self, error: BaseException) -> None:
-        """End with an error."""
-        self.stop()
-        self.error = error
-        self.ended([self])
+            self.connections.drop(connection)
 
 
 # Steps that both take...
 
-P = TypeVar("P", bound=Plain)
+P = TypeVar("P", bound=BatchedRequest)
 
 
 def signed(
@@ -208,12 +210,12 @@ def signed(
 
     Args:
         requests: new ones.
-        ended: see `Plain`.
+        ended: see `BatchedRequest`.
         common: gives what the heads of requests like this one, to the same container at an endpoint, have in common.
         make_head: makes the head of a request from that.
     """
     made = []
-    store: PlainStore | None = None
+    store: BatchedStore | None = None
     service: StoreService
     heads: Heads
     container, of = "", None  # of the object before this one, and its endpoint
@@ -234,46 +236,46 @@ def signed(
     return made
 
 
-def with_connection(engine: Engine, ready: list[P]) -> list[P]:
+def with_connection(connections: Connections, ready: list[P]) -> list[P]:
     """Those of some requests for which there is an open connection to send them on; the others go the ordinary way."""
     now = monotonic()  # an event loop may have been held up since the engine last looked
     taken = []
-    engine.check_connections()
+    connections.check()
     for one in ready:
         one.began = one.touched = now
-        one.connection = engine.take_checked_connection(one.heads.address, one.service.limits.keep_alive)
+        one.connection = connections.take_checked(one.heads.address, one.service.limits)
         if one.connection is None:
             one.end_otherwise(one.begun())
             continue
-        one.engine = engine
+        one.connections = connections
         one.endpoint.in_flight += 1
         taken.append(one)
-    engine.exchanges.update(taken)
+    connections.in_flight.update(taken)
     return taken
 
 
-def head_buffers(engine: Engine, count: int) -> list[tuple[bytearray, memoryview]]:
+def head_buffers(connections: Connections, count: int) -> list[tuple[bytearray, memoryview]]:
     """The engine's buffers for heads, at least so many."""
-    buffers = engine.head_buffers
+    buffers = connections.head_buffers
     while len(buffers) < count:
         buffer = bytearray(HEAD_BYTES)
         buffers.append((buffer, memoryview(buffer)))
     return buffers
 
 
-def receive_heads(engine: Engine, ready: Sequence[Plain]) -> list[int]:
+def receive_heads(connections: Connections, ready: Sequence[BatchedRequest]) -> list[int]:
     """Receive the beginnings of answers, each into one of the engine's buffers.
 
     Args:
-        engine: drives them.
+        connections: of the engine that drives them.
         ready: at most `TOGETHER` of them.
 
     Returns:
         The bytes of each; 0 if there is nothing to take in.
     """
-    now = engine.now
+    now = connections.engine.now
     counts = []
-    for one, (_, view) in zip(ready, head_buffers(engine, len(ready)), strict=False):
+    for one, (_, view) in zip(ready, head_buffers(connections, len(ready)), strict=False):
         connection, count = one.connection, WOULD_BLOCK
         if connection is not None and not one.head:
             try:
@@ -290,24 +292,24 @@ def receive_heads(engine: Engine, ready: Sequence[Plain]) -> list[int]:
     return counts
 
 
-def free_connections(engine: Engine, answered: Sequence[Plain]) -> None:
+def free_connections(connections: Connections, answered: Sequence[BatchedRequest]) -> None:
     """The answers to some requests have come whole: others may use their connections."""
     for one in answered:
         connection, endpoint = one.connection, one.endpoint
         assert connection is not None
         one.connection = None
         if one.keep_alive:
-            engine.release_connection(connection)
+            connections.release(connection)
         else:
-            engine.drop_connection(connection)
+            connections.drop(connection)
         traffic = endpoint.traffic
         endpoint.in_flight -= 1
         traffic.requests += 1
         traffic.bytes += one.size
 
 
-def tell(engine: Engine, ended: list[P]) -> None:
+def tell(connections: Connections, ended: list[P]) -> None:
     """Tell those who wait for them that requests have ended."""
-    engine.exchanges.difference_update(ended)
+    connections.in_flight.difference_update(ended)
     for call, those in groupby(ended, attrgetter("ended")):
         call(list(those))

@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from s3dlio.http.connection import WOULD_BLOCK
 from s3dlio.http.deadlines import Limits, Pace
-from s3dlio.http.exchange import AT_ONCE, FEW, HEAD_BYTES, OBSERVED_BYTES
+from s3dlio.http.exchange import AT_ONCE, FEW, OBSERVED_BYTES
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.head_patterns import shape_of
+from s3dlio.http.pool import HEAD_BYTES, Connections, connections_of
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.checksums import Expected
 from s3dlio.memory.target import Buffer, Target
 from s3dlio.objects.batched import (
     NOTHING,
     TOGETHER,
-    Plain,
-    PlainStore,
+    BatchedRequest,
+    BatchedStore,
     ReadDone,
     free_connections,
     head_buffers,
@@ -57,14 +58,14 @@ _SMALL = 1 << 20  # bytes of an object that takes its steps together with others
 _WHOLE = b"HTTP/1.1 200 "
 
 
-class ReadStore(PlainStore, RangeStore, Protocol):
+class ReadStore(BatchedStore, RangeStore, Protocol):
     """What a read asks of the store."""
 
     def service(self) -> StoreService:
         """Where requests go."""
 
 
-class Read(Plain, Target):
+class Read(BatchedRequest, Target):
     """A read, and the target of its body once the head has come."""
 
     __slots__ = ("_ahead", "_expected", "_memory", "_pace", "_split", "_summed", "filled")
@@ -75,7 +76,7 @@ class Read(Plain, Target):
     def __init__(self, store: ReadStore, uri: URI, done: ReadDone) -> None:
         """
         Args:
-            store, uri, done: see `Plain`.
+            store, uri, done: see `BatchedRequest`.
         """
         super().__init__(store, uri, done)
         self._memory = NOTHING
@@ -112,6 +113,49 @@ class Read(Plain, Target):
         self._pace = self._pace or Pace(now, self.filled)
         return now - self.touched > limits.idle or self._pace.is_too_slow(now, self.filled, limits)
 
+    @staticmethod
+    def begin_together(engine: Engine, reads: list[Read], ended: Callable[[list[Read]], None]) -> None:
+        """Sign the requests of some reads, then send them.
+
+        Args:
+            engine: drives them.
+            reads: new ones.
+            ended: called when objects have been delivered, or when something else has to go on in the place of a read.
+        """
+        for read in with_connection(connections_of(engine), signed(reads, ended, Read.common, Read.make_head)):
+            connection, sent = read.connection, read.sent
+            assert connection is not None
+            try:
+                count = connection.sock.send(sent) if connection.tls is None else connection.tls.send(memoryview(sent))
+            except OSError:
+                count = 0
+            if count == len(sent):
+                engine.watch(connection.fd, READ, read)
+            else:
+                read.stop()
+                read.end_otherwise(read.begun())
+
+    @staticmethod
+    def advance_together(engine: Engine, ready: list[Read]) -> None:
+        """Take reads whose sockets are ready as far as they come."""
+        connections = connections_of(engine)
+        few = len(ready) <= FEW
+        for start in range(0, len(ready), TOGETHER):
+            reads = ready[start : start + TOGETHER]
+            small = []
+            usual = connections.usual_answer
+            counts = receive_heads(connections, reads) if usual is None else _receive_alike(connections, reads, *usual)
+            for read, (buffer, view), count in zip(reads, connections.head_buffers, counts, strict=False):
+                if count:
+                    _take_head(read, buffer, view, count)
+                if read.size <= _SMALL:
+                    small.append(read)
+                else:  # takes so long that a server would wait for the next request
+                    _receive_bodies([read], engine.now, few=few)
+                    _deliver(connections, [read])
+            _receive_bodies(small, engine.now, few=few)
+            _deliver(connections, small)
+
 
 async def read_one(store: RangeStore, uri: URI, done: ReadDone, begun: Begun | None = None) -> None:
     """Read a whole object by one request in the ordinary way: with tries, redirections, resumed bodies and errors.
@@ -129,53 +173,11 @@ async def read_one(store: RangeStore, uri: URI, done: ReadDone, begun: Begun | N
         done(data)
 
 
-def begin(engine: Engine, reads: list[Read], ended: Callable[[list[Read]], None]) -> None:
-    """Sign the requests of some reads, then send them.
-
-    Args:
-        engine: drives them.
-        reads: new ones.
-        ended: called when objects have been delivered, or when something else has to go on in the place of a read.
-    """
-    for read in with_connection(engine, signed(reads, ended, Read.common, Read.make_head)):
-        connection, sent = read.connection, read.sent
-        assert connection is not None
-        try:
-            count = connection.sock.send(sent) if connection.tls is None else connection.tls.send(memoryview(sent))
-        except OSError:
-            count = 0
-        if count == len(sent):
-            engine.watch(connection.fd, READ, read)
-        else:
-            read.stop()
-            read.end_otherwise(read.begun())
-
-
-def go_on(engine: Engine, ready: list[Read]) -> None:
-    """Take reads whose sockets are ready as far as they come."""
-    few = len(ready) <= FEW
-    for start in range(0, len(ready), TOGETHER):
-        reads = ready[start : start + TOGETHER]
-        small = []
-        usual = engine.usual_answer
-        counts = receive_heads(engine, reads) if usual is None else _receive_alike(engine, reads, *usual)
-        for read, (buffer, view), count in zip(reads, engine.head_buffers, counts, strict=False):
-            if count:
-                _take_head(read, buffer, view, count)
-            if read.size <= _SMALL:
-                small.append(read)
-            else:  # takes so long that a server would wait for the next request
-                _receive_bodies([read], engine.now, few=few)
-                _deliver(engine, [read])
-        _receive_bodies(small, engine.now, few=few)
-        _deliver(engine, small)
-
-
-def _receive_alike(engine: Engine, reads: list[Read], head_size: int, size: int) -> list[int]:
+def _receive_alike(connections: Connections, reads: list[Read], head_size: int, size: int) -> list[int]:
     """As `receive_heads`, what is behind so many bytes going where an object of that size belongs."""
-    now = engine.now
+    now = connections.engine.now
     counts = []
-    for read, (_, view) in zip(reads, head_buffers(engine, len(reads)), strict=False):
+    for read, (_, view) in zip(reads, head_buffers(connections, len(reads)), strict=False):
         connection, count = read.connection, WOULD_BLOCK
         if connection is not None and not read.head:
             ahead = NOTHING
@@ -245,13 +247,13 @@ def _take_head(read: Read, buffer: bytearray, view: memoryview, count: int) -> N
         read.filled = len(body)
     else:
         read.take(body)
-        _note_sizes(read.engine, (end, length))
+        _note_sizes(read.connections, (end, length))
 
 
-def _note_sizes(engine: Engine, sizes: tuple[int, int]) -> None:
+def _note_sizes(connections: Connections, sizes: tuple[int, int]) -> None:
     """Remember how many bytes the head and the body of an answer had."""
-    alike = sizes == engine.last_answer and sizes[0] <= HEAD_BYTES and 0 < sizes[1] <= _SMALL
-    engine.last_answer, engine.usual_answer = sizes, sizes if alike else None
+    alike = sizes == connections.last_answer and sizes[0] <= HEAD_BYTES and 0 < sizes[1] <= _SMALL
+    connections.last_answer, connections.usual_answer = sizes, sizes if alike else None
 
 
 def _receive_bodies(reads: list[Read], now: float, *, few: bool) -> None:
@@ -295,12 +297,12 @@ def _receive_bodies(reads: list[Read], now: float, *, few: bool) -> None:
             expected.update(read.received(read._summed))  # at once: the bytes are in the cache still
 
 
-def _deliver(engine: Engine, reads: list[Read]) -> None:
+def _deliver(connections: Connections, reads: list[Read]) -> None:
     """Deliver the objects that have come whole, and begin the next reads on their connections."""
     whole = [read for read in reads if read.connection is not None and read.head and read.filled == read.size]
     if not whole:
         return
-    free_connections(engine, whole)
+    free_connections(connections, whole)
     for read in whole:
         expected, data, read._memory = read._expected, read.result(), NOTHING  # nobody but the caller holds the bytes
         if expected is None or expected.is_met():
@@ -308,4 +310,4 @@ def _deliver(engine: Engine, reads: list[Read]) -> None:
             read._done(data)
         else:
             read.fail_otherwise(mismatch(read.uri.text, expected))
-    tell(engine, whole)
+    tell(connections, whole)

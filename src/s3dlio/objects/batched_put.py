@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from s3dlio.http.exchange import CONFIRMED_BYTES, without_first
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.head_patterns import shape_of
+from s3dlio.http.pool import Connections, connections_of
 from s3dlio.objects.batched import (
     TOGETHER,
-    Plain,
-    PlainStore,
+    BatchedRequest,
+    BatchedStore,
     WriteDone,
     free_connections,
     receive_heads,
@@ -44,7 +45,7 @@ SMALL = 1 << 20
 _STORED = b"HTTP/1.1 200 "
 
 
-class WriteStore(PlainStore, Protocol):
+class WriteStore(BatchedStore, Protocol):
     """What a write asks of the store."""
 
     def put(self, uri: URI, data: memoryview) -> Operation[None]:
@@ -63,7 +64,7 @@ class WriteStore(PlainStore, Protocol):
         """Raise IntegrityError if the answer says that other bytes were stored."""
 
 
-class Write(Plain):
+class Write(BatchedRequest):
     """A write."""
 
     __slots__ = ("_checksum", "_data", "_unsent")
@@ -75,7 +76,7 @@ class Write(Plain):
         """
         Args:
             data: the object; not copied, so it must not change meanwhile.
-            store, uri, done: see `Plain`.
+            store, uri, done: see `BatchedRequest`.
         """
         super().__init__(store, uri, done)
         self._data = data
@@ -121,6 +122,34 @@ class Write(Plain):
             self._unsent = without_first(views, count)
             self.hand_over()
 
+    @staticmethod
+    def begin_together(engine: Engine, writes: list[Write], ended: Callable[[list[Write]], None]) -> None:
+        """Sign the requests of some writes, then send them.
+
+        Args:
+            engine: drives them.
+            writes: new ones.
+            ended: called when objects have been stored, or when something else has to go on in the place of a write.
+        """
+        for write in with_connection(connections_of(engine), signed(writes, ended, Write.common, Write.make_head)):
+            if write.connection is not None:  # not stopped by what became of one before it
+                write.send(engine)
+
+    @staticmethod
+    def advance_together(engine: Engine, ready: list[Write]) -> None:
+        """Take writes whose sockets are ready to their ends."""
+        connections = connections_of(engine)
+        for start in range(0, len(ready), TOGETHER):
+            writes = ready[start : start + TOGETHER]
+            counts = receive_heads(connections, writes)
+            answered = [
+                (write, head)
+                for write, (buffer, _), count in zip(writes, connections.head_buffers, counts, strict=False)
+                if count and (head := _answer(write, buffer, count)) is not None
+            ]
+            if answered:
+                _look(connections, answered)
+
 
 async def _write_one(store: WriteStore, uri: URI, data: memoryview, done: WriteDone, begun: Begun | None) -> None:
     """Write a whole object in the ordinary way: with tries, redirections and errors.
@@ -141,33 +170,6 @@ async def _write_one(store: WriteStore, uri: URI, data: memoryview, done: WriteD
         done(error)
     else:
         done(None)
-
-
-def begin(engine: Engine, writes: list[Write], ended: Callable[[list[Write]], None]) -> None:
-    """Sign the requests of some writes, then send them.
-
-    Args:
-        engine: drives them.
-        writes: new ones.
-        ended: called when objects have been stored, or when something else has to go on in the place of a write.
-    """
-    for write in with_connection(engine, signed(writes, ended, Write.common, Write.make_head)):
-        if write.connection is not None:  # not stopped by what became of one before it
-            write.send(engine)
-
-
-def go_on(engine: Engine, ready: list[Write]) -> None:
-    """Take writes whose sockets are ready to their ends."""
-    for start in range(0, len(ready), TOGETHER):
-        writes = ready[start : start + TOGETHER]
-        counts = receive_heads(engine, writes)
-        answered = [
-            (write, head)
-            for write, (buffer, _), count in zip(writes, engine.head_buffers, counts, strict=False)
-            if count and (head := _answer(write, buffer, count)) is not None
-        ]
-        if answered:
-            _look(engine, answered)
 
 
 def _answer(write: Write, buffer: bytearray, count: int) -> ResponseHead | None:
@@ -202,12 +204,12 @@ def _answer(write: Write, buffer: bytearray, count: int) -> ResponseHead | None:
     return head
 
 
-def _look(engine: Engine, answered: list[tuple[Write, ResponseHead]]) -> None:
+def _look(connections: Connections, answered: list[tuple[Write, ResponseHead]]) -> None:
     """See that what was stored is what was sent, and begin the next writes on the connections."""
     # Without those that have been stopped by what became of another one.
     answered = [(write, head) for write, head in answered if write.connection is not None]
     writes = [write for write, _ in answered]
-    free_connections(engine, writes)
+    free_connections(connections, writes)
     for write, head in answered:
         try:
             write.store.check_stored(write.uri, head, write.heads.address, write._checksum, write._data)
@@ -216,4 +218,4 @@ def _look(engine: Engine, answered: list[tuple[Write, ResponseHead]]) -> None:
         else:
             write.endpoint.worked()
             write._done(None)
-    tell(engine, writes)
+    tell(connections, writes)

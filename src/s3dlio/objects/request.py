@@ -150,6 +150,7 @@ def limits(settings: Settings) -> Limits:
         settings.read_timeout,
         settings.request_timeout,
         settings.keep_alive,
+        settings.idle_connections,
         settings.min_rate,
         _RATE_SPAN,
         settings.unsized_max_mb * MIB,

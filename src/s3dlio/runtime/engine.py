@@ -1,68 +1,107 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine: any number of operations and their exchanges, driven by a poller from the calling thread.
+"""The engine: runs any number of operations in one thread and watches their descriptors.
 
-`run_begun` is the whole of it for a plain call: make an engine, poll until the operation has ended, put the connections
-back into the pool. Nothing lives on: no thread, no loop. For a program with an event loop of its own the same engine is
-polled when the loop says that its descriptor is readable (`async_engine`).
+An engine serves one blocking call (`runtime.run`) and ends with it: no thread and no loop outlives the call. For a
+program with an event loop, one engine serves all calls on that loop (`runtime.on_asyncio`).
 
-An operation is a coroutine; what it awaits is an object with `begin(engine, task)` and `detach()`. When that is
-through it calls `resume`, and the operation goes on in the next turn. Tasks are these coroutines with a note of who
-waits for them.
+The engine knows nothing of HTTP. It drives
 
-Connections in use here stay registered with this engine's poller between the exchanges of one call, and the one used
-last is used first, so that a batch of small objects costs two system calls an object beside the polling. Before a
-connection is used again, the poller or the connection itself is asked whether unasked-for bytes have arrived on it; if
-so, it is closed (`http.connection`).
+- tasks: coroutines that yield an `Awaited`. The engine calls its `begin`; later the awaited object calls
+  `Engine.resume`, and the coroutine continues in the same turn or the next;
+- batched work (`Batched`): state machines without a coroutine. Those of one class whose descriptors are ready in the
+  same turn are advanced together;
+- one `Extension`: objects of a higher layer that live as long as the engine, such as its connections (`http.pool`).
+
+Rules that hold throughout:
+
+- An operation waits for one awaited object at a time, and that object resumes it exactly once.
+- Nothing is resumed from inside `resume`, `begin` or a handler: resumed tasks are queued and run by `run_ready`. So a
+  handler never meets its own operation on the stack.
+- A stopped operation ends with `Stopped` after it has undone what it began. While an operation has an answer to wait
+  for that names what has to be undone (`Awaited.finish_before_stop`), it gets that answer first.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
 
 from s3dlio import forks
-from s3dlio.http.address import Address
-from s3dlio.http.connection import Connection, pool
-from s3dlio.http.exchange import HEAD_BYTES, Exchange
-from s3dlio.http.opening import Lookup
-from s3dlio.objects import batched_get, batched_put
-from s3dlio.objects.batched import Plain
-from s3dlio.runtime.group import Gather
-from s3dlio.runtime.operation import TICK, Operation, Stopped
-from s3dlio.runtime.poller import READ, Poller
-from s3dlio.runtime.sleep import Sleep
-from s3dlio.runtime.wakeup import Signal
+from s3dlio.runtime.operation import TICK, Operation, Stopped, Task
+from s3dlio.runtime.poller import Poller
 
-T = TypeVar("T")
-
-# Seconds that an operation that is stopped, by Ctrl-C or because its task was cancelled, has to undo what it has begun.
-# One that has nothing to undo ends at once.
-_CLEANING = 2.0
+# Seconds in which a stopped operation may undo what it began. After that it is stopped again, wherever it waits.
+UNDO_SECONDS = 2.0
 
 Handler = Callable[[int], None]
 
 
-class Task:
-    """An operation under way."""
+class Awaited(Protocol):
+    """An object that operations await: a sleep, a group, an exchange with a server."""
 
-    __slots__ = ("ended", "error", "hears", "on_end", "operation", "result", "stopping", "waiting")
+    @property
+    def finish_before_stop(self) -> bool:
+        """Whether an operation that is stopped gets the answer first, because it names what has to be undone.
 
-    def __init__(self, operation: Operation[Any], on_end: Callable[[Task], None]) -> None:
-        self.operation = operation
-        self.on_end = on_end
-        self.waiting: Any = None
-        self.ended = False
-        self.hears = (
-            False  # whether the answer that it waits for names what would have to be undone (`finish_before_stop`)
-        )
-        self.stopping = False  # to be stopped at what it waits for next: it has to hear an answer before
-        self.result: Any = None
-        self.error: BaseException | None = None
+        False while no answer can come, such as before the request is sent.
+        """
+
+    def begin(self, engine: Engine, task: Task) -> None:
+        """Start. Call `engine.resume` with the task and a value or an error when done, perhaps at once."""
+
+    def detach(self) -> bool:
+        """Release everything, because the operation is stopped.
+
+        Returns:
+            True if nothing more happens: the engine resumes the task with `Stopped`. False if the object itself does
+            so, after the operations that it runs have ended.
+        """
+
+
+class Batched(Protocol):
+    """Work without a coroutine that takes each step together with other work of its class.
+
+    It is given to a `Gather` like an operation, and to `Engine.watch` in place of a handler.
+
+    Attributes:
+        rest: an operation that continues this work after it has ended; None if the work is done.
+        at_once: whether `rest` has to begin before anything else, since it holds a connection.
+    """
+
+    rest: Operation[None] | None
+    at_once: bool
+
+    @staticmethod
+    def begin_together(engine: Engine, new: list[Any], on_end: Callable[[Sequence[Any]], None]) -> None:
+        """Start new work of this class; `on_end` is called with each part of it that has ended."""
+
+    @staticmethod
+    def advance_together(engine: Engine, ready: list[Any]) -> None:
+        """Advance the work of this class whose descriptors are ready. Some of it may have been stopped meanwhile."""
+
+    def stop(self) -> None:
+        """Release everything; `on_end` is not called."""
+
+
+class Extension(Protocol):
+    """Objects of a higher layer that live as long as an engine."""
+
+    @property
+    def in_flight(self) -> Collection[object]:
+        """What has deadlines. While there is any, the engine waits no longer than a TICK at a time."""
+
+    def on_tick(self, now: float) -> None:
+        """Check deadlines. Called about once in a TICK."""
+
+    def on_idle_event(self, fd: int) -> None:
+        """Something has happened on a descriptor that is watched without a handler."""
+
+    def on_close(self) -> None:
+        """Release everything. The engine is closed: no task runs, and no descriptor is watched."""
 
 
 class Engine:
@@ -70,128 +109,124 @@ class Engine:
 
     def __init__(self) -> None:
         self.poller = Poller()
-        self.now = time.monotonic()
-        self.exchanges: set[Exchange | Plain] = set()
-        self.head_buffer = bytearray(HEAD_BYTES)
-        self.head_view = memoryview(self.head_buffer)
-        self.head_buffers: list[tuple[bytearray, memoryview]] = []  # of plain requests that go on together
-        self.last_answer = (0, 0)  # bytes of head and body of the last object that was read plainly
-        self.usual_answer: tuple[int, int] | None = None  # the same, if the one before had as many
-        self._handlers: dict[int, Handler | batched_get.Read | batched_put.Write] = {}
-        self._events: dict[int, int] = {}
-        self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
-        # Each with when it ends, its order, and who waits for it: a task with its sleep, or none with what to call.
-        self._timers: list[tuple[float, int, Task | None, Sleep | Callable[[], None]]] = []
-        self._order = itertools.count()
-        self._hot: dict[Address, list[Connection]] = {}
-        self._next_tick = 0.0
-        self._cancelled: list[tuple[float, Task]] = []  # each with the time at which its cleaning up is cut short
-        self.lookups: dict[tuple[str, int], Lookup] = {}  # names that openings wait for, with their ports
-        self.waiting: deque[Exchange] = deque()  # that can open no connection, for want of descriptors
+        self.now = time.monotonic()  # when the last wait ended
+        self.extension: Extension | None = None
         self.closing = False
+        self._tasks: set[Task] = set()  # that have not ended
+        self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()  # to run, each with its value or error
+        self._handlers: dict[int, Handler | Batched] = {}
+        self._events: dict[int, int] = {}  # the events that each descriptor is watched for
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []  # a heap: when, order of the calls, what to call
+        self._order = itertools.count()
+        self._next_tick = 0.0
+        self._canceled: list[tuple[float, Task]] = []  # each with the time at which it is stopped again
         _engines.add(self)
 
     # Tasks...
 
     def start(self, operation: Operation[Any], on_end: Callable[[Task], None]) -> Task:
-        """Run a new operation; `on_end` is called with its task when it has ended."""
+        """Run a new operation as soon as the engine turns; `on_end` is called with its task when it has ended."""
         task = Task(operation, on_end)
-        self._ready.append((task, None, None))
+        self._tasks.add(task)
+        self.resume(task)
         return task
 
-    def start_at_once(self, task: Task) -> None:
-        """Run a new task's operation up to where it first waits, before anything else."""
+    def start_now(self, task: Task) -> None:
+        """Run a new task up to where it first waits, before anything else."""
+        self._tasks.add(task)
         self._advance(task, None, None)
 
-    def adopt(self, operation: Operation[Any], awaited: Any, on_end: Callable[[Task], None]) -> Task:
-        """Go on with an operation that has begun elsewhere and waits for `awaited`."""
+    def adopt(self, operation: Operation[Any], awaited: Awaited, on_end: Callable[[Task], None]) -> Task:
+        """Continue an operation that has begun elsewhere and waits for `awaited`."""
         task = Task(operation, on_end)
+        self._tasks.add(task)
         self._wait(task, awaited)
         return task
 
     def resume(self, task: Task, value: Any = None, error: BaseException | None = None) -> None:
-        """Let a task go on with what it waited for."""
-        task.waiting = None
+        """Queue a task to continue with the value, or the error, of what it waited for."""
+        task.is_ready = True
         self._ready.append((task, value, error))
 
-    def cancel(self, task: Task) -> None:
-        """Throw `Stopped` into a task. It ends when it has cleaned up; if that takes long, it is stopped again.
-
-        A task whose answer has come hears the answer first, for it may name what is to be undone.
-        """
-        if task.ended:
-            return
-        self._cancelled.append((time.monotonic() + _CLEANING, task))
-        if isinstance(task.waiting, _Group):
-            task.waiting.stop(Stopped())  # the task goes on when its group has cleaned up
-        else:
-            self._stop(task)
-
-    def _stop(self, task: Task) -> None:
-        if isinstance(task.waiting, Exchange):
-            if (
-                task.waiting.finish_before_stop
-                and task.waiting.may_have_arrived()
-                and not task.stopping
-                and not self.closing
-            ):
-                task.stopping = True
-                return
-            task.waiting.detach()
-        elif task.waiting is None:  # about to go on: it is not to begin anything else first
-            has_answer = task.hears and any(entry[0] is task and entry[1] is not None for entry in self._ready)
-            if has_answer and not self.closing:
-                task.stopping = True
-                return
-            self._ready = deque(entry for entry in self._ready if entry[0] is not task)
-        task.stopping = False
-        self.resume(task, error=Stopped())
-
-    def _hurry_cancelled(self, now: float) -> None:
-        late = [task for when, task in self._cancelled if when <= now]
-        self._cancelled = [(when, task) for when, task in self._cancelled if when > now and not task.ended]
-        for task in late:
-            self.cancel(task)
+    def run_ready(self) -> None:
+        """Run every task that can continue, until each waits or has ended."""
+        while self._ready:
+            task, value, error = self._ready.popleft()
+            if not task.ended:
+                self._advance(task, value, error)
 
     def _advance(self, task: Task, value: Any, error: BaseException | None) -> None:
+        task.is_ready, task.awaited = False, None  # the awaited object may hold the answer's memory
         try:
             awaited = task.operation.send(value) if error is None else task.operation.throw(error)
-            while awaited is None:
+            while awaited is None:  # a pause
                 awaited = task.operation.send(None)
         except StopIteration as done:
-            task.ended, task.result = True, done.value
-            task.on_end(task)
+            self._end(task, done.value, None)
         except BaseException as failure:
-            task.ended, task.error = True, failure
-            task.on_end(task)
+            self._end(task, None, failure)
             if not isinstance(failure, Exception | Stopped):
                 raise  # Ctrl-C while the operation computed
         else:
             self._wait(task, awaited)
 
-    def _wait(self, task: Task, awaited: Any) -> None:
+    def _end(self, task: Task, result: Any, error: BaseException | None) -> None:
+        task.ended, task.result, task.error = True, result, error
+        self._tasks.discard(task)
+        task.on_end(task)
+
+    def _wait(self, task: Task, awaited: Awaited) -> None:
         if self.closing or task.stopping:
             task.stopping = False
             self.resume(task, error=Stopped())
-        elif isinstance(awaited, Exchange):
-            task.waiting = awaited
-            awaited.begin(self, task)
-        elif isinstance(awaited, Sleep):
-            task.waiting = awaited
-            heapq.heappush(self._timers, (time.monotonic() + awaited.seconds, next(self._order), task, awaited))
         else:
-            assert isinstance(awaited, Gather)
-            task.waiting = group = _Group(self, task, awaited)
-            group.begin()
+            task.awaited = awaited
+            awaited.begin(self, task)
+
+    # Stopping tasks...
+
+    def cancel(self, task: Task) -> None:
+        """Stop a task. It ends after it has undone what it began, or after `UNDO_SECONDS`, when it is stopped again."""
+        if not task.ended:
+            self._canceled.append((time.monotonic() + UNDO_SECONDS, task))
+            self._stop(task)
+
+    def _stop(self, task: Task) -> None:
+        """Throw `Stopped` into a task: now, or when it waits next if it has to get an answer first.
+
+        A task that is stopped for the second time, or while the engine closes, waits for no answer.
+        """
+        awaited = task.awaited
+        if awaited is not None and awaited.finish_before_stop and not task.stopping and not self.closing:
+            task.stopping = True
+            return
+        task.stopping = False
+        if task.is_ready:  # it must not begin anything else first
+            self._ready = deque(entry for entry in self._ready if entry[0] is not task)
+        if task.is_ready or awaited is None or awaited.detach():
+            self.resume(task, error=Stopped())
+
+    def _stop_late(self, now: float) -> None:
+        """Stop canceled tasks again that have not ended in time."""
+        late = [task for when, task in self._canceled if when <= now]
+        self._canceled = [(when, task) for when, task in self._canceled if when > now and not task.ended]
+        for task in late:
+            self.cancel(task)
+
+    # Timers...
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call something after some seconds, unless the engine is closed before; it must not raise."""
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), None, call))
+        """Call a function after some seconds, unless the engine is closed before. The function must not raise."""
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), call))
 
-    # Sockets...
+    def _run_timers(self, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
 
-    def watch(self, fd: int, events: int, handler: Handler | batched_get.Read | batched_put.Write) -> None:
-        """Call `handler` with what happens on a descriptor; a plain request goes on together with others."""
+    # Descriptors...
+
+    def watch(self, fd: int, events: int, handler: Handler | Batched) -> None:
+        """Call `handler` with the events of a descriptor, or advance batched work when there is one."""
         self._handlers[fd] = handler
         known = self._events.get(fd)
         if known != events:
@@ -200,6 +235,16 @@ class Engine:
             else:
                 self.poller.modify(fd, events)
             self._events[fd] = events
+
+    def watch_idle(self, fd: int) -> None:
+        """Keep watching a descriptor, without a handler: the extension gets its events."""
+        del self._handlers[fd]
+
+    def poll_idle(self) -> None:
+        """Give the extension the events of descriptors without a handler. Events of others stay for the next turn."""
+        for fd, _ in self.poller.poll(0):
+            if fd not in self._handlers and self.extension is not None:
+                self.extension.on_idle_event(fd)
 
     def forget(self, fd: int) -> None:
         """Stop watching a descriptor, which may be closed already."""
@@ -210,343 +255,96 @@ class Engine:
             except (OSError, ValueError):
                 pass  # closed: the kernel has forgotten it
 
-    def take_connection(self, address: Address, keep_alive: float, spare: bool = False) -> Connection | None:
-        """An open connection on which nothing has arrived: one this call used before, or one from the pool.
-
-        Args:
-            address: where to.
-            keep_alive: seconds after which an idle connection is not trusted any more.
-            spare: whether the last idle one is left to others.
-        """
-        hot = self._hot.get(address)
-        if spare and (len(hot) if hot else 0) + pool.count(address) < 2:
-            return None
-        while hot:
-            connection = hot.pop()
-            if connection.is_quiet():
-                return connection
-            self.drop_connection(connection)
-        return pool.take(address, keep_alive)
-
-    def take_checked_connection(self, address: Address, keep_alive: float) -> Connection | None:
-        """The same right after `check_connections`, without a system call for each connection that this call used."""
-        hot = self._hot.get(address)
-        return hot.pop() if hot else pool.take(address, keep_alive)
-
-    def check_connections(self) -> None:
-        """Close the connections not in use on which something has arrived, asking the kernel once for all of them."""
-        if any(self._hot.values()):
-            for fd, _ in self.poller.poll(0):
-                if fd not in self._handlers:
-                    self._on_idle(fd)
-
-    def release_connection(self, connection: Connection) -> None:
-        """Keep a connection for the next exchange of this call."""
-        connection.reused = True
-        del self._handlers[connection.fd]
-        if connection.pending() and not connection.is_quiet():  # inside TLS, where no poller sees it
-            self.drop_connection(connection)
-        elif not self.waiting or not self._hand_on(connection):
-            self._hot.setdefault(connection.address, []).append(connection)
-
-    # Without descriptors for more connections...
-
-    def close_idle(self) -> bool:
-        """Close the idle connections; returns whether there was one."""
-        idle = [connection for hot in self._hot.values() for connection in hot]
-        self._hot.clear()
-        for connection in idle:
-            self.drop_connection(connection)
-        found = bool(idle) or pool.count() > 0
-        pool.clear()
-        return found
-
-    def wait_for_connection(self, exchange: Exchange) -> bool:
-        """Let an exchange wait for a connection in use here, or for its descriptor; False if none is."""
-        if not any(one.is_connected() for one in self.exchanges):
-            return False
-        self.waiting.append(exchange)
-        return True
-
-    def _hand_on(self, connection: Connection) -> bool:
-        """Give a connection to an exchange that waits for one to that address; whether there is one."""
-        for exchange in self.waiting:
-            if exchange.address == connection.address:
-                if not connection.is_quiet():
-                    self.drop_connection(connection)
-                    return True
-                self.waiting.remove(exchange)
-                exchange.take(connection)
-                return True
-        return False
-
-    def _open_for_waiting(self) -> None:
-        """Try again to open connections for those that wait, until that fails."""
-        for exchange in list(self.waiting):
-            if exchange in self.waiting:
-                self.waiting.remove(exchange)
-                exchange.open()
-                if exchange in self.waiting:
-                    return
-
-    def _on_idle(self, fd: int) -> None:
-        """Something arrived on a connection that is not in use: most likely the server has closed it."""
-        for hot in self._hot.values():
-            for connection in hot:
-                if connection.fd == fd and not connection.is_quiet():
-                    hot.remove(connection)
-                    self.drop_connection(connection)
-                    return
-
-    def drop_connection(self, connection: Connection) -> None:
-        """Close a connection."""
-        self.forget(connection.fd)
-        connection.close()
-
     # Turning...
 
     def turn(self, timeout: float, before_waiting: Callable[[], None] | None = None) -> None:
-        """Let every task that can go on do so, then wait for sockets and timers once, at most `timeout` seconds.
+        """Run the tasks that can continue, wait once for descriptors and timers, and handle what happened.
+
+        The order matters:
+
+        1. Ready tasks run first. They begin requests, so the wait covers the descriptors of these.
+        2. One wait. After it `now` is set; every handler of this turn uses that time.
+        3. Handlers run in the order of the events. A handler may close a descriptor that has an event of its own in
+           this turn, and open another with the same number. So each handler is looked up just before its call, and
+           handlers that such an event could mislead check their sockets.
+        4. Batched work whose descriptors are ready is advanced, each class together. Handlers before may have
+           stopped some of it: batched work checks that itself.
+        5. Timers, then once in a TICK deadlines and canceled tasks. They come after the handlers: a byte that arrived
+           in time counts even if the thread was too busy to receive it.
+        6. Tasks that were resumed run before the turn ends. On an event loop there may be no other turn until something
+           happens, and what these tasks send is what will happen.
 
         Args:
-            before_waiting: called if no socket is ready yet.
+            timeout: the longest wait in seconds.
+            before_waiting: called if no descriptor is ready yet, before the wait.
         """
         self.run_ready()
+        events = self._poll(timeout, before_waiting)
+        self.now = now = time.monotonic()
+        handlers = self._handlers
+        batches: dict[type[Batched], list[Batched]] = {}
+        for fd, event in events:
+            handler = handlers.get(fd)
+            if handler is None:
+                if self.extension is not None:
+                    self.extension.on_idle_event(fd)
+            elif callable(handler):
+                handler(event)
+            else:
+                batches.setdefault(type(handler), []).append(handler)
+        for kind, batch in batches.items():
+            kind.advance_together(self, batch)
+        if self._timers:
+            self._run_timers(now)
+        if now >= self._next_tick:
+            self._next_tick = now + TICK
+            self._tick(now)
+        self.run_ready()
+
+    def _poll(self, timeout: float, before_waiting: Callable[[], None] | None) -> list[tuple[int, int]]:
         if timeout > 0 and (longest := self.time_to_wait()) is not None:
             timeout = min(timeout, longest)
         events = self.poller.poll(timeout if before_waiting is None else 0)
         if before_waiting is not None and not events:
             before_waiting()
             events = self.poller.poll(timeout)
-        self.now = now = time.monotonic()
-        handlers = self._handlers
-        reads, writes = [], []
-        for fd, event in events:
-            handler = handlers.get(fd)
-            if handler is None:
-                self._on_idle(fd)
-            elif isinstance(handler, batched_get.Read):
-                reads.append(handler)
-            elif isinstance(handler, batched_put.Write):
-                writes.append(handler)
-            else:
-                handler(event)
-        if reads:
-            batched_get.go_on(self, reads)
-        if writes:
-            batched_put.go_on(self, writes)
-        if self._timers:
-            self._run_timers(now)
-        if now >= self._next_tick:
-            self._next_tick = now + TICK
-            for exchange in list(self.exchanges):
-                if exchange in self.exchanges:
-                    exchange.check_deadlines(now)
-            if self.waiting:
-                self._open_for_waiting()
-            if self._cancelled:
-                self._hurry_cancelled(now)
-        self.run_ready()
+        return events
 
-    def run_ready(self) -> None:
-        """Let every task that can go on do so, until each waits or has ended."""
-        while self._ready:
-            task, value, error = self._ready.popleft()
-            if not task.ended:
-                self._advance(task, value, error)
+    def _tick(self, now: float) -> None:
+        if self.extension is not None:
+            self.extension.on_tick(now)
+        if self._canceled:
+            self._stop_late(now)
 
     def time_to_wait(self) -> float | None:
-        """Seconds until something has to be looked at even if no socket is ready, None for ever."""
-        longest = TICK if self.exchanges or self._cancelled else None
+        """The seconds after which the engine has to turn even if no descriptor is ready; None for never."""
+        extension = self.extension
+        longest = TICK if self._canceled or (extension is not None and extension.in_flight) else None
         if self._timers:
             until = max(0.0, self._timers[0][0] - time.monotonic())
             longest = until if longest is None else min(longest, until)
         return longest
 
-    def _run_timers(self, now: float) -> None:
-        while self._timers and self._timers[0][0] <= now:
-            _, _, task, awaited = heapq.heappop(self._timers)
-            if not isinstance(awaited, Sleep):
-                awaited()
-            elif task is not None and task.waiting is awaited:
-                self.resume(task)
+    # Closing...
 
     def close(self) -> None:
-        """End. What is still under way is stopped, and may wait for nothing more; connections go into the pool."""
+        """Stop every task that waits, and let none wait again; then close the extension."""
         self.closing = True
-        if self.exchanges or self._timers or self._ready:
+        if self._tasks:
             self._stop_all()
         self.poller.close()  # which forgets every descriptor at once
-        pool.give(itertools.chain.from_iterable(self._hot.values()))
+        if self.extension is not None:
+            self.extension.on_close()
 
     def _stop_all(self) -> None:
-        """Stop whatever is under way."""
-        for plain in [one for one in self.exchanges if isinstance(one, Plain)]:
-            plain.fail(Stopped())
-        sleeping = [task for _, _, task, sleep in self._timers if task is not None and task.waiting is sleep]
-        for task in [*sleeping, *(exchange.task for exchange in self.exchanges if isinstance(exchange, Exchange))]:
-            self._stop(task)
+        for task in list(self._tasks):
+            if not task.is_ready:
+                self._stop(task)
         self.run_ready()
 
 
-class _Group:
-    """The children of a `Gather`."""
-
-    def __init__(self, engine: Engine, parent: Task, gather: Gather) -> None:
-        self._engine = engine
-        self._parent = parent
-        self._operations = gather.operations
-        self._limit = gather.limit
-        self._active: set[Task | Plain] = set()
-        self._failure: BaseException | None = None
-        self._source_failure: Exception | None = None
-        self._exhausted = False
-        self._signal: Signal | None = None  # waited for before another child is begun
-        self._over = False
-
-    def begin(self) -> None:
-        """Start as many children as may run; go on with the parent if none is left."""
-        reads: list[batched_get.Read] = []
-        writes: list[batched_put.Write] = []
-        room = 0 if self._exhausted or self._signal is not None else max(0, self._limit - len(self._active))
-        try:
-            for operation in itertools.islice(self._operations, room):
-                room -= 1
-                if isinstance(operation, batched_get.Read):
-                    reads.append(operation)
-                elif isinstance(operation, batched_put.Write):
-                    writes.append(operation)
-                elif isinstance(operation, Signal):
-                    self._signal = operation
-                    self._engine.watch(operation.reader.fileno(), READ, self._on_signal)
-                    break
-                else:
-                    self._active.add(self._engine.start(operation, self._on_end))
-            else:
-                self._exhausted = self._exhausted or room > 0
-        except Exception as error:  # raised by what makes the operations: it comes after those it has made
-            self._exhausted, self._source_failure = True, error
-        if reads:
-            self._active.update(reads)
-            batched_get.begin(self._engine, reads, self._on_plain_ended)
-        if writes:
-            self._active.update(writes)
-            batched_put.begin(self._engine, writes, self._on_plain_ended)
-        if not self._active and self._signal is None:
-            self._resume_parent(self._source_failure)
-
-    def _resume_parent(self, error: BaseException | None) -> None:
-        if not self._over:
-            self._over = True
-            self._engine.resume(self._parent, error=error)
-
-    def stop(self, failure: BaseException) -> None:
-        """Stop every child; the parent goes on with `failure` when they have ended."""
-        if self._failure is None:
-            self._failure = failure
-            self._stop_listening()
-            for child in list(self._active):
-                if isinstance(child, Plain):
-                    self._active.discard(child)
-                    child.stop()
-                else:
-                    self._engine.cancel(child)
-            if not self._active:
-                self._resume_parent(failure)
-        elif isinstance(failure, Stopped):
-            self._failure = failure  # a parent that is told to stop must not take the other for one to try again after
-
-    def _on_signal(self, _: int) -> None:
-        assert self._signal is not None
-        self._signal.reader.recv(64)
-        self._stop_listening()
-        self.begin()
-
-    def _stop_listening(self) -> None:
-        if self._signal is not None:
-            self._engine.forget(self._signal.reader.fileno())
-            self._signal = None
-
-    def _on_plain_ended(self, ended: Sequence[Plain]) -> None:
-        self._active.difference_update(ended)
-        over, error = False, None
-        for plain in ended:
-            if plain.rest is None:
-                over, error = True, error or plain.error
-            elif plain.at_once:
-                task = Task(plain.rest, self._on_end)
-                self._active.add(task)
-                self._engine.start_at_once(task)
-            else:
-                self._active.add(self._engine.start(plain.rest, self._on_end))
-        if over:
-            self._go_on(error)
-
-    def _on_end(self, task: Task) -> None:
-        self._active.discard(task)
-        self._go_on(task.error)
-
-    def _go_on(self, error: BaseException | None) -> None:
-        """A child has ended."""
-        if self._failure is not None:
-            if not self._active:
-                self._resume_parent(self._failure)
-        elif error is not None:
-            self.stop(error)
-        else:
-            self.begin()
-
-
-def run_begun(
-    operation: Operation[T],
-    awaited: Any,
-    stopped: threading.Event | None,
-    before_waiting: Callable[[], None] | None,
-) -> T:
-    """Run an operation that waits for `awaited` to its end.
-
-    Args:
-        operation: the coroutine, begun.
-        awaited: what it yielded.
-        stopped: once it is set, the operation is stopped.
-        before_waiting: called each time that no socket is ready and the engine is about to wait for one.
-    """
-    engine = Engine()
-    try:
-        task = engine.adopt(operation, awaited, _nobody_waits)
-        told = False
-        try:
-            engine.run_ready()  # what ends without waiting for anything must not be waited for
-            while not task.ended:
-                engine.turn(TICK, before_waiting)
-                if stopped is not None and stopped.is_set() and not told:
-                    engine.cancel(task)
-                    told = True
-        except BaseException:
-            # Ctrl-C: what was begun is undone, in threads of the same call at the same time. Another one ends that.
-            if stopped is not None:
-                stopped.set()
-            deadline = time.monotonic() + _CLEANING
-            if not engine.closing:
-                engine.cancel(task)
-                engine.turn(0)
-                while not task.ended and time.monotonic() < deadline:
-                    engine.turn(TICK)
-            raise
-    finally:
-        engine.close()
-    if task.error is not None:
-        raise task.error
-    result: T = task.result
-    return result
-
-
-def _nobody_waits(_: Task) -> None:
-    """A plain call looks at its task itself."""
-
-
 def _close_inherited(engine: Engine) -> None:
-    """Close a poller of the parent's, which a child that unwinds the stack would otherwise change."""
+    """Close a poller of the parent, which a child that unwinds the stack would otherwise change."""
     engine.closing = True
     engine.poller.close()
 

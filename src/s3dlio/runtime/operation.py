@@ -15,7 +15,7 @@ program that only reads files never loads it.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -38,3 +38,29 @@ class Pause:
 
 
 pause = Pause()
+
+
+class Task:
+    """An operation that an engine runs.
+
+    Attributes:
+        operation: the coroutine.
+        on_end: called with this task when the operation has ended.
+        awaited: what the operation waits for (`engine.Awaited`); None before its first step and while it
+            computes.
+        is_ready: whether the operation is queued to run.
+        stopping: the operation gets the answer that it waits for, and `Stopped` when it waits for anything else.
+        ended: whether the operation has ended, with `result` or with `error`.
+    """
+
+    __slots__ = ("awaited", "ended", "error", "is_ready", "on_end", "operation", "result", "stopping")
+
+    def __init__(self, operation: Operation[Any], on_end: Callable[[Task], None]) -> None:
+        self.operation = operation
+        self.on_end = on_end
+        self.awaited: Any = None
+        self.is_ready = False
+        self.stopping = False
+        self.ended = False
+        self.result: Any = None
+        self.error: BaseException | None = None

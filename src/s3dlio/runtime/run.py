@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs operations in the calling thread, without an event loop."""
+"""Runs operations in the calling thread, without an event loop.
+
+An operation that only pauses runs here. At the first thing that it awaits (a sleep, a group, an exchange) an engine is
+made for the rest of the call. The calling thread turns the engine until the operation has ended, and closes it.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from s3dlio.runtime.operation import Operation, Stopped
+from s3dlio.runtime.operation import TICK, Operation, Stopped, Task
 
 T = TypeVar("T")
 
@@ -49,9 +53,51 @@ def run(
     except BaseException:
         operation.close()  # Ctrl-C between two steps: free what the operation holds before the traceback is dropped
         raise
-    from s3dlio.runtime.engine import run_begun
+    return _run_on_engine(operation, awaited, stopped, before_waiting)
 
-    return run_begun(operation, awaited, stopped, before_waiting)
+
+def _run_on_engine(
+    operation: Operation[T],
+    awaited: Any,
+    stopped: threading.Event | None,
+    before_waiting: Callable[[], None] | None,
+) -> T:
+    """Run the rest of an operation, which waits for `awaited`, on an engine of its own."""
+    from s3dlio.runtime.engine import UNDO_SECONDS, Engine
+
+    engine = Engine()
+    try:
+        task = engine.adopt(operation, awaited, _ignore)
+        canceled = False
+        try:
+            engine.run_ready()  # an operation that ends without waiting must not wait for the first turn
+            while not task.ended:
+                engine.turn(TICK, before_waiting)
+                if stopped is not None and stopped.is_set() and not canceled:
+                    engine.cancel(task)
+                    canceled = True
+        except BaseException:
+            # Ctrl-C: undo what the operation has begun; `stopped` lets other threads of the same call do so meanwhile.
+            # A second Ctrl-C ends that, wherever it is.
+            if stopped is not None:
+                stopped.set()
+            deadline = time.monotonic() + UNDO_SECONDS
+            if not engine.closing:
+                engine.cancel(task)
+                engine.turn(0)
+                while not task.ended and time.monotonic() < deadline:
+                    engine.turn(TICK)
+            raise
+    finally:
+        engine.close()
+    if task.error is not None:
+        raise task.error
+    result: T = task.result
+    return result
+
+
+def _ignore(_: Task) -> None:
+    """The end of the task, which the loop above looks for."""
 
 
 def iterate(generator: AsyncGenerator[T, None], stopped: threading.Event | None = None) -> Iterator[T]:

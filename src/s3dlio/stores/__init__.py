@@ -27,7 +27,7 @@ def store_for(scheme: str) -> Store:
         store: Store = load(module, name)()
         if not store.blocking:
             # `runtime.run.run` imports it without taking the lock each time.
-            load("s3dlio.runtime.engine", "run_begun")
+            load("s3dlio.runtime.engine", "Engine")
         return _stores.setdefault(scheme, store)
 
 

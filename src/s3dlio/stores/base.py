@@ -18,7 +18,7 @@ from s3dlio.types import ObjectInfo, SizedName
 from s3dlio.uri import URI
 
 if TYPE_CHECKING:
-    from s3dlio.objects.batched import Plain, ReadDone, WriteDone
+    from s3dlio.objects.batched import BatchedRequest, ReadDone, WriteDone
     from s3dlio.runtime.operation import Operation
 
 
@@ -49,7 +49,7 @@ class Store(abc.ABC):
     async def get(self, uri: URI) -> memoryview:
         """The whole object."""
 
-    def batched_get(self, uri: URI, done: ReadDone) -> Plain | Operation[None]:
+    def batched_get(self, uri: URI, done: ReadDone) -> BatchedRequest | Operation[None]:
         """Work for a `Gather` that reads a whole object as one of many: by one request, since splitting gains nothing.
 
         Args:
@@ -92,7 +92,7 @@ class Store(abc.ABC):
         else:
             done(None)
 
-    def batched_put(self, uri: URI, data: memoryview, done: WriteDone) -> Plain | Operation[None]:
+    def batched_put(self, uri: URI, data: memoryview, done: WriteDone) -> BatchedRequest | Operation[None]:
         """Work for a `Gather` that writes an object as one of many.
 
         Args:

@@ -28,7 +28,7 @@ from s3dlio.types import BytesLike, as_view
 from s3dlio.uri import URI, parse
 
 if TYPE_CHECKING:
-    from s3dlio.objects.batched import Plain, ReadDone
+    from s3dlio.objects.batched import BatchedRequest, ReadDone
 
 # More threads than this only wait for each other; fewer would leave a network file system idle.
 THREADS = min(32, max(8, 2 * (os.cpu_count() or 1)))
@@ -43,7 +43,7 @@ class Work(NamedTuple):
     """
 
     blocking: Iterator[Callable[[], Operation[None]]]
-    network: Iterator[Operation[None] | Plain]
+    network: Iterator[Operation[None] | BatchedRequest]
     max_in_flight: int
 
 
@@ -101,7 +101,7 @@ def getting(
             (blocking if store.blocking else network).append((store, uri, partial(put_in, index, uri.text)))
 
     makers = (partial(read_into, *item) for item in blocking)
-    work: Iterator[Operation[None] | Plain]
+    work: Iterator[Operation[None] | BatchedRequest]
     if len(network) >= max_in_flight:  # enough objects to keep the network busy: none is split
         work = (store.batched_get(uri, done) for store, uri, done in network)
     else:
@@ -153,7 +153,7 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
         threads = min(work.max_in_flight, THREADS)
         for_each(chain([first], work.blocking), lambda make: run(make(), stopping), threads, stopped=stopping)
 
-    def run_network(first: Operation[None] | Plain) -> None:
+    def run_network(first: Operation[None] | BatchedRequest) -> None:
         with settings.held():
             run(side_by_side(chain((first,), work.network), work.max_in_flight), stopping)
 
@@ -175,6 +175,6 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
         for_each(parts, run_or_stop_the_other, 2, at_once=True, stopped=stopping)
 
 
-async def side_by_side(operations: Iterable[Operation[None] | Plain], limit: int) -> None:
+async def side_by_side(operations: Iterable[Operation[None] | BatchedRequest], limit: int) -> None:
     """One operation that runs others, at most `limit` at a time."""
     await Gather(operations, limit)

@@ -52,7 +52,7 @@ from s3dlio.transfer.batch import THREADS
 from s3dlio.uri import parse
 
 if TYPE_CHECKING:
-    from s3dlio.objects.batched import Plain
+    from s3dlio.objects.batched import BatchedRequest
 
 _SIZES_REMEMBERED = 32
 _SMALL = 1 << 20  # bytes
@@ -350,7 +350,7 @@ class _State:
                     return
             yield place, uri
 
-    def _operations(self) -> Iterator[Operation[None] | Plain | Signal]:
+    def _operations(self) -> Iterator[Operation[None] | BatchedRequest | Signal]:
         """The same for the engine, which must not be kept waiting: it gets a signal to listen to."""
         signal = self._signal
         assert signal is not None
@@ -377,7 +377,7 @@ class _State:
         expected = self._waiting_bytes + len(self._under_way) * self._largest
         return count <= self._max_in_flight and expected <= self._window
 
-    def _read_one(self, place: int, text: str) -> Operation[None] | Plain:
+    def _read_one(self, place: int, text: str) -> Operation[None] | BatchedRequest:
         """What reads an object: of large ones each is split, of others many are read side by side."""
         large = not self._sizes or self._largest > settings.current().get_part_mb * settings.MIB
         if not large:

@@ -37,7 +37,7 @@ from s3dlio.memory.checksums import (
     md5_hex,
 )
 from s3dlio.objects import documents
-from s3dlio.objects.batched import Plain, WriteDone
+from s3dlio.objects.batched import BatchedRequest, WriteDone
 from s3dlio.objects.batched_put import SMALL, Write
 from s3dlio.objects.request import FirstTry, Request, send
 from s3dlio.runtime.group import Gather
@@ -215,7 +215,7 @@ class S3Store(CloudStore[S3Service]):
         if self.service().settings.put_verify:
             await self._verify(uri, sum(map(len, data)), response.head.headers.get("etag", ""), checksum)
 
-    def batched_put(self, uri: URI, data: memoryview, done: WriteDone) -> Plain | Operation[None]:
+    def batched_put(self, uri: URI, data: memoryview, done: WriteDone) -> BatchedRequest | Operation[None]:
         settings = settings_module.current()
         if len(data) > min(SMALL, settings.multipart_threshold_mb * settings_module.MIB) or not uri.key:
             return super().batched_put(uri, data, done)
