@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from s3dlio._version import version as version
     from s3dlio.aio import copy_async as copy_async
     from s3dlio.aio import delete_async as delete_async
+    from s3dlio.aio import delete_many_async as delete_many_async
     from s3dlio.aio import download_async as download_async
     from s3dlio.aio import entries_async as entries_async
     from s3dlio.aio import exists_async as exists_async
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from s3dlio.aio import upload_async as upload_async
     from s3dlio.api import copy as copy
     from s3dlio.api import delete as delete
+    from s3dlio.api import delete_many as delete_many
     from s3dlio.api import download as download
     from s3dlio.api import entries as entries
     from s3dlio.api import exists as exists
@@ -79,6 +81,7 @@ _HOMES = {
     "s3dlio.aio": (
         "copy_async",
         "delete_async",
+        "delete_many_async",
         "download_async",
         "entries_async",
         "exists_async",
@@ -99,6 +102,7 @@ _HOMES = {
     "s3dlio.api": (
         "copy",
         "delete",
+        "delete_many",
         "download",
         "entries",
         "exists",

@@ -30,7 +30,7 @@ from s3dlio.stores import store_for
 from s3dlio.stores.base import Store
 from s3dlio.transfer import batch, buckets, chunks, copying, listing
 from s3dlio.types import BytesLike, Entry, ObjectInfo, as_view
-from s3dlio.uri import parse
+from s3dlio.uri import of_path, parse
 
 T = TypeVar("T")
 
@@ -227,28 +227,55 @@ async def get_many_async(
     return results
 
 
-async def put_many_async(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64) -> None:
+async def put_many_async(
+    pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64, *, progress: api.ProgressCallback | None = None
+) -> None:
     """`put_many` for an event loop.
 
     `pairs` is consumed as the writing goes on: its first pair, and for cloud stores all, on the loop, so it must not
-    block; for files the others in another thread.
+    block; for files the others in another thread. `progress` is called with a `Progress` for every object written: for
+    cloud stores on the loop, for files in other threads, by one thread at a time.
     """
     api.check_in_flight(max_in_flight)
-    await _run_work(batch.putting(pairs, max_in_flight))
+    await _run_work(batch.putting(pairs, max_in_flight, progress))
+
+
+async def delete_many_async(
+    uris: Iterable[str], max_in_flight: int = 64, *, progress: api.ProgressCallback | None = None
+) -> None:
+    """Delete many objects, of any mix of schemes, on an event loop; the async twin of `delete_many`.
+
+    Args:
+        uris: the objects; any iterable, consumed as the deleting continues: its first URI, and for cloud stores all, on
+            the loop, so it must not block; for files the others in another thread.
+        max_in_flight: objects deleted at a time, at most.
+        progress: called with a `Progress` for every object deleted: for cloud stores on the loop, for files in other
+            threads, by one thread at a time.
+
+    Raises:
+        The first error, naming its URI, once what was under way has ended. Objects deleted before it stay deleted.
+        TypeError: `uris` is a single string.
+
+    Example:
+        >>> await s3dlio.delete_many_async(f"s3://bucket/folder/{number}" for number in range(1000))
+    """
+    api.check_no_string(uris)
+    api.check_in_flight(max_in_flight)
+    await _run_work(batch.deleting(uris, max_in_flight, progress))
 
 
 async def upload_async(
     path: api.Path, uri: str, *, recursive: bool = False, progress: api.ProgressCallback | None = None
 ) -> None:
     """`upload` for an event loop. `progress` is called in other threads."""
-    await copy_async(api.local(path), uri, recursive=recursive, progress=progress)
+    await copy_async(of_path(path), uri, recursive=recursive, progress=progress)
 
 
 async def download_async(
     uri: str, path: api.Path, *, recursive: bool = False, progress: api.ProgressCallback | None = None
 ) -> None:
     """`download` for an event loop. `progress` is called in other threads."""
-    await copy_async(uri, api.local(path), recursive=recursive, progress=progress)
+    await copy_async(uri, of_path(path), recursive=recursive, progress=progress)
 
 
 async def copy_async(

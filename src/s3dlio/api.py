@@ -19,7 +19,7 @@ from s3dlio.stores.base import Store
 from s3dlio.transfer import batch, buckets, chunks, copying, listing
 from s3dlio.transfer.read_ahead import ReadAhead
 from s3dlio.types import BytesLike, Entry, ObjectInfo, Progress, as_view
-from s3dlio.uri import parse
+from s3dlio.uri import of_path, parse
 
 T = TypeVar("T")
 
@@ -376,24 +376,46 @@ def get_many_iter(uris: Iterable[str], max_in_flight: int = 64, ordered: bool = 
         An iterator of (URI, bytes). An object's error is raised in its place and ends the iteration. `close()`, or
         dropping the iterator, ends the reading.
     """
-    if isinstance(uris, str | bytes):
-        check_uris(uris)
+    check_no_string(uris)
     check_in_flight(max_in_flight)
     return ReadAhead(uris, max_in_flight, int(settings.current().window_mb * settings.MIB), ordered)
 
 
-def put_many(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64) -> None:
+def put_many(
+    pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64, *, progress: ProgressCallback | None = None
+) -> None:
     """Write many objects, of any mix of schemes; each as `put_bytes` would.
 
     Args:
         pairs: (URI, data); any iterable, consumed as the writing goes on. No data may change before this returns.
         max_in_flight: objects written at a time, at most.
+        progress: called with a `Progress` for every object written, by one thread at a time.
 
     Raises:
         The first error, naming its URI, once what was under way has ended. Objects written before it stay.
     """
     check_in_flight(max_in_flight)
-    batch.run_work(batch.putting(pairs, max_in_flight))
+    batch.run_work(batch.putting(pairs, max_in_flight, progress))
+
+
+def delete_many(uris: Iterable[str], max_in_flight: int = 64, *, progress: ProgressCallback | None = None) -> None:
+    """Delete many objects, of any mix of schemes, each as `delete` does: deleting a missing object succeeds.
+
+    Args:
+        uris: the objects; any iterable, consumed as the deleting continues.
+        max_in_flight: objects deleted at a time, at most.
+        progress: called with a `Progress` for every object deleted, by one thread at a time.
+
+    Raises:
+        The first error, naming its URI, once what was under way has ended. Objects deleted before it stay deleted.
+        TypeError: `uris` is a single string.
+
+    Example:
+        >>> s3dlio.delete_many(f"s3://bucket/folder/{number}" for number in range(1000))
+    """
+    check_no_string(uris)
+    check_in_flight(max_in_flight)
+    batch.run_work(batch.deleting(uris, max_in_flight, progress))
 
 
 # Copies...
@@ -406,7 +428,7 @@ def upload(path: Path, uri: str, *, recursive: bool = False, progress: ProgressC
         path: a local path.
         uri: the object to write; the folder, if it ends in "/" or with `recursive`.
     """
-    copy(local(path), uri, recursive=recursive, progress=progress)
+    copy(of_path(path), uri, recursive=recursive, progress=progress)
 
 
 def download(uri: str, path: Path, *, recursive: bool = False, progress: ProgressCallback | None = None) -> None:
@@ -416,7 +438,7 @@ def download(uri: str, path: Path, *, recursive: bool = False, progress: Progres
         uri: the object; the folder with `recursive`.
         path: a local path: of the file to write, or of a folder. The file appears when it is whole.
     """
-    copy(uri, local(path), recursive=recursive, progress=progress)
+    copy(uri, of_path(path), recursive=recursive, progress=progress)
 
 
 def copy(source: str, target: str, *, recursive: bool = False, progress: ProgressCallback | None = None) -> None:
@@ -458,14 +480,13 @@ def check_in_flight(max_in_flight: int) -> None:
         raise ValueError(f"max_in_flight={max_in_flight}: it must be 1 or more")
 
 
-def check_uris(uris: Iterable[str]) -> list[str]:
-    """The URIs as a list; a single string in their place is a TypeError, not a list of its letters."""
+def check_no_string(uris: Iterable[str]) -> None:
+    """Raise TypeError for a single string instead of several URIs: iterating over it would give its letters."""
     if isinstance(uris, str | bytes):
         raise TypeError(f"uris must be an iterable of URIs, not one {type(uris).__name__}: write [{uris!r}]")
+
+
+def check_uris(uris: Iterable[str]) -> list[str]:
+    """The URIs as a list; a single string in their place is a TypeError, not a list of its letters."""
+    check_no_string(uris)
     return list(uris)
-
-
-def local(path: Path) -> str:
-    """The file:// URI of a local path, relative ones resolved; a final "/" stays."""
-    text = os.fspath(path)
-    return "file://" + os.path.abspath(text) + ("/" if text.endswith("/") and os.path.abspath(text) != "/" else "")

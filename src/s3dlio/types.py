@@ -77,14 +77,14 @@ class SizedName(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a copy has come.
+    """How far a copy, or a batch of writes or deletions, has come.
 
     Attributes:
-        uri: the object whose bytes were written last.
-        bytes_done: bytes written so far, of all objects.
-        bytes_total: bytes to write in all; None while the source is still being listed.
-        objects_done: objects that are complete at the target.
-        objects_total: objects to write in all; None while the source is still being listed.
+        uri: the object that was worked on last.
+        bytes_done: bytes written so far, of all objects; 0 for deletions.
+        bytes_total: bytes to write in all; None while that is not known.
+        objects_done: objects that are complete at the target, or deleted.
+        objects_total: objects in all; None while that is not known.
     """
 
     uri: str

@@ -121,6 +121,13 @@ def parse(text: str) -> URI:
     raise InvalidURIError(_refusal(text, scheme if mark else None), uri=text)
 
 
+def of_path(path: str | os.PathLike[str]) -> str:
+    """The file:// URI of a local path. A relative path is resolved; a final "/" stays."""
+    text = os.fspath(path)
+    absolute = os.path.abspath(text)
+    return f"file://{absolute}/" if text.endswith("/") and absolute != "/" else f"file://{absolute}"
+
+
 def _check_encodable(text: str, scheme: str) -> None:
     try:
         if scheme in FILE_SCHEMES:

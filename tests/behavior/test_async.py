@@ -54,6 +54,12 @@ def test_every_twin_does_what_its_verb_does(root: str, tmp_path_factory: pytest.
         assert await s3dlio.get_async(f"{root}/b") == DATA
         assert len(await s3dlio.list_async(f"{root}/copied")) == 10
         await s3dlio.delete_async(f"{root}/a")
+        steps: list[s3dlio.Progress] = []
+        await s3dlio.put_many_async([(f"{root}/copied/0", b"new")], progress=steps.append)
+        await s3dlio.delete_many_async(await s3dlio.list_async(f"{root}/copied"), progress=steps.append)
+        assert steps[0] == s3dlio.Progress(f"{root}/copied/0", 3, None, 1, None)
+        assert [step.objects_done for step in steps[1:]] == list(range(1, 11))
+        assert await s3dlio.list_async(f"{root}/copied") == []
         await s3dlio.delete_async(f"{root}/many", recursive=True)
         assert not await s3dlio.exists_async(f"{root}/a")
         assert await s3dlio.list_async(f"{root}/many") == []

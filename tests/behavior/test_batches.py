@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many objects: get_many, get_many_iter, put_many."""
+"""Many objects: get_many, get_many_iter, put_many, delete_many."""
 
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -307,6 +309,72 @@ def test_an_error_of_the_pairs_is_raised(root: str) -> None:
     with pytest.raises(LookupError, match="the pairs failed"):
         s3dlio.put_many(pairs())
     assert s3dlio.get(f"{root}/first") == b"1"
+
+
+def test_put_many_reports_each_object_when_it_is_written(root: str) -> None:
+    steps: list[s3dlio.Progress] = []
+    written: list[bool] = []
+
+    def report(step: s3dlio.Progress) -> None:
+        steps.append(step)
+        if len(steps) % 10 == 1:
+            written.append(s3dlio.get(step.uri) == _data(step.uri))
+
+    names = _names(root, 40)
+    s3dlio.put_many(((uri, _data(uri)) for uri in names), 8, progress=report)
+    assert sorted(step.uri for step in steps) == sorted(names)
+    assert [step.objects_done for step in steps] == list(range(1, 41))
+    sizes = {uri: len(_data(uri)) for uri in names}
+    assert [step.bytes_done for step in steps] == list(itertools.accumulate(sizes[step.uri] for step in steps))
+    assert {(step.bytes_total, step.objects_total) for step in steps} == {(None, None)}
+    assert written == [True] * 4
+
+
+def test_an_exception_of_the_callback_ends_the_batch(root: str, uris: list[str]) -> None:
+    def report(step: s3dlio.Progress) -> None:
+        raise RuntimeError(step.uri)
+
+    new = (f"{root}/new-{number}" for number in range(1000))
+    old = iter(uris)
+    with pytest.raises(RuntimeError, match=root):
+        s3dlio.put_many(((uri, b"x") for uri in new), 4, progress=report)
+    with pytest.raises(RuntimeError, match=root):
+        s3dlio.delete_many(old, 4, progress=report)
+    assert next(new, None) is not None
+    assert next(old, None) is not None
+
+
+# delete_many...
+
+
+@pytest.mark.parametrize("max_in_flight", [1, 7, 64])
+def test_delete_many_deletes_each_and_what_is_missing_is_fine(uris: list[str], max_in_flight: int) -> None:
+    steps: list[s3dlio.Progress] = []
+    s3dlio.delete_many(iter([*uris[3:], uris[5], f"{uris[0]}-missing"]), max_in_flight, progress=steps.append)
+    assert s3dlio.list(uris[0].rpartition("/")[0]) == sorted(uris[:3])
+    assert sorted(step.uri for step in steps) == sorted([*uris[3:], uris[5], f"{uris[0]}-missing"])
+    assert [(step.bytes_done, step.objects_done) for step in steps] == [(0, number + 1) for number in range(len(steps))]
+
+
+def test_delete_many_takes_a_mix_of_schemes_and_nothing_at_all(uris: list[str], tmp_path: Path) -> None:
+    s3dlio.put_bytes(f"direct://{tmp_path}/object", b"x")
+    s3dlio.delete_many([uris[0], f"direct://{tmp_path}/object", uris[1]])
+    assert not any(map(s3dlio.exists, [*uris[:2], f"direct://{tmp_path}/object"]))
+    s3dlio.delete_many([])
+
+
+def test_a_failed_delete_is_raised_and_named(root: str, uris: list[str]) -> None:
+    s3dlio.put_bytes(f"{root}/folder/object", b"x")
+    wrong = root.replace("://", ":/")
+    with pytest.raises(s3dlio.InvalidURIError) as caught:
+        s3dlio.delete_many([uris[0], wrong, uris[1]], 1)
+    assert caught.value.uri == wrong
+    assert s3dlio.exists(uris[1])
+    with pytest.raises(TypeError, match="iterable of URIs"):
+        s3dlio.delete_many(uris[1])
+    with pytest.raises(ValueError, match="max_in_flight"):
+        s3dlio.delete_many([uris[1]], 0)
+    assert s3dlio.exists(uris[1])
 
 
 # Threads...

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from s3dlio import api
 from s3dlio.errors import InvalidURIError
-from s3dlio.uri import CLOUD_SCHEMES, parse
+from s3dlio.uri import CLOUD_SCHEMES, of_path, parse
 
 STANDARD = "-"  # in the place of a path: standard input or output
 
@@ -50,7 +49,7 @@ def _buckets(texts: Any) -> list[str]:
 
 
 def _place(text: str) -> str:
-    return checked_uri(text) if "://" in text else api.local(text)
+    return checked_uri(text) if "://" in text else of_path(text)
 
 
 OneURI = Annotated[str, typer.Argument(metavar="URI", callback=checked_uri)]

@@ -11,13 +11,12 @@ from typing import Annotated, cast
 import typer
 
 import s3dlio
-from s3dlio import api
 from s3dlio.cli import copying, output, progress
 from s3dlio.cli.arguments import STANDARD, OneURI, URIs
 from s3dlio.errors import S3dlioError
 from s3dlio.runtime.run import iterate
 from s3dlio.stores import store_for
-from s3dlio.uri import parse
+from s3dlio.uri import of_path, parse
 
 PIECE = 16 << 20
 
@@ -43,7 +42,7 @@ def get(
 ) -> None:
     """Copy an object to a local file, which appears when it is whole."""
     if path != STANDARD:
-        copying.copy(uri, api.local(path), recursive=False)
+        copying.copy(uri, of_path(path), recursive=False)
         return
     size = s3dlio.stat(uri)["size"]
     with progress.shown(output_in_use=True) as report:
@@ -60,7 +59,7 @@ def put(
 ) -> None:
     """Copy a local file to an object. Readers see the old object or the new one, whole."""
     if path != STANDARD:
-        copying.copy(api.local(path), uri, recursive=False)
+        copying.copy(of_path(path), uri, recursive=False)
         return
     if sys.stdin is None:
         raise S3dlioError("standard input is closed")

@@ -24,7 +24,7 @@ from s3dlio.runtime.run import run
 from s3dlio.runtime.threads import for_each
 from s3dlio.stores import store_for
 from s3dlio.stores.base import Store, read_into
-from s3dlio.types import BytesLike, as_view
+from s3dlio.types import BytesLike, Progress, as_view
 from s3dlio.uri import URI, parse
 
 if TYPE_CHECKING:
@@ -109,8 +109,56 @@ def getting(
     return Work(makers, work, max_in_flight), results
 
 
-def putting(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int) -> Work:
+class _Counter:
+    """Counts the objects of a batch that are done and calls `progress` for each, in one thread at a time."""
+
+    def __init__(self, progress: Callable[[Progress], None]) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._bytes = self._objects = 0
+
+    def add(self, uri: URI, size: int) -> None:
+        """Count an object of `size` bytes."""
+        with self._lock:
+            self._bytes += size
+            self._objects += 1
+            self._progress(Progress(uri.text, self._bytes, None, self._objects, None))
+
+
+def deleting(uris: Iterable[str], max_in_flight: int, progress: Callable[[Progress], None] | None) -> Work:
+    """The work of deleting many objects. `uris` is consumed as it continues; the kind of the first decides by what.
+
+    Args:
+        uris: the objects.
+        max_in_flight: objects at a time.
+        progress: called when an object has been deleted.
+
+    Raises:
+        InvalidURIError, TypeError: the first URI is none; a later one ends the work when its turn comes.
+    """
+    targets = map(parse, uris)
+    first = next(targets, None)
+    if first is None:
+        return Work(iter(()), iter(()), max_in_flight)
+    counter = None if progress is None else _Counter(progress)
+
+    async def delete(uri: URI) -> None:
+        await store_for(uri.scheme).delete(uri)
+        if counter is not None:
+            counter.add(uri, 0)
+
+    return work_of(store_for(first.scheme).blocking, delete, zip(chain([first], targets)), max_in_flight)
+
+
+def putting(
+    pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int, progress: Callable[[Progress], None] | None = None
+) -> Work:
     """The work of writing many objects. `pairs` is consumed as it goes on; the kind of the first decides by what.
+
+    Args:
+        pairs: URIs and data.
+        max_in_flight: objects at a time.
+        progress: called when an object has been written.
 
     Raises:
         InvalidURIError, TypeError: the first pair is none; a later one ends the work when its turn comes.
@@ -121,14 +169,29 @@ def putting(pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int) -> Work:
         return Work(iter(()), iter(()), max_in_flight)
 
     every = chain([first], views)
+    counter = None if progress is None else _Counter(progress)
     if store_for(first[0].scheme).blocking:
-        return work_of(True, _put, every, max_in_flight)
-    work = (store_for(uri.scheme).batched_put(uri, data, _raise) for uri, data in every)
+        return work_of(True, partial(_put, counter), every, max_in_flight)
+    work = (
+        store_for(uri.scheme).batched_put(
+            uri, data, _raise if counter is None else partial(_raise_or_count, counter, uri, len(data))
+        )
+        for uri, data in every
+    )
     return Work(iter(()), work, max_in_flight)
 
 
-async def _put(uri: URI, data: memoryview) -> None:
+async def _put(counter: _Counter | None, uri: URI, data: memoryview) -> None:
     await store_for(uri.scheme).put(uri, data)
+    if counter is not None:
+        counter.add(uri, len(data))
+
+
+def _raise_or_count(counter: _Counter, uri: URI, size: int, error: Exception | None) -> None:
+    """End the batch if an object could not be written; count the object otherwise."""
+    if error is not None:
+        _raise(error)
+    counter.add(uri, size)
 
 
 def _raise(error: Exception | None) -> None:
