@@ -193,22 +193,6 @@ def test_a_pair_of_keys_needs_no_botocore() -> None:
     assert run_python(program) == "False"
 
 
-def test_without_the_extra_the_error_names_it() -> None:
-    program = """
-        import sys
-        sys.modules["botocore"] = None  # what import makes of a package that is not there
-        from s3dlio.auth.aws.credentials import CredentialSource
-        from s3dlio.errors import ConfigurationError
-        try:
-            CredentialSource(profile="team").current()
-        except ConfigurationError as error:
-            print(error)
-    """
-    message = run_python(program)
-    assert "pip install 's3dlio[aws]'" in message
-    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set" in message
-
-
 # The chain, source by source
 
 

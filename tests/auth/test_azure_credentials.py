@@ -429,12 +429,6 @@ def test_nothing_at_all_is_an_error_within_3_s_that_says_what_to_set() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "azure.identity", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 's3dlio\[azure\]'"):
-        bearer(EntraToken())
-
-
 def test_a_key_needs_no_azure_identity() -> None:
     code = (
         "import sys; from s3dlio import settings; from s3dlio.auth.azure.account import account_of;"

@@ -18,13 +18,8 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3dlio.auth.aws.sigv4 import (
-    UNSIGNED_PAYLOAD,
-    AwsCredentials,
-    Signer,
-    canonical_query,
-    uri_encode,
-)
+from s3dlio.auth.aws.sigv4 import UNSIGNED_PAYLOAD, AwsCredentials, Signer
+from s3dlio.auth.encoding import canonical_query, uri_encode
 from s3dlio.http.framing import request_head
 
 # The examples of the S3 API Reference, "Signature Calculations for the Authorization Header" and

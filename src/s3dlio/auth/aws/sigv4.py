@@ -20,19 +20,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote
 
-from s3dlio.auth.encoding import HmacKey
+from s3dlio.auth.encoding import HmacKey, canonical_query, check_presigned_life
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 """The payload hash that leaves the payload out of the signature."""
 
-MAX_PRESIGN_SECONDS = 604_800
-"""The longest life of a presigned request: seven days."""
-
 _FORMS_KEPT = 16
 _ALGORITHM = "AWS4-HMAC-SHA256"
-_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/"
 _SPACES = re.compile(r"[ \t]+")
 
 
@@ -49,25 +44,6 @@ class AwsCredentials:
     access_key: str
     secret_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
-
-
-def uri_encode(key: str) -> str:
-    """A key as it stands in a request's path: UTF-8, percent-encoded but for ``A-Z a-z 0-9 - . _ ~ /``.
-
-    Raises:
-        UnicodeEncodeError: The key has a lone surrogate (a file name that is not UTF-8): no S3 key has one.
-    """
-    return key if not key.encode().translate(None, _PLAIN) else quote(key, safe="/")
-
-
-def canonical_query(parameters: Iterable[tuple[str, str]]) -> str:
-    """The query string of the parameters, encoded and sorted as the signature wants it; to be sent as it is.
-
-    Args:
-        parameters: Names and values, not encoded. A parameter without a value has the value ``""``.
-    """
-    encoded = [(quote(name, safe=""), quote(value, safe="")) for name, value in parameters]
-    return "&".join([f"{name}={value}" for name, value in sorted(encoded)])
 
 
 class Signer:
@@ -170,8 +146,7 @@ class Signer:
         Raises:
             ValueError: `expires` is out of bounds, or a field has a character beyond Latin-1.
         """
-        if not 1 <= expires <= MAX_PRESIGN_SECONDS:
-            raise ValueError(f"a presigned request lives 1 to {MAX_PRESIGN_SECONDS} seconds, not {expires}")
+        check_presigned_life(expires)
         moment = self._moment_at(int(time.time() if now is None else now))
         names, tail = _canonical_fields([("host", self.host), *headers], UNSIGNED_PAYLOAD)
         parameters = [

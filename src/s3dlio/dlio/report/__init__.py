@@ -13,7 +13,7 @@ import json
 import os
 from pathlib import Path
 
-from s3dlio.errors import ConfigurationError
+from s3dlio.errors import missing_extra
 
 HTML_NAME = "report.html"
 
@@ -42,9 +42,9 @@ def write_report(
         ObjectNotFoundError: nothing of a run is there.
         S3dlioError: a file cannot be written.
     """
-    for module in ("matplotlib", "yaml"):
+    for module, package in (("matplotlib", "matplotlib"), ("yaml", "PyYAML")):
         if importlib.util.find_spec(module) is None:
-            raise ConfigurationError(f"a report needs {module}, which is not installed: pip install 's3dlio[report]'")
+            raise missing_extra("a report", package, "report")
     import s3dlio
     from s3dlio.dlio.report.figures import collect
     from s3dlio.dlio.report.page import page

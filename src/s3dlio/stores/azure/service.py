@@ -12,9 +12,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from s3dlio.auth.aws.sigv4 import uri_encode
 from s3dlio.auth.azure.account import account_of
 from s3dlio.auth.azure.credentials import EntraToken
+from s3dlio.auth.encoding import uri_encode
 from s3dlio.errors import InvalidURIError
 from s3dlio.http.address import Address, parse_endpoint, require_private, routed
 from s3dlio.http.endpoints import Endpoint, Endpoints

@@ -19,8 +19,8 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
-from s3dlio.auth.aws.sigv4 import MAX_PRESIGN_SECONDS, canonical_query, uri_encode
 from s3dlio.auth.azure.shared_key import SharedKey
+from s3dlio.auth.encoding import canonical_query, check_presigned_life, uri_encode
 from s3dlio.errors import (
     ConfigurationError,
     IntegrityError,
@@ -352,8 +352,7 @@ class AzureStore(CloudStore[AzureService]):
     def presign(self, uri: URI, method: str, expires: int) -> str:
         """A service SAS of the blob. A PUT by it has to carry the field "x-ms-blob-type: BlockBlob"."""
         self.require_key(uri)
-        if not 1 <= expires <= MAX_PRESIGN_SECONDS:
-            raise ValueError(f"a presigned request lives 1 to {MAX_PRESIGN_SECONDS} seconds, not {expires}")
+        check_presigned_life(expires)
         service = self.service()
         key = service.account.credential
         if not isinstance(key, SharedKey):

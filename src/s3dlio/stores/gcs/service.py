@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 
-from s3dlio.auth.aws.sigv4 import uri_encode
+from s3dlio.auth.encoding import uri_encode
 from s3dlio.auth.google.tokens import TokenSource
 from s3dlio.http.address import Address, parse_endpoint, require_private, routed
 from s3dlio.http.endpoints import Endpoint, Endpoints

@@ -20,7 +20,8 @@ from functools import partial
 from urllib.parse import quote
 
 from s3dlio.auth.aws.credentials import CredentialSource
-from s3dlio.auth.aws.sigv4 import UNSIGNED_PAYLOAD, Signer, uri_encode
+from s3dlio.auth.aws.sigv4 import UNSIGNED_PAYLOAD, Signer
+from s3dlio.auth.encoding import uri_encode
 from s3dlio.errors import ConfigurationError
 from s3dlio.http.address import Address, parse_endpoint, routed, split_endpoints
 from s3dlio.http.endpoints import Endpoint, Endpoints

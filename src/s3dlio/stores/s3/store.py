@@ -20,7 +20,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from s3dlio import settings as settings_module
-from s3dlio.auth.aws.sigv4 import canonical_query, uri_encode
+from s3dlio.auth.encoding import canonical_query, uri_encode
 from s3dlio.errors import IntegrityError, PermissionDeniedError, S3dlioError
 from s3dlio.http.address import Address
 from s3dlio.http.framing import ResponseHead
