@@ -205,7 +205,7 @@ def test_a_bad_value_in_the_environment_is_named_with_its_variable(
     s3dlio.put_bytes(uri, bytes(9 << 20))
     monkeypatch.setenv(variable, value)
     for call in (lambda: s3dlio.get(uri), lambda: s3dlio.get_many_iter([uri]), lambda: s3dlio.put_bytes(uri, b"")):
-        with pytest.raises(s3dlio.ConfigurationError, match="it means:") as caught:
+        with pytest.raises(s3dlio.ConfigurationError, match="; meaning: ") as caught:
             call()
         assert f"{variable}={value!r}" in str(caught.value)
     assert os.listdir(tmp_path) == ["object"]

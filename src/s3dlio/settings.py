@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every setting: its meaning, its environment variables, its default, in one dataclass.
+"""Every setting: its meaning, its environment variables and its default, in one dataclass.
 
-The environment is read when a setting is first needed, and again when it has changed, so that a program which sets
-`os.environ` after the import is obeyed. Looking whether it changed must cost little, since every call to a cloud
-store does it: the raw values of the variables named here are compared as one tuple, about two microseconds.
-`configure` comes before the environment. The table in the documentation is made from `table()`.
+A value comes from `configure`, else from the environment, else from the default. The environment is read when a setting
+is first needed, and again after it has changed, so a program may set `os.environ` after the import (see `environment`).
+`docs/environment.md` holds the table that `table` returns.
 """
 
 from __future__ import annotations
@@ -71,26 +70,27 @@ def _line(text: str) -> str | None:
     """Text without the blanks and line ends around it, which copying and `echo` add; None if nothing is left."""
     text = text.strip()
     if text != redaction.printable(text):
-        raise ValueError("it holds a control character, such as the end of a line")
+        raise ValueError("the value holds a control character, such as the end of a line")
     return text or None
 
 
 def _word(text: str) -> str | None:
-    """The same for what never holds a blank: keys, tokens and names."""
+    """A line without a blank in it: a key, a token or a name; None if it is empty."""
     word = _line(text)
     if word is not None and (" " in word or not word.isascii()):
-        raise ValueError("it holds a blank or a character that is not ASCII: copy it whole, and nothing else with it")
+        raise ValueError("the value holds a blank or a character that is not ASCII: copy all of it, and nothing else")
     return word
 
 
 def _secret(text: str) -> str | None:
-    """The same for a secret, which from now on appears in no message."""
+    """A word that no message shows from now on."""
     word = _word(text)
     redaction.remember(word)
     return word
 
 
 def _secret_line(text: str) -> str | None:
+    """A line that no message shows from now on."""
     line = _line(text)
     redaction.remember(line)
     return line
@@ -103,6 +103,15 @@ def _boolean_or_auto(text: str) -> str:
 def _setting(
     default: Any, *variables: str, parse: Callable[[str], Any] = str, meaning: str, secret: bool = False
 ) -> Any:
+    """A field of `Settings`.
+
+    Args:
+        default: value if neither `configure` nor the environment has one.
+        variables: environment variables; the first one that is not empty counts.
+        parse: turns text into the value; raises ValueError with what was expected. None counts as unset.
+        meaning: for the documentation and for messages.
+        secret: whether `repr` and messages leave the value out.
+    """
     return dataclasses.field(
         repr=not secret, default=default, metadata={"variables": variables, "parse": parse, "meaning": meaning}
     )
@@ -110,10 +119,10 @@ def _setting(
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Settings:
-    """The settings in force. Names that end in `_mb` are in MiB, times are in seconds."""
+    """The settings of one moment. Names that end in `_mb` are in MiB; times are in seconds."""
 
     def __repr__(self) -> str:
-        """Every setting but secrets, URLs without user info."""
+        """All settings except secrets; URLs without user names and passwords."""
         shown = [f"{name}={_shown(getattr(self, name))!r}" for name, field in _FIELDS.items() if field.repr]
         return f"Settings({', '.join(shown)})"
 
@@ -121,7 +130,7 @@ class Settings:
         1024,
         "S3DLIO_BUFFER_IDLE_MB",
         parse=_number(0, "MiB"),
-        meaning="idle buffer memory kept for the next objects, in MiB",
+        meaning="idle buffer memory to keep for the next objects, in MiB",
     )
     window_mb: float = _setting(
         128,
@@ -133,13 +142,13 @@ class Settings:
         False,
         "S3DLIO_FILE_SYNC",
         parse=_boolean,
-        meaning="1: a file and its folder are synced to the disk before a write returns",
+        meaning="1: sync a file and its folder to disk before a write returns",
     )
     direct_strict: bool = _setting(
         False,
         "S3DLIO_DIRECT_STRICT",
         parse=_boolean,
-        meaning="1: direct:// on a file system without O_DIRECT is an error, not a warning",
+        meaning="1: fail, instead of warn, for direct:// on a file system without O_DIRECT",
     )
     direct_in_flight: int = _setting(
         4,
@@ -152,13 +161,13 @@ class Settings:
         True,
         "S3DLIO_TORCH_WEIGHTS_ONLY",
         parse=_boolean,
-        meaning="0: DLIO's checkpoints may hold any Python object; loading one runs whatever code is in it",
+        meaning="0: let DLIO's checkpoints hold any Python object; loading one then runs the code in it",
     )
     preflight: bool = _setting(
         True,
         "S3DLIO_PREFLIGHT",
         parse=_boolean,
-        meaning="1: a workload of DLIO begins with checks of its storage and of the ranks' environment",
+        meaning="1: check the storage and the environment of the ranks before DLIO runs a workload",
     )
 
     # Large objects in object stores...
@@ -166,43 +175,43 @@ class Settings:
         16,
         "S3DLIO_GET_PART_MB",
         parse=_number(1, "MiB"),
-        meaning="an object larger than this is read in parts of this size, in MiB",
+        meaning="read an object larger than this in parts of this size, in MiB",
     )
     multipart_threshold_mb: float = _setting(
         32,
         "S3DLIO_MULTIPART_THRESHOLD_MB",
         parse=_number(0, "MiB"),
-        meaning="an object larger than this is written in parts, in MiB",
+        meaning="write an object larger than this in parts, in MiB",
     )
     put_part_mb: float = _setting(
         16,
         "S3DLIO_PUT_PART_MB",
         parse=_number(5, "MiB"),
-        meaning="size of the parts an object is written in, in MiB; larger where 10,000 would not do",
+        meaning="size of the parts in which an object is written, in MiB; larger if 10,000 parts are not enough",
     )
     parts_in_flight: int = _setting(
         8,
         "S3DLIO_PARTS_IN_FLIGHT",
         parse=_count(1),
-        meaning="parts of one object that are read or written at a time",
+        meaning="parts of one object that are read or written at the same time",
     )
     verify_get: bool = _setting(
         True,
         "S3DLIO_VERIFY_GET",
         parse=_boolean,
-        meaning="1: a whole object read is checked against the CRC32C that the store sends with it",
+        meaning="1: check a whole object against the CRC32C that the store sends with it",
     )
     put_verify: bool = _setting(
         False,
         "S3DLIO_PUT_VERIFY",
         parse=_boolean,
-        meaning="1: after a write the stored size and checksum are asked for and compared",
+        meaning="1: after a write, request the stored size and checksum, and compare them",
     )
     put_etag: bool = _setting(
         True,
         "S3DLIO_PUT_ETAG",
         parse=_boolean,
-        meaning="1: where a store does not confirm the CRC32C of a write, its ETag is compared with the MD5",
+        meaning="1: if a store does not confirm the CRC32C of a write, compare its ETag with the MD5 of the data",
     )
 
     # The network...
@@ -210,81 +219,81 @@ class Settings:
         5,
         "S3DLIO_CONNECT_TIMEOUT",
         parse=_number(0.001, "seconds"),
-        meaning="seconds until a connection must be open",
+        meaning="seconds within which a connection must open",
     )
     read_timeout: float = _setting(
         30,
         "S3DLIO_READ_TIMEOUT",
         parse=_number(0.001, "seconds"),
-        meaning="seconds without a byte in either direction after which a request is given up",
+        meaning="seconds without a byte in either direction after which a request fails",
     )
     min_rate: float = _setting(
         1024,
         "S3DLIO_MIN_RATE",
         parse=_number(0, "bytes per second"),
-        meaning="bytes per second, on average over 30 s, below which the transfer of a body is given up; 0: never",
+        meaning="bytes per second, averaged over 30 s, below which the transfer of a body fails; 0: no limit",
     )
     request_timeout: float = _setting(
         300,
         "S3DLIO_REQUEST_TIMEOUT",
         parse=_number(0.001, "seconds"),
-        meaning="seconds that one request may take in all, without the time in which a body moves",
+        meaning="seconds that one request may take in total, except for the time in which a body moves",
     )
     retries: int = _setting(
         8,
         "S3DLIO_RETRIES",
         parse=_count(0),
-        meaning="how often a request is tried again",
+        meaning="number of times that a request is retried",
     )
     retry_seconds: float = _setting(
         60,
         "S3DLIO_RETRY_SECONDS",
         parse=_number(0, "seconds"),
-        meaning="seconds after which a request is not tried again",
+        meaning="seconds after which a request is no longer retried",
     )
     connect_retry_seconds: float = _setting(
         2,
         "S3DLIO_CONNECT_RETRY_SECONDS",
         parse=_number(0, "seconds"),
-        meaning="the same where no connection can be made at all",
+        meaning="seconds after which a request is no longer retried if no connection can be opened",
     )
     retry_after_max: float = _setting(
         5,
         "S3DLIO_RETRY_AFTER_MAX",
         parse=_number(0, "seconds"),
-        meaning="longest pause between two tries that a server may ask for (Retry-After), in seconds",
+        meaning="longest pause before a retry that a server may ask for (Retry-After), in seconds",
     )
     unsized_max_mb: float = _setting(
         1024,
         "S3DLIO_UNSIZED_MAX_MB",
         parse=_number(0, "MiB"),
-        meaning="longest object that a server may send without telling its length, in MiB",
+        meaning="longest object that a server may send without its length, in MiB",
     )
     keep_alive: float = _setting(
         30,
         "S3DLIO_KEEP_ALIVE",
         parse=_number(0, "seconds"),
-        meaning="seconds that an idle connection is kept for the next request",
+        meaning="seconds for which an idle connection stays open for the next request",
     )
     idle_connections: int = _setting(
         64,
         "S3DLIO_IDLE_CONNECTIONS",
         parse=_count(0),
-        meaning="idle connections kept for each server",
+        meaning="idle connections to keep open to each server",
     )
     ca_file: str | None = _setting(
         None,
         "AWS_CA_BUNDLE",
         "SSL_CERT_FILE",
         parse=_line,
-        meaning="file of the CA certificates that servers are verified with, instead of the system's",
+        meaning="file of CA certificates to verify servers with, instead of the system's",
     )
     https_proxy: str | None = _setting(
         None,
         "HTTPS_PROXY",
         "https_proxy",
         parse=_line,
-        meaning="proxy for endpoints with TLS, as in http://host:port",
+        meaning="proxy for endpoints with TLS, such as http://host:port",
         secret=True,
     )
     http_proxy: str | None = _setting(
@@ -294,14 +303,14 @@ class Settings:
         None,
         "NO_PROXY",
         "no_proxy",
-        meaning="hosts reached without a proxy, comma-separated: names, domains, IP addresses, networks, or *",
+        meaning="hosts to reach without a proxy, comma-separated: names, domains, IP addresses, networks, or *",
     )
 
     tokens_over_http: bool = _setting(
         False,
         "S3DLIO_TOKENS_OVER_HTTP",
         parse=_boolean,
-        meaning="1: bearer tokens (Entra ID, Google) may be sent without TLS, where others can read them",
+        meaning="1: allow bearer tokens (Entra ID, Google) to be sent without TLS, where others can read them",
     )
 
     # S3...
@@ -311,48 +320,53 @@ class Settings:
         "AWS_ENDPOINT_URL_S3",
         "AWS_ENDPOINT_URL",
         parse=_line,
-        meaning="S3 endpoints, comma-separated, as in http://host:9000; without any it is AWS",
+        meaning="S3 endpoints, comma-separated, such as http://host:9000; AWS if unset",
     )
     s3_load_balance: str = _setting(
         "round_robin",
         "S3_LOAD_BALANCE_STRATEGY",
         parse=_choice("round_robin", "least_connections"),
-        meaning="how requests are spread over several endpoints: round_robin or least_connections",
+        meaning="how to spread requests over several endpoints: round_robin or least_connections",
     )
     s3_addressing: str = _setting(
         "auto",
         "S3_ADDRESSING_STYLE",
         parse=_choice("auto", "path", "virtual"),
-        meaning="path: http://host/bucket/key; virtual: http://bucket.host/key; auto: path for an endpoint of your own",
+        meaning="path: http://host/bucket/key; virtual: http://bucket.host/key; auto: virtual for AWS, path otherwise",
     )
     aws_region: str | None = _setting(
         None,
         "AWS_REGION",
         "AWS_DEFAULT_REGION",
         parse=_word,
-        meaning="region of the buckets; AWS tells it where it is not given",
+        meaning="region of the buckets; if unset, us-east-1 until AWS names another one",
     )
-    aws_access_key_id: str | None = _setting(None, "AWS_ACCESS_KEY_ID", parse=_word, meaning="access key", secret=True)
+    aws_access_key_id: str | None = _setting(
+        None, "AWS_ACCESS_KEY_ID", parse=_word, meaning="access key ID", secret=True
+    )
     aws_secret_access_key: str | None = _setting(
-        None, "AWS_SECRET_ACCESS_KEY", parse=_secret, meaning="secret key", secret=True
+        None, "AWS_SECRET_ACCESS_KEY", parse=_secret, meaning="secret access key", secret=True
     )
     aws_session_token: str | None = _setting(
-        None, "AWS_SESSION_TOKEN", parse=_secret, meaning="session token, with temporary keys", secret=True
+        None, "AWS_SESSION_TOKEN", parse=_secret, meaning="session token that belongs to temporary keys", secret=True
     )
     aws_profile: str | None = _setting(
         None,
         "AWS_PROFILE",
         parse=_line,
-        meaning="profile of the shared AWS files, where no keys are given (extra `aws`)",
+        meaning="profile in the shared AWS files, used if no keys are set (needs the extra `aws`)",
     )
     s3_no_sign: bool = _setting(
-        False, "S3DLIO_NO_SIGN", parse=_boolean, meaning="1: requests are not signed, for anonymous buckets"
+        False,
+        "S3DLIO_NO_SIGN",
+        parse=_boolean,
+        meaning="1: send requests without credentials, for public buckets and containers",
     )
     s3_sign_payload: bool = _setting(
         False,
         "S3DLIO_SIGN_PAYLOAD",
         parse=_boolean,
-        meaning="1: uploads are signed with their SHA-256, for a server that insists (slow)",
+        meaning="1: sign uploads with their SHA-256, for servers that require it (slow)",
     )
 
     # Google Cloud Storage...
@@ -360,7 +374,7 @@ class Settings:
         None,
         "GOOGLE_APPLICATION_CREDENTIALS",
         parse=_line,
-        meaning="key file for gs://; without one, what gcloud has logged in as, or the machine's own identity",
+        meaning="key file for gs://; if unset, the login of gcloud, or the identity of the machine",
     )
     gcs_config_folder: str | None = _setting(
         None, "CLOUDSDK_CONFIG", parse=_line, meaning="folder of gcloud's settings, instead of ~/.config/gcloud"
@@ -370,22 +384,22 @@ class Settings:
         "GCE_METADATA_HOST",
         "GCE_METADATA_ROOT",
         parse=_line,
-        meaning="server that gives a machine of Google Cloud its own credentials",
+        meaning="server that gives a machine in Google Cloud its credentials",
     )
     gcs_emulator: str | None = _setting(
         None,
         "STORAGE_EMULATOR_HOST",
         parse=_line,
-        meaning="an emulator for gs://, as in http://host:4443; no credentials are used then",
+        meaning="emulator for gs://, such as http://host:4443; used without credentials",
     )
     gcs_endpoint: str | None = _setting(
         None, "GCS_ENDPOINT_URL", parse=_line, meaning="endpoint for gs://, instead of https://storage.googleapis.com"
     )
     gcs_project: str | None = _setting(
-        None, "GOOGLE_CLOUD_PROJECT", parse=_word, meaning="project in which buckets of gs:// are made and listed"
+        None, "GOOGLE_CLOUD_PROJECT", parse=_word, meaning="project in which buckets of gs:// are created and listed"
     )
     gcs_quota_project: str | None = _setting(
-        None, "GOOGLE_CLOUD_QUOTA_PROJECT", parse=_word, meaning="project that is billed for the requests of gs://"
+        None, "GOOGLE_CLOUD_QUOTA_PROJECT", parse=_word, meaning="project to bill for requests to gs://"
     )
 
     # Azure Blob Storage...
@@ -394,28 +408,28 @@ class Settings:
         "AZURE_STORAGE_ACCOUNT_NAME",
         "AZURE_STORAGE_ACCOUNT",
         parse=_word,
-        meaning="storage account for az://; not needed where an endpoint or a connection string names it",
+        meaning="storage account for az://; not needed if an endpoint or a connection string names it",
     )
     azure_key: str | None = _setting(
         None,
         "AZURE_STORAGE_ACCOUNT_KEY",
         "AZURE_STORAGE_KEY",
         parse=_secret_line,
-        meaning="one of the account's two keys, as base64",
+        meaning="one of the two keys of the account, in base64",
         secret=True,
     )
     azure_sas_token: str | None = _setting(
         None,
         "AZURE_STORAGE_SAS_TOKEN",
         parse=_secret,
-        meaning="shared access signature, where there is no key",
+        meaning="shared access signature, used if no key is set",
         secret=True,
     )
     azure_connection_string: str | None = _setting(
         None,
         "AZURE_STORAGE_CONNECTION_STRING",
         parse=_secret_line,
-        meaning="account, key or signature, and endpoint in one; what is set on its own comes first",
+        meaning="account, key or signature, and endpoint in one text; the separate settings come first",
         secret=True,
     )
     azure_endpoint: str | None = _setting(
@@ -423,19 +437,19 @@ class Settings:
         "AZURE_STORAGE_ENDPOINT",
         "AZURE_STORAGE_BLOB_ENDPOINT",
         parse=_line,
-        meaning="Blob endpoint, as in https://account.blob.core.windows.net, or http://127.0.0.1:10000 for Azurite",
+        meaning="Blob endpoint, such as https://account.blob.core.windows.net, or http://127.0.0.1:10000 for Azurite",
     )
     azure_put_checksum: str = _setting(
         "crc64",
         "S3DLIO_AZURE_PUT_CHECKSUM",
         parse=_choice("crc64", "md5", "none"),
-        meaning="checksum by which the service checks uploads to az://: crc64, md5 (slow) or none",
+        meaning="checksum with which the service verifies uploads to az://: crc64, md5 (slow) or none",
     )
     azure_get_md5: str = _setting(
         "auto",
         "S3DLIO_AZURE_GET_MD5",
         parse=_boolean_or_auto,
-        meaning="1: what is read from az:// is compared with the MD5 that is stored with it; auto: only without TLS",
+        meaning="1: compare data from az:// with the MD5 stored with it; 0: do not; auto: only without TLS",
     )
 
 
@@ -443,19 +457,21 @@ def _shown(value: Any) -> Any:
     return redaction.url(value) if isinstance(value, str) and ("://" in value or "@" in value) else value
 
 
-# Credentials given in code replace those of the environment as a whole: otherwise a session token, or the key of
-# another account, that happens to be set there would be combined with them, and be refused, or worse, accepted. A
-# profile that is named in code is such a credential: keys in the environment would come before it.
+# Settings that together say who is asking. If `configure` sets one of the first group, the environment's values of the
+# whole second group are ignored. Otherwise keys from code would be combined with what happens to be in the environment:
+# - a session token there belongs to other keys, and the service would refuse the pair;
+# - keys there take precedence over a profile given in code, and the calls would run as somebody else;
+# - a key, a signature or an account there would be mixed with a connection string given in code.
 _IDENTITIES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
-    (
+    (  # AWS
         frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_profile"}),
         frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"}),
     ),
-    (
+    (  # Azure: a key or a signature
         frozenset({"azure_key", "azure_sas_token"}),
         frozenset({"azure_key", "azure_sas_token", "azure_connection_string"}),
     ),
-    (
+    (  # Azure: a connection string also names the account and the endpoint
         frozenset({"azure_connection_string"}),
         frozenset({"azure_account", "azure_key", "azure_sas_token", "azure_connection_string", "azure_endpoint"}),
     ),
@@ -466,6 +482,8 @@ _environment = environment.watch(name for field in _FIELDS.values() for name in 
 
 
 class _Call(threading.local):
+    """The settings that `held` fixes for the call that this thread is in."""
+
     settings: Settings | None = None
 
 
@@ -477,10 +495,10 @@ _current = Settings()
 
 
 def current() -> Settings:
-    """The settings in force now.
+    """The settings in force now: those of the call, if this thread is in one (`held`).
 
     Raises:
-        ConfigurationError: a variable has a value that its setting does not take; the message names both.
+        ConfigurationError: a variable has a value that its setting does not accept; the message names both.
     """
     global _seen, _current
     if (held := _call.settings) is not None:
@@ -493,11 +511,11 @@ def current() -> Settings:
     return _current
 
 
-class held:  # noqa: N801 - a context manager, as contextlib's are; one made of a generator takes three times as long
-    """For the length of one call in this thread: the settings of its beginning, without looking again.
+class held:  # noqa: N801 - a context manager, named as those of contextlib; a generator would take three times as long
+    """Fix the settings in this thread while a block runs, so that a change in the environment cannot split a call.
 
     Args:
-        settings: others that are to hold for this call.
+        settings: the settings to use; None for those in force now.
     """
 
     __slots__ = ("_outer", "_settings")
@@ -515,13 +533,13 @@ class held:  # noqa: N801 - a context manager, as contextlib's are; one made of 
 
 
 def configure(**settings: Any) -> None:
-    """Set settings in code. They come before the environment; None gives a setting back to it.
+    """Set settings in code. They take precedence over the environment until they are set to None.
 
     Args:
-        settings: fields of `Settings` by name; a value, or the text an environment variable would hold.
+        settings: names of `Settings` with a value, or with the text that the environment variable would hold.
 
     Raises:
-        ConfigurationError: an unknown name, or a value the setting does not take. Nothing is changed then.
+        ConfigurationError: a name is unknown, or a setting does not accept its value. Nothing is changed then.
     """
     global _seen, _current, _overrides
     with _reading.lock:
@@ -529,19 +547,19 @@ def configure(**settings: Any) -> None:
         for name, value in settings.items():
             if name not in _FIELDS:
                 near = difflib.get_close_matches(name, _FIELDS, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(_FIELDS))}"
+                hint = f"did you mean {near[0]!r}?" if near else f"the settings are {', '.join(sorted(_FIELDS))}"
                 raise ConfigurationError(f"there is no setting {name!r}: {hint}")
             if value is None:
                 overrides.pop(name, None)
             else:
                 overrides[name] = _parse(name, str(value), _FIELDS[name])
         _current = _read(overrides)
-        _overrides = overrides  # in one step: a fork in between leaves the child the old ones or the new
+        _overrides = overrides  # in one step: a child forked now has either the old or the new ones
         _seen = _environment()
 
 
 def table() -> list[tuple[str, str, str]]:
-    """(variables, default, meaning) of every setting that the environment can give, in the order of `Settings`."""
+    """The variables, the default and the meaning of every setting, in the order of `Settings`."""
     rows = []
     for field in _FIELDS.values():
         default = int(field.default) if isinstance(field.default, bool) else field.default
@@ -574,4 +592,4 @@ def _parse(source: str, text: str, field: dataclasses.Field[Any]) -> Any:
         return field.metadata["parse"](text)
     except ValueError as error:
         shown = f"={_shown(text)!r}" if field.repr else ""
-        raise ConfigurationError(f"{source}{shown}: {error}; it means: {field.metadata['meaning']}") from None
+        raise ConfigurationError(f"{source}{shown}: {error}; meaning: {field.metadata['meaning']}") from None
