@@ -378,7 +378,7 @@ def get_many_iter(uris: Iterable[str], max_in_flight: int = 64, ordered: bool = 
     """
     check_no_string(uris)
     check_in_flight(max_in_flight)
-    return ReadAhead(uris, max_in_flight, int(settings.current().window_mb * settings.MIB), ordered)
+    return ReadAhead(uris, max_in_flight, ordered, settings.current())
 
 
 def put_many(
