@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from s3dlio.aio import exists_async as exists_async
     from s3dlio.aio import get_async as get_async
     from s3dlio.aio import get_chunks_async as get_chunks_async
+    from s3dlio.aio import get_each_async as get_each_async
     from s3dlio.aio import get_many_async as get_many_async
     from s3dlio.aio import get_range_async as get_range_async
     from s3dlio.aio import list_async as list_async
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from s3dlio.api import exists as exists
     from s3dlio.api import get as get
     from s3dlio.api import get_chunks as get_chunks
+    from s3dlio.api import get_each as get_each
     from s3dlio.api import get_many as get_many
     from s3dlio.api import get_many_iter as get_many_iter
     from s3dlio.api import get_range as get_range
@@ -87,6 +89,7 @@ _HOMES = {
         "exists_async",
         "get_async",
         "get_chunks_async",
+        "get_each_async",
         "get_many_async",
         "get_range_async",
         "list_async",
@@ -108,6 +111,7 @@ _HOMES = {
         "exists",
         "get",
         "get_chunks",
+        "get_each",
         "get_many",
         "get_many_iter",
         "get_range",

@@ -227,6 +227,31 @@ async def get_many_async(
     return results
 
 
+async def get_each_async(
+    uris: Iterable[str], receive: Callable[[str, memoryview], object], max_in_flight: int = 64
+) -> None:
+    """Read many objects and call a function with each as it comes, on an event loop; the async twin of `get_each`.
+
+    Args:
+        uris: the objects; any iterable, consumed as the reading continues: its first URI, and for cloud stores all, on
+            the loop, so it must not block; for files the others in another thread.
+        receive: called with the URI and a writable view of its bytes, in the order in which the objects come: for cloud
+            stores on the loop, for files in other threads, by one thread at a time. An exception that it raises ends
+            the reading.
+        max_in_flight: objects read at a time, at most.
+
+    Raises:
+        The first error, naming its URI, once what was under way has ended.
+        TypeError: `uris` is a single string.
+
+    Example:
+        >>> await s3dlio.get_each_async(uris, lambda uri, data: print(uri, len(data)))
+    """
+    api.check_no_string(uris)
+    api.check_in_flight(max_in_flight)
+    await _run_work(batch.giving(uris, max_in_flight, receive))
+
+
 async def put_many_async(
     pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64, *, progress: api.ProgressCallback | None = None
 ) -> None:

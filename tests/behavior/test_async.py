@@ -46,6 +46,9 @@ def test_every_twin_does_what_its_verb_does(root: str, tmp_path_factory: pytest.
             assert sorted(entries, key=repr) == sorted(s3dlio.entries(root, recursive), key=repr)
         uris = await s3dlio.list_async(f"{root}/many")
         assert await s3dlio.get_many_async(uris, 3) == s3dlio.get_many(uris)
+        given: dict[str, memoryview] = {}
+        await s3dlio.get_each_async(uris, given.__setitem__, 3)
+        assert given == dict(s3dlio.get_many(uris))
         found = await s3dlio.get_many_async([f"{root}/missing", uris[0]], return_errors=True)
         assert [type(result) for _, result in found] == [s3dlio.ObjectNotFoundError, memoryview]
         await s3dlio.download_async(f"{root}/a", folder / "a")

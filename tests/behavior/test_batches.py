@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many objects: get_many, get_many_iter, put_many, delete_many."""
+"""Many objects: get_many, get_many_iter, get_each, put_many, delete_many."""
 
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
@@ -272,6 +272,51 @@ def test_an_iterator_that_is_never_asked_reads_nothing(source: _Source) -> None:
     del objects
     assert source.taken == 0
     assert not _threads()
+
+
+# get_each...
+
+
+@pytest.mark.parametrize("max_in_flight", [1, 7, 64])
+def test_each_object_is_given_once_and_is_kept_by_nobody(uris: list[str], max_in_flight: int) -> None:
+    given: list[str] = []
+    kept: list[weakref.ref[memoryview]] = []
+
+    def receive(uri: str, data: memoryview) -> None:
+        assert data == _data(uri)
+        given.append(uri)
+        kept.append(weakref.ref(data))
+
+    wanted = [*uris, uris[3]]
+    s3dlio.get_each(iter(wanted), receive, max_in_flight)
+    assert sorted(given) == sorted(wanted)
+    assert not any(view() is not None for view in kept)
+    s3dlio.get_each([], receive)
+
+
+def test_get_each_takes_a_mix_of_schemes(uris: list[str], tmp_path: Path) -> None:
+    other = f"direct://{tmp_path}/object-5"
+    s3dlio.put_bytes(other, _data(other))
+    given: dict[str, bytes] = {}
+    s3dlio.get_each([uris[0], other, uris[1]], lambda uri, data: given.update({uri: bytes(data)}))
+    assert given == {uri: _data(uri) for uri in (uris[0], other, uris[1])}
+
+
+@pytest.mark.parametrize("max_in_flight", [1, 64])
+def test_an_error_of_an_object_or_of_the_receiver_ends_get_each(root: str, uris: list[str], max_in_flight: int) -> None:
+    with pytest.raises(s3dlio.ObjectNotFoundError) as caught:
+        s3dlio.get_each([*uris[:3], f"{root}/missing"], lambda _, __: None, max_in_flight)
+    assert caught.value.uri == f"{root}/missing"
+
+    def refuse(uri: str, _: memoryview) -> None:
+        raise RuntimeError(uri)
+
+    source = itertools.cycle(uris)  # endless
+    with pytest.raises(RuntimeError, match=root):
+        s3dlio.get_each(source, refuse, max_in_flight)
+    for wrong, in_flight, kind in ((uris[0], 1, TypeError), (uris, 0, ValueError)):
+        with pytest.raises(kind):
+            s3dlio.get_each(wrong, refuse, in_flight)
 
 
 # put_many...

@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, starmap
+from itertools import chain, islice, starmap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s3dlio import settings
@@ -107,6 +107,49 @@ def getting(
     else:
         work = starmap(read_into, network)
     return Work(makers, work, max_in_flight), results
+
+
+def giving(uris: Iterable[str], max_in_flight: int, receive: Callable[[str, memoryview], object]) -> Work:
+    """The work of reading many objects and giving each to `receive`, in one thread at a time.
+
+    `uris` is consumed as the work continues; the kind of the first decides whether threads or the engine do the work.
+
+    Args:
+        uris: the objects.
+        max_in_flight: objects at a time.
+        receive: called with the URI and the bytes of each object.
+
+    Raises:
+        InvalidURIError, TypeError: one of the first URIs is none; a later one ends the work when its turn comes.
+    """
+    targets = map(parse, uris)
+    first = next(targets, None)
+    if first is None:
+        return Work(iter(()), iter(()), max_in_flight)
+    in_turn = threading.Lock()
+
+    def take(text: str, result: memoryview | Exception) -> None:
+        if isinstance(result, Exception):
+            try:
+                raise result
+            finally:
+                del result  # whose traceback refers to this frame
+        with in_turn:
+            receive(text, result)
+
+    if store_for(first.scheme).blocking:
+        every = chain([first], targets)
+        makers = (partial(read_into, store_for(uri.scheme), uri, partial(take, uri.text)) for uri in every)
+        return Work(makers, iter(()), max_in_flight)
+    begun = [first, *islice(targets, max_in_flight - 1)]
+    crowded = len(begun) == max_in_flight  # enough objects to keep the network busy: none is split
+    work: Iterator[Operation[None] | BatchedRequest] = (
+        store_for(uri.scheme).batched_get(uri, partial(take, uri.text))
+        if crowded
+        else read_into(store_for(uri.scheme), uri, partial(take, uri.text))
+        for uri in chain(begun, targets)
+    )
+    return Work(iter(()), work, max_in_flight)
 
 
 class _Counter:
