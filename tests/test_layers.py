@@ -24,7 +24,7 @@ LAYERS = (
     ("dlio",),
     ("__init__",),
     ("aio",),
-    ("api",),
+    ("api", "diagnostics"),
     ("transfer",),
     ("stores",),
     ("auth",),
@@ -38,7 +38,7 @@ LAYERS = (
 )
 RANKS = {name: -rank for rank, layer in enumerate(LAYERS) for name in layer}
 # What an integration may import of s3dlio beside the package itself, its public API.
-SHARED = ("settings", "log", "types", "uri", "errors", "redaction", "_version", "forks")
+SHARED = ("diagnostics", "settings", "log", "types", "uri", "errors", "redaction", "_version", "forks")
 INTEGRATIONS = ("__main__", "cli", "integrations", "dlio")
 
 

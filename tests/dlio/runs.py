@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import s3dlio
-from s3dlio.dlio.record import counters
+from s3dlio.dlio.record.totals import Totals, summarise
 
 FILES = 8
 RECORD_BYTES = 65536
@@ -58,9 +58,9 @@ class Run:
     batch_size: int
 
     @property
-    def totals(self) -> dict[str, counters.Totals]:
+    def totals(self) -> dict[str, Totals]:
         """What s3dlio recorded, by kind."""
-        return counters.summarise(self.output / "s3dlio-metrics")
+        return summarise(self.output / "s3dlio-metrics")
 
     @property
     def operations(self) -> list[dict[str, object]]:

@@ -13,7 +13,8 @@ import pytest
 
 import s3dlio
 from s3dlio import settings
-from s3dlio.dlio.record import counters
+from s3dlio.dlio.record import records
+from s3dlio.dlio.record.totals import summarise
 from s3dlio.dlio.run.checkpointing import stream_checkpoints
 from s3dlio.dlio.run.files import ObjectFile
 
@@ -39,7 +40,7 @@ def mechanism(root: str) -> Any:
 def test_the_state_that_was_saved_is_loaded(tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    monkeypatch.setenv(counters.FOLDER_VARIABLE, str(tmp_path / "metrics"))
+    monkeypatch.setenv(records.FOLDER_VARIABLE, str(tmp_path / "metrics"))
     root = f"{scheme}://{tmp_path}/checkpoints"
     made = mechanism(root)
     state = {"a": torch.arange(500, dtype=torch.int32), "b": {"0": torch.rand(3, 7), "1": torch.ones(1)}}
@@ -49,9 +50,9 @@ def test_the_state_that_was_saved_is_loaded(tmp_path: Path, scheme: str, monkeyp
     assert torch.equal(loaded["a"], state["a"])
     assert torch.equal(loaded["b"]["0"], state["b"]["0"])
     made.load_state("step1/model-0", state)
-    written = counters.summarise(tmp_path / "metrics")["checkpoint_write"]
+    written = summarise(tmp_path / "metrics")["checkpoint_write"]
     assert written.bytes == s3dlio.stat(f"{root}/step1/model-0.pt")["size"] > 2000
-    assert counters.summarise(tmp_path / "metrics")["checkpoint_read"].bytes >= written.bytes
+    assert summarise(tmp_path / "metrics")["checkpoint_read"].bytes >= written.bytes
 
 
 @pytest.mark.usefixtures("dlio")
@@ -84,7 +85,7 @@ def test_a_checkpoint_that_is_to_be_synced_syncs_files(tmp_path: Path) -> None:
 def test_an_empty_state_is_an_error(tmp_path: Path) -> None:
     made = mechanism(f"file://{tmp_path}")
     made.save_state("model", {})
-    with pytest.raises(s3dlio.IntegrityError, match="holds no state"):
+    with pytest.raises(s3dlio.IntegrityError, match="the checkpoint is empty"):
         made.load_state("model", {})
 
 

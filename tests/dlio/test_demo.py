@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from s3dlio.dlio.run import demo
+from tools import demo
 
 pytestmark = pytest.mark.usefixtures("dlio")
 
@@ -32,7 +32,7 @@ def test_the_table_shows_what_went_through(tmp_path: Path) -> None:
     assert any(row.startswith(f"generate {demo.FILES} ") for row in rows)
     assert any(row.startswith(f"read {demo.FILES * demo.EPOCHS} ") for row in rows)
     assert any(row.startswith(f"checkpoint write {demo.EPOCHS} ") for row in rows)
-    assert any(row.startswith("accelerator utilisation ") and row.endswith(" %") for row in rows)
+    assert any(row.startswith("accelerator utilization ") and row.endswith(" %") for row in rows)
     assert f"results: {root / 'file'}" in rows
     assert f"report: {root / 'file' / 'report.html'}" in rows
     numbers = json.loads((root / "file" / "report.json").read_text())

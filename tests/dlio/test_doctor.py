@@ -16,13 +16,9 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.dlio.check.doctor import slow
-from s3dlio.dlio.check.probe import Place
-from s3dlio.dlio.check.workload import Workload
-from s3dlio.runtime.run import run as run_operation
+from s3dlio.dlio.check.slow import slow
+from s3dlio.dlio.check.workload import Folder, Workload
 from s3dlio.settings import Settings
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
 from tests.cli.command import Result, run
 from tests.faults.proxy import FaultProxy
 from tests.servers.base import S3Server
@@ -65,13 +61,13 @@ def test_a_workload_that_can_run_is_fine_and_nothing_of_it_is_done(tmp_path: Pat
 def test_a_workload_without_data_fails(tmp_path: Path) -> None:
     ended = doctor(*on(f"file://{tmp_path}"))
     assert (ended.status, ended.err) == (1, "")
-    line = f"FAIL    file://{tmp_path}/data/unet3d/train: there is nothing in it, and the workload reads it\n"
+    line = f"FAIL    file://{tmp_path}/data/unet3d/train: the folder is empty or missing, and the workload reads it\n"
     assert line in ended.out.decode()
 
 
 def test_a_workload_that_only_reads_is_not_written_to(seaweedfs: S3Server) -> None:
     os.environ.update(seaweedfs.environment())
-    run_operation(S3Store().make_bucket(parse("s3://doctor")))
+    s3dlio.make_bucket("s3://doctor")
     s3dlio.put_bytes("s3://doctor/data/unet3d/train/1.npz", b"content")
     with FaultProxy(seaweedfs.url) as proxy:
         arguments = on("s3://doctor", workflow__checkpoint=False, reader__read_threads=0, train__epochs=1)
@@ -85,7 +81,7 @@ def test_a_workload_that_only_reads_is_not_written_to(seaweedfs: S3Server) -> No
     assert "s3://doctor/data/unet3d/train" in findings(found, "ok")
     advice = findings(found, "advice")
     assert set(advice) - {"huge pages"} == {"reader.read_threads", "endpoints", "S3DLIO_GET_PART_MB"}
-    assert advice["S3DLIO_GET_PART_MB"] == "8: a file of 140 MiB is read by 18 requests"
+    assert advice["S3DLIO_GET_PART_MB"] == "8: reading a file of 140 MiB takes 18 requests"
 
 
 def test_a_workload_whose_bucket_is_not_there_fails(seaweedfs: S3Server) -> None:
@@ -112,7 +108,7 @@ def test_too_few_samples_for_a_batch_are_a_warning(tmp_path: Path) -> None:
     arguments = on(f"file://{tmp_path}", workflow__generate_data=True, dataset__num_files_train=4)
     status, found = report(*arguments, "++workload.reader.batch_size=7")
     assert status == 0
-    assert findings(found, "warning")["workload"].startswith("it would read nothing: 4 samples")
+    assert findings(found, "warning")["workload"].startswith("the run would read nothing: 4 samples")
 
 
 def test_a_workload_of_the_users_own_folder_is_found(tmp_path: Path) -> None:
@@ -135,7 +131,7 @@ def test_a_workload_of_the_users_own_folder_is_found(tmp_path: Path) -> None:
     [
         (["workload=no_such_workload"], "Could not find 'workload/no_such_workload'"),
         (["workload=unet3d_h100", "++workload.storage.storage_type=tape"], "'tape' is not a valid StorageType"),
-        (["--multirun", "workload=unet3d_h100"], "--multirun is no argument"),
+        (["--multirun", "workload=unet3d_h100"], "--multirun: a workload cannot be composed of this flag"),
         (["s3://bucket", "workload=unet3d_h100"], "not both"),
         (["--write", "workload=unet3d_h100"], "--write goes with URIs"),
         (["http://bucket/key"], "unknown scheme"),
@@ -181,7 +177,7 @@ def test_an_endpoint_behind_a_proxy_is_named(seaweedfs: S3Server) -> None:
 
 WORKLOAD = Workload(
     storage_type="s3dlio",
-    places=(),
+    folders=(),
     trains=True,
     generates=False,
     checkpoints=False,
@@ -217,8 +213,8 @@ def test_what_is_slow_is_named_where_it_matters(
     changes: dict[str, Any], other: dict[str, Any], about: str, schemes: set[str]
 ) -> None:
     for scheme in ("file", "s3", "az", "gs"):
-        places = [Place(f"{scheme}:///folder", written=True)]
-        found = slow(Settings(**changes), places, dataclasses.replace(WORKLOAD, **other))
+        folders = [Folder(f"{scheme}:///folder", written=True)]
+        found = slow(Settings(**changes), folders, dataclasses.replace(WORKLOAD, **other))
         named = {finding.about for finding in found} - {"huge pages"}
         assert named == ({about} if scheme in schemes else set()), scheme
 
@@ -248,7 +244,7 @@ def test_what_is_installed_in_dlios_files_is_found(tmp_path: Path) -> None:
     (package / "storage" / "s3dlio_storage.py").touch()
     _, found = report(PYTHONPATH=path)
     message = findings(found, "warning")["Option 1"]
-    assert "installed in part: common/enumerations.py, storage/storage_factory.py lacks" in message
+    assert "the change is missing in common/enumerations.py, storage/storage_factory.py" in message
 
     enumerations = package / "common" / "enumerations.py"
     enumerations.write_text(
@@ -273,7 +269,8 @@ def test_a_missing_dlio_is_a_failure_of_a_workload_and_a_warning_beside_folders(
         import sys
         sys.path.insert(0, {str(SOURCE)!r})
         from s3dlio.dlio.check.doctor import examine
-        for report in examine(["workload=unet3d_h100"]), examine([], ["file:///"]):
+        from s3dlio.dlio.run.composition import compose
+        for report in examine(compose(["workload=unet3d_h100"])), examine(uris=["file:///"]):
             print(report.failed, [finding.level for finding in report.findings if "not installed" in finding.message])
     """
     # Without the site module nothing that is installed can be imported.

@@ -73,7 +73,7 @@ def test_an_object_replaced_meanwhile_is_noticed(tmp_path: Path) -> None:
     file.verify()
     s3dlio.put_bytes(uri, b"x" * 1000)
     file.read()
-    with pytest.raises(s3dlio.IntegrityError, match=f"{uri}: it was replaced"):
+    with pytest.raises(s3dlio.IntegrityError, match=f"{uri} was replaced while it was read"):
         file.verify()
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.dlio.record import counters
+from s3dlio.dlio.record import records
+from s3dlio.dlio.record.totals import summarise
 from s3dlio.dlio.run.generators import write_objects
 
 
@@ -53,7 +54,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_each_file_is_uploaded_and_counted(tmp_path: Path, stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(counters.FOLDER_VARIABLE, str(tmp_path / "metrics"))
+    monkeypatch.setenv(records.FOLDER_VARIABLE, str(tmp_path / "metrics"))
 
     def write(generator: Generator) -> None:
         for name, content in [("train/0/a.npz", b"a"), ("train/1/a.npz", b"bb"), ("valid/a.npz", b"ccc")]:
@@ -65,7 +66,7 @@ def test_each_file_is_uploaded_and_counted(tmp_path: Path, stage: Path, monkeypa
     root = f"file://{tmp_path}/out"
     assert s3dlio.list(root, recursive=True) == [f"{root}/{n}/a.npz" for n in ("train/0", "train/1", "valid")]
     assert s3dlio.get(f"{root}/train/1/a.npz").tobytes() == b"bb"
-    assert counters.summarise(tmp_path / "metrics")["generate"].bytes == 6
+    assert summarise(tmp_path / "metrics")["generate"].bytes == 6
     assert os.listdir(stage) == []
 
 

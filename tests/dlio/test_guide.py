@@ -313,7 +313,7 @@ def test_an_error_on_one_rank_ends_all_ranks_of_dlios_own_command(package: Path,
     settings = {"storage.storage_root": root, "dataset.data_folder": "data", "workflow.generate_data": False}
     run = with_dlio(tmp_path / "run", package, settings, ranks=2, timeout=60)
     assert run.status != 0
-    assert f"[s3dlio] {damaged}: is not a readable npz file" in run.log
+    assert f"[s3dlio] {damaged} is not a readable npz file" in run.log
     assert "rank 1 failed; ending all ranks" in run.log
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.dlio.record import counters
+from s3dlio.dlio.record import records
+from s3dlio.dlio.record.totals import summarise
 from s3dlio.dlio.run.indexed import object_reader
 
 
@@ -34,7 +35,7 @@ class DlioReader:
 @pytest.fixture
 def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Three samples, of 100, 200 and 300 bytes."""
-    monkeypatch.setenv(counters.FOLDER_VARIABLE, str(tmp_path / "metrics"))
+    monkeypatch.setenv(records.FOLDER_VARIABLE, str(tmp_path / "metrics"))
     uri = f"file://{tmp_path}/data/a.indexed_binary"
     s3dlio.put_bytes(uri, bytes(600))
     s3dlio.put_bytes(uri + ".off.idx", struct.pack("3Q", 0, 100, 300))
@@ -47,19 +48,19 @@ def test_each_sample_is_one_range_and_the_index_is_read_once(uri: str, tmp_path:
     for sample in (2, 0, 1):
         reader.get_sample(reader.open(uri), sample)
         reader.close(uri)
-    totals = counters.summarise(tmp_path / "metrics")
-    assert (totals["read"].operations, totals["read"].bytes) == (3, 600)
-    assert (totals["index"].operations, totals["index"].bytes) == (1, 48)
+    found = summarise(tmp_path / "metrics")
+    assert (found["read"].operations, found["read"].bytes) == (3, 600)
+    assert (found["index"].operations, found["index"].bytes) == (1, 48)
 
 
 def test_a_sample_beyond_the_index_is_an_error(uri: str) -> None:
-    with pytest.raises(s3dlio.S3dlioError, match=f"{uri}: its index has 3 samples, and sample 3"):
+    with pytest.raises(s3dlio.S3dlioError, match=f"{uri}: cannot read sample 3: the index has 3 samples"):
         object_reader(DlioReader)().get_sample(uri, 3)
 
 
 def test_a_sample_beyond_the_data_is_an_error(uri: str) -> None:
     s3dlio.put_bytes(uri, bytes(599))
-    with pytest.raises(s3dlio.S3dlioError, match=f"{uri}: it ends inside sample 2"):
+    with pytest.raises(s3dlio.S3dlioError, match=f"{uri} ends inside sample 2"):
         object_reader(DlioReader)().get_sample(uri, 2)
 
 

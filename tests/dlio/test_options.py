@@ -66,7 +66,7 @@ def test_what_is_left_empty_and_what_says_where_is_no_setting() -> None:
     ("given", "message"),
     [
         ({"endpoint_urll": "http://x"}, "no option storage_options.endpoint_urll: did you mean endpoint_url?"),
-        ({"zzz": 1}, "no option storage_options.zzz: known are access_key_id, "),
+        ({"zzz": 1}, "no option storage_options.zzz: the options are access_key_id, "),
         ({"storage_library": "minio"}, "storage_library='minio'"),
         ({"region": "a", "aws_region": "b"}, "storage_options.region and storage_options.aws_region are the same"),
         ({"s3_max_attempts": "many"}, "s3_max_attempts='many': expected a whole number"),
@@ -114,10 +114,10 @@ def test_a_value_that_no_setting_takes_leaves_everything_as_it_was() -> None:
 def test_a_process_that_unpickles_the_storage_type_gets_the_options() -> None:
     program = (
         "import pickle, sys;"
-        "from s3dlio.dlio.run import options, registration;"
+        "from s3dlio.dlio.run import options, registration, storage_type;"
         "options.apply({'aws_region': 'eu-7'});"
         "registration.register();"
-        "sys.stdout.write(pickle.dumps(registration.storage_type()).hex())"
+        "sys.stdout.write(pickle.dumps(storage_type.storage_type()).hex())"
     )
     reading = (
         "import pickle, sys;"
@@ -135,10 +135,10 @@ def test_a_process_that_unpickles_the_storage_type_gets_the_options() -> None:
 
 def _configure(root: str, given: dict[str, Any], **arguments: Any) -> Any:
     """What DLIO's configuration becomes with these options."""
-    from s3dlio.dlio.run import registration
+    from s3dlio.dlio.run import configuration
 
     found = SimpleNamespace(storage_root=root, **arguments)
-    registration.apply_options(found, given)
+    configuration.apply_options(found, given)
     return found
 
 

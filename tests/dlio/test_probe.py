@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.dlio.check.probe import ADVICE, FAILURE, OK, WARNING, Finding, Place, probe
+from s3dlio.dlio.check.findings import ADVICE, FAILURE, OK, WARNING, Finding
+from s3dlio.dlio.check.probe import probe
+from s3dlio.dlio.check.workload import Folder
 from tests.behavior.protocols import PROTOCOLS, Protocol
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.filesystems import as_another_user, open_folder
@@ -28,17 +30,9 @@ def proxy(seaweedfs: S3Server) -> Iterator[FaultProxy]:
     os.environ.update(seaweedfs.environment())
     with FaultProxy(seaweedfs.url) as faulty:
         os.environ["AWS_ENDPOINT_URL"] = faulty.url
-        make_bucket("s3://probed")
+        s3dlio.make_bucket("s3://probed")
         faulty.requests.clear()
         yield faulty
-
-
-def make_bucket(uri: str) -> None:
-    from s3dlio.runtime.run import run
-    from s3dlio.stores import store_for
-    from s3dlio.uri import parse
-
-    run(store_for(parse(uri).scheme).make_bucket(parse(uri)))
 
 
 def refuse(method: str, status: int = 403, code: str = "AccessDenied") -> Callable[[Asked], Fault | None]:
@@ -57,8 +51,8 @@ def test_a_place_that_can_be_written_is_as_it_was_afterwards(
     root = protocol.root(request)
     s3dlio.put_bytes(f"{root}/data/train/1.npz", b"content")
     before = s3dlio.list(root, recursive=True)
-    places = [Place(f"{root}/data/train", filled=True), Place(f"{root}/data", written=True), Place(f"{root}/new")]
-    findings = probe(places)
+    folders = [Folder(f"{root}/data/train", filled=True), Folder(f"{root}/data", written=True), Folder(f"{root}/new")]
+    findings = probe(folders)
     assert [finding.level for finding in findings] == [OK] * 3, findings
     assert "listed and read (" in findings[0].message
     assert "listed, read, written and deleted (" in findings[1].message
@@ -72,7 +66,7 @@ def test_a_bucket_that_is_not_there_is_a_failure(scheme: str, request: pytest.Fi
     server = request.getfixturevalue({"s3": "seaweedfs", "az": "azurite", "gs": "fake_gcs"}[scheme])
     os.environ.update(server.environment())
     started = time.monotonic()
-    (finding,) = probe([Place(f"{scheme}://no-such-bucket/data", written=True)])
+    (finding,) = probe([Folder(f"{scheme}://no-such-bucket/data", written=True)])
     assert time.monotonic() - started < 5
     assert finding.level == FAILURE
     assert f"{scheme}://no-such-bucket/data" in finding.message
@@ -80,7 +74,7 @@ def test_a_bucket_that_is_not_there_is_a_failure(scheme: str, request: pytest.Fi
 
 
 def test_what_has_to_be_there_and_is_not_is_a_failure(tmp_path: Path) -> None:
-    (finding,) = probe([Place(f"file://{tmp_path}/data/train", filled=True)])
+    (finding,) = probe([Folder(f"file://{tmp_path}/data/train", filled=True)])
     assert (finding.level, finding.about) == (FAILURE, f"file://{tmp_path}/data/train")
     assert "++workload.workflow.generate_data=True" in finding.advice
     assert list(tmp_path.iterdir()) == []
@@ -89,7 +83,7 @@ def test_what_has_to_be_there_and_is_not_is_a_failure(tmp_path: Path) -> None:
 def test_a_wrong_secret_is_a_failure_that_does_not_show_it(seaweedfs: S3Server, azurite: AzureServer) -> None:
     os.environ.update({**seaweedfs.environment(), **azurite.environment()})
     os.environ.update(AWS_SECRET_ACCESS_KEY="not-the-secret", AZURE_STORAGE_ACCOUNT_KEY="bm90LXRoZS1rZXk=")
-    findings = probe([Place("s3://probed/x"), Place("az://probed/x")])
+    findings = probe([Folder("s3://probed/x"), Folder("az://probed/x")])
     assert [finding.level for finding in findings] == [FAILURE, FAILURE]
     assert "check AWS_SECRET_ACCESS_KEY" in findings[0].message
     assert "403" in findings[1].message
@@ -99,7 +93,7 @@ def test_a_wrong_secret_is_a_failure_that_does_not_show_it(seaweedfs: S3Server, 
 
 def test_a_setting_that_makes_no_sense_is_a_failure() -> None:
     os.environ.update(AWS_ENDPOINT_URL="minio:9000", AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
-    (finding,) = probe([Place("s3://probed/x")])
+    (finding,) = probe([Folder("s3://probed/x")])
     assert finding.level == FAILURE
     assert "'minio:9000' is not an endpoint" in finding.message
 
@@ -107,7 +101,7 @@ def test_a_setting_that_makes_no_sense_is_a_failure() -> None:
 def test_an_endpoint_that_refuses_is_a_failure_within_the_time() -> None:
     os.environ.update(AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
     started = time.monotonic()
-    (finding,) = probe([Place("s3://probed/x"), Place("s3://probed/y", written=True)])
+    (finding,) = probe([Folder("s3://probed/x"), Folder("s3://probed/y", written=True)])
     assert time.monotonic() - started < 5
     assert finding.level == FAILURE
     assert "http://127.0.0.1:9: cannot connect: Connection refused" in finding.message
@@ -117,7 +111,7 @@ def test_an_endpoint_that_never_answers_a_connection_is_a_failure() -> None:
     os.environ.update(AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret", S3DLIO_CONNECT_TIMEOUT="0.3")
     with Silent() as silent:
         os.environ["AWS_ENDPOINT_URL"] = silent.url
-        (finding,) = probe([Place("s3://probed/x")])
+        (finding,) = probe([Folder("s3://probed/x")])
     assert finding.level == FAILURE
     assert silent.url in finding.message
 
@@ -126,20 +120,20 @@ def test_a_service_that_takes_its_time_is_a_warning(proxy: FaultProxy) -> None:
     os.environ["S3DLIO_READ_TIMEOUT"] = "1"
     os.environ["S3DLIO_RETRIES"] = "0"
     proxy.choose = lambda _: Fault("stall at once")
-    (finding,) = probe([Place("s3://probed/x", written=True)])
+    (finding,) = probe([Folder("s3://probed/x", written=True)])
     assert finding.level == WARNING
     proxy.choose = lambda asked: Fault("stall at once") if asked.method == "PUT" else None
-    finding = the_only(probe([Place("s3://probed/x", written=True)]), WARNING)
+    finding = the_only(probe([Folder("s3://probed/x", written=True)]), WARNING)
     assert "PUT" in finding.message
 
 
 def test_what_is_not_answered_in_time_is_not_waited_for(proxy: FaultProxy) -> None:
     proxy.choose = lambda _: Fault("stall at once")
     started = time.monotonic()
-    (finding,) = probe([Place("s3://probed/x")], seconds=0.3)
+    (finding,) = probe([Folder("s3://probed/x")], seconds=0.3)
     assert time.monotonic() - started < 3  # its request alone may take 3.5
     assert (finding.level, finding.about) == (WARNING, "s3://probed/x")
-    assert "has not answered in the time" in finding.message
+    assert "did not answer within the time limit" in finding.message
     proxy.kill()  # which ends the request that is still under way
 
 
@@ -150,7 +144,7 @@ def test_each_endpoint_is_asked_and_one_that_is_down_is_a_warning(seaweedfs: S3S
     s3dlio.put_bytes("s3://probed/endpoints/1", b"content")
     proxy.requests.clear()
     os.environ["S3_ENDPOINT_URIS"] = f"{seaweedfs.url},http://127.0.0.1:9,{proxy.url}"
-    findings = probe([Place("s3://probed/endpoints", written=True)])
+    findings = probe([Folder("s3://probed/endpoints", written=True)])
     finding = the_only(findings, WARNING)
     assert finding.about == "http://127.0.0.1:9"
     assert "take it out of S3_ENDPOINT_URIS" in finding.advice
@@ -162,7 +156,7 @@ def test_each_endpoint_is_asked_and_one_that_is_down_is_a_warning(seaweedfs: S3S
 def test_an_endpoint_that_refuses_what_others_allow_is_a_failure(seaweedfs: S3Server, proxy: FaultProxy) -> None:
     os.environ["S3_ENDPOINT_URIS"] = f"{seaweedfs.url},{proxy.url}"
     proxy.choose = refuse("GET")
-    finding = the_only(probe([Place("s3://probed/x")]), FAILURE)
+    finding = the_only(probe([Folder("s3://probed/x")]), FAILURE)
     assert proxy.url in finding.message
     assert "403" in finding.message
 
@@ -170,7 +164,7 @@ def test_an_endpoint_that_refuses_what_others_allow_is_a_failure(seaweedfs: S3Se
 def test_endpoints_of_different_storages_are_a_failure(seaweedfs: S3Server, proxy: FaultProxy) -> None:
     os.environ["S3_ENDPOINT_URIS"] = f"{seaweedfs.url},{proxy.url}"
     proxy.choose = lambda asked: Fault("status", 404, "NoSuchKey") if _PROBE in asked.target else None
-    finding = the_only(probe([Place("s3://probed/different", written=True)]), FAILURE)
+    finding = the_only(probe([Folder("s3://probed/different", written=True)]), FAILURE)
     assert f"is not found through {proxy.url}" in finding.message
     assert s3dlio.list("s3://probed/different", recursive=True) == []
 
@@ -182,22 +176,22 @@ def test_what_is_only_read_is_not_written(proxy: FaultProxy) -> None:
     s3dlio.put_bytes("s3://probed/read/1", b"content")
     proxy.requests.clear()
     proxy.choose = lambda asked: None if asked.method == "GET" else Fault("status", 403, "AccessDenied")
-    (finding,) = probe([Place("s3://probed/read", filled=True)])
+    (finding,) = probe([Folder("s3://probed/read", filled=True)])
     assert finding.level == OK
     assert dict(proxy.requests) == {"GET": 2}
 
 
 def test_what_may_not_be_written_is_a_failure(proxy: FaultProxy) -> None:
     proxy.choose = refuse("PUT")
-    finding = the_only(probe([Place("s3://probed/written", written=True)]), FAILURE)
+    finding = the_only(probe([Folder("s3://probed/written", written=True)]), FAILURE)
     assert "s3:PutObject" in finding.message
 
 
 def test_what_may_not_be_deleted_is_named(proxy: FaultProxy) -> None:
     proxy.choose = refuse("DELETE")
-    finding = the_only(probe([Place("s3://probed/kept", written=True)]), WARNING)
+    finding = the_only(probe([Folder("s3://probed/kept", written=True)]), WARNING)
     (left,) = s3dlio.list("s3://probed/kept")
-    assert f"{left} stays behind" in finding.advice
+    assert f"delete {left}" in finding.advice
     assert left.startswith(f"s3://probed/kept/{_PROBE}")
 
 
@@ -207,9 +201,9 @@ def test_a_folder_that_may_not_be_written_is_a_failure_and_can_be_read() -> None
         (folder / "locked" / "1").write_bytes(b"content")
 
         def as_nobody() -> None:
-            (read,) = probe([Place(f"file://{folder}/locked", filled=True)])
+            (read,) = probe([Folder(f"file://{folder}/locked", filled=True)])
             assert read.level == OK, read
-            (written,) = probe([Place(f"file://{folder}/locked/new", written=True)])
+            (written,) = probe([Folder(f"file://{folder}/locked/new", written=True)])
             assert written.level == FAILURE, written
             assert "check the permissions" in written.message
 
@@ -217,8 +211,8 @@ def test_a_folder_that_may_not_be_written_is_a_failure_and_can_be_read() -> None
 
 
 def test_a_file_system_without_o_direct_is_named() -> None:
-    findings = probe([Place("direct:///proc/tty", filled=True)])
+    findings = probe([Folder("direct:///proc/tty", filled=True)])
     assert the_only(findings, OK).about == "direct:///proc/tty"
-    assert "does not take O_DIRECT" in the_only(findings, ADVICE).message
+    assert "does not support O_DIRECT" in the_only(findings, ADVICE).message
     os.environ["S3DLIO_DIRECT_STRICT"] = "1"
-    assert "S3DLIO_DIRECT_STRICT=1" in the_only(probe([Place("direct:///proc/tty")]), FAILURE).message
+    assert "S3DLIO_DIRECT_STRICT=1" in the_only(probe([Folder("direct:///proc/tty")]), FAILURE).message

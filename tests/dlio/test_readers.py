@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import s3dlio
-from s3dlio.dlio.record import counters
+from s3dlio.dlio.record import records
+from s3dlio.dlio.record.totals import summarise
 from s3dlio.dlio.run.readers import decode_npy, decode_npz, read_objects
 
 ARRAYS = {
@@ -76,7 +77,7 @@ class DlioReader:
 
 @pytest.fixture
 def metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(counters.FOLDER_VARIABLE, str(tmp_path / "metrics"))
+    monkeypatch.setenv(records.FOLDER_VARIABLE, str(tmp_path / "metrics"))
     return tmp_path / "metrics"
 
 
@@ -86,8 +87,8 @@ def test_other_formats_get_a_file_that_dlio_opens(tmp_path: Path, metrics: Path)
     reader = DlioReader()
     read_objects(reader, "jpeg")
     assert reader.open(uri) == b"not really an image"
-    totals = counters.summarise(metrics)["read"]
-    assert (totals.operations, totals.bytes) == (1, 19)
+    found = summarise(metrics)["read"]
+    assert (found.operations, found.bytes) == (1, 19)
 
 
 @pytest.mark.parametrize("cut", [0, 10, 200, 600])
@@ -99,7 +100,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, format: str, c
     s3dlio.put_bytes(uri, whole[:cut])
     reader = DlioReader()
     read_objects(reader, format)
-    with pytest.raises(s3dlio.S3dlioError, match=rf"^\[s3dlio\] {uri}: is not a readable {format} file"):
+    with pytest.raises(s3dlio.S3dlioError, match=rf"^\[s3dlio\] {uri} is not a readable {format} file"):
         reader.open(uri)
 
 
@@ -108,4 +109,4 @@ def test_a_missing_file_is_an_error_and_counted(tmp_path: Path, metrics: Path) -
     read_objects(reader, "npz")
     with pytest.raises(s3dlio.ObjectNotFoundError):
         reader.open(f"file://{tmp_path}/missing.npz")
-    assert counters.summarise(metrics)["read"].errors == 1
+    assert summarise(metrics)["read"].errors == 1

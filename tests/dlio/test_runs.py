@@ -153,7 +153,7 @@ def test_an_error_on_one_rank_ends_all_ranks(tmp_path: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[: RECORD_BYTES // 2])
     run = run_dlio(tmp_path, {**on(root), "workflow.generate_data": False}, ranks=2, timeout=60)
     assert run.status != 0
-    assert f"file://{damaged}: is not a readable npz file" in run.log
+    assert f"file://{damaged} is not a readable npz file" in run.log
     assert "rank 1 failed; ending all ranks" in run.log
 
 

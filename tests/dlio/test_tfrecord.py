@@ -27,7 +27,7 @@ def test_every_record_is_found(contents: list[bytes], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [1, 8, 12, 14, 18])
 def test_a_file_cut_short_is_an_error_that_names_it(cut: int) -> None:
-    with pytest.raises(s3dlio.S3dlioError, match="gs://bucket/a: is not a readable tfrecord file"):
+    with pytest.raises(s3dlio.S3dlioError, match="gs://bucket/a is not a readable tfrecord file"):
         list(tfrecord.records(memoryview(file_of(b"abc"))[:cut], "gs://bucket/a"))
 
 
@@ -96,5 +96,5 @@ def test_a_checkpoint_is_uploaded_and_read_back_file_by_file(tmp_path: Path, mon
 def test_a_missing_checkpoint_is_an_error_that_names_it(tmp_path: Path) -> None:
     root = f"file://{tmp_path}/checkpoints"
     staged(root).save_state("epoch1/model", {"weights": b"abc"})
-    with pytest.raises(s3dlio.ObjectNotFoundError, match=f"{root}/epoch1/mod.tf: there is no such checkpoint"):
+    with pytest.raises(s3dlio.ObjectNotFoundError, match=f"{root}/epoch1/mod.tf: the checkpoint does not exist"):
         staged(root).load_state("epoch1/mod", {})

@@ -57,7 +57,7 @@ def doctor(
 ) -> None:
     """Say what of a workload will fail or be slow, without running it: DLIO, storage, credentials, settings."""
     from s3dlio.dlio.check.doctor import examine
-    from s3dlio.dlio.check.workload import ArgumentError
+    from s3dlio.dlio.run.composition import ArgumentError, compose
 
     given = arguments or []
     uris = [checked_uri(text) for text in given if "://" in text and "=" not in text.partition("://")[0]]
@@ -66,7 +66,7 @@ def doctor(
     if write and not uris:
         raise WrongArgument("--write goes with URIs: of a workload it is known whether it writes")
     try:
-        report = examine([] if uris else given, uris, write)
+        report = examine(None if uris else compose(given), uris, write)
     except ArgumentError as error:
         raise WrongArgument(str(error)) from None
     if json:

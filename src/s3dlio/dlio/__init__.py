@@ -1,6 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The DLIO benchmark on s3dlio. Users import `s3dlio.integrations.dlio`, which has the public names.
 
-Five rooms: `record` counts operations, `run` puts s3dlio below a running DLIO, `check` looks for trouble before a job
-starts, `install` writes the two files that make DLIO's own command use s3dlio, `report` makes a page of a run.
+The code stands in five rooms. Each room may import those named after its arrow, and no other
+(`tests/test_dlio_rooms.py` asserts it):
+
+    record  → nothing        writes one line per operation, and adds the lines up
+    check   → nothing        finds what would fail or be slow: DLIO's files, storage, environment, settings
+    run     → record, check  starts DLIO with the storage type s3dlio
+    install → run, check     writes the files that make DLIO's own command use s3dlio
+    report  → record         makes an HTML page of a finished run
+
+Outside of this package the rooms use the public API of s3dlio, and the modules `diagnostics`, `settings`, `uri`, `log`,
+`types`, `errors` and `redaction`.
 """

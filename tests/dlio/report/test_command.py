@@ -16,9 +16,6 @@ import pytest
 
 import s3dlio
 from s3dlio.dlio.report import write_report
-from s3dlio.runtime.run import run as run_operation
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
 from tests.cli.command import run
 from tests.dlio.report.runs import BEGAN, operation, write_dlio, write_json, write_log, write_operations
 from tests.dlio.runs import FILES, run_dlio
@@ -35,7 +32,7 @@ def _numbers(page: Path) -> dict[str, Any]:
 @pytest.mark.usefixtures("dlio")
 def test_the_report_of_a_real_run_agrees_with_both_accounts_of_it(tmp_path: Path, seaweedfs: S3Server) -> None:
     os.environ.update(seaweedfs.environment())
-    run_operation(S3Store().make_bucket(parse("s3://reports")))
+    s3dlio.make_bucket("s3://reports")
     root = f"s3://reports/{tmp_path.name}"
     settings = {"storage.storage_type": "s3dlio", "storage.storage_root": root, "reader.read_threads": 2}
     done = run_dlio(tmp_path, {**settings, "train.epochs": 2})

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes to a folder of DLIO's source: worked out, made all or none, and taken back.
+"""Changes files in a folder of DLIO's source, all of them or none, and reverts the changes.
 
-Strategy: what is to be done is first a list of `Change`s, one for each file, worked out from what lies there now. Then
-all of them are made, or none. An edit is a block of whole lines below one line of DLIO's, with the line ends of that
-file, so taking the block out again gives the original to the byte; the original also lies beside the file as
-`NAME.original.bak`. What does not look as expected is refused, with the difference.
+Strategy: from what the files hold now, the functions in the middle of this module make a list of `Change`s, one per
+file. Then `make` makes all of them, or none. An edit is a block of whole lines after one line of DLIO's, with the line
+ends of that file, so that removing the block restores the file to the byte. A copy of the original is kept beside the
+file as `NAME.original.bak`. A file that does not look as expected is refused, and the error shows the difference.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ FACTORY = "storage/storage_factory.py"
 
 
 class EditedError(ConfigurationError):
-    """A file of DLIO is not as it has to be for a change.
+    """A file of DLIO does not look as a change expects.
 
     Attributes:
         summary: the message without the difference.
-        difference: what was expected and what is there, as a unified diff.
+        difference: the expected and the actual content, as a unified diff.
     """
 
     def __init__(self, summary: str, difference: str) -> None:
@@ -47,15 +47,15 @@ class EditedError(ConfigurationError):
 
 @dataclass(frozen=True)
 class Insertion:
-    """Lines that are put into a file of DLIO.
+    """Lines to insert into a file of DLIO.
 
     Attributes:
         file: relative to the package's folder.
         scope: the first line of the class that is changed.
-        anchor: the line of it below which they go.
-        mark: what only these lines have, edited or not.
+        anchor: the line in this class after which the lines go.
+        mark: text that only these lines hold, and still hold after an edit.
         block: the lines, each with its line feed.
-        by_hand: a regular expression for a line that does the same and was written by hand.
+        by_hand: a regular expression for a line that a user may have written to the same effect.
     """
 
     file: str
@@ -93,8 +93,8 @@ BRANCH = Insertion(
     ),
 )
 
-# For a DLIO whose factory has no storage of its own for S3 with PyTorch, such as 2.0.0. It is far enough from the other
-# block for a patch with one of them to apply where the other is.
+# For a DLIO whose factory has no storage of its own for S3 with PyTorch, such as 2.0.0. The anchor is far enough from
+# the other block's, so that a patch with one block applies to a file with the other.
 DROP_IN_BRANCH = Insertion(
     FACTORY,
     "class StorageFactory(object):",
@@ -117,8 +117,8 @@ class Change:
 
     Attributes:
         path: the file.
-        content: what it is to hold; None removes it.
-        stamp: the file from which it gets its time and mode, as a copy of it would.
+        content: its new content; None removes the file.
+        stamp: the file whose time and mode it gets, as a copy would.
     """
 
     path: Path
@@ -130,7 +130,11 @@ class Change:
 
 
 def read(path: Path) -> bytes:
-    """The content of a file; what fails is an error of s3dlio."""
+    """The content of a file.
+
+    Raises:
+        S3dlioError: the file cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -138,22 +142,22 @@ def read(path: Path) -> bytes:
 
 
 def text(content: bytes) -> str:
-    """Text from which `data` makes the same bytes again, whatever they are."""
+    """The content of a file as text. `data` turns the text into the same bytes, even if they are not UTF-8."""
     return content.decode("utf-8", "surrogateescape")
 
 
 def data(content: str) -> bytes:
-    """The bytes of a text."""
+    """The bytes of a text that `text` returned."""
     return content.encode("utf-8", "surrogateescape")
 
 
 def lines_of(content: str) -> list[str]:
-    """The lines as `patch` sees them: they end with a line feed and with nothing else."""
+    """The lines as the program patch sees them: only a line feed ends a line."""
     return re.findall(r"[^\n]*\n|[^\n]+", content)
 
 
 def without_blocks(content: str) -> str:
-    """The text of a file of DLIO without the lines that were put in."""
+    """The text of a file of DLIO, without the lines that were inserted."""
     for insertion in _INSERTIONS:
         for end in ("\n", "\r\n"):
             content = content.replace("".join(_with_ends(insertion.block, end)), "", 1)
@@ -161,30 +165,30 @@ def without_blocks(content: str) -> str:
 
 
 def _with_ends(block: Iterable[str], like: str) -> list[str]:
-    """The lines with the line end of another line."""
+    """The lines, with the line end of another line."""
     return [line.replace("\n", "\r\n") for line in block] if like.endswith("\r\n") else list(block)
 
 
-# What is to be changed...
+# Changes to make...
 
 
 def added(path: Path, ours: bytes) -> list[Change]:
-    """Put a file of ours where there is none."""
+    """Add a file of s3dlio."""
     if not os.path.lexists(path):
         return [Change(path, ours)]
     if (there := read(path)) != ours:
-        refuse(path, "another file is there; remove it first", text(ours), text(there))
+        refuse(path, "there is another file of this name; remove it first", text(ours), text(there))
     return []
 
 
 def replaced(path: Path, ours: bytes) -> list[Change]:
-    """Put a file of ours in the place of one of DLIO's."""
+    """Replace a file of DLIO by a file of s3dlio."""
     there = read(path)
     return [] if there == ours else [*_kept(path, there), Change(path, ours)]
 
 
 def inserted(package: Path, insertion: Insertion) -> list[Change]:
-    """Put lines into a file."""
+    """Insert lines into a file."""
     path = package / insertion.file
     content = text(read(path))
     lines = lines_of(content)
@@ -194,7 +198,7 @@ def inserted(package: Path, insertion: Insertion) -> list[Change]:
     anchors = [number for number in range(start, end) if lines[number].rstrip("\r\n") == insertion.anchor]
     expected = f"{insertion.scope}\n{insertion.anchor}\n"
     if len(anchors) != 1:
-        refuse(path, "it has been edited where s3dlio goes", expected, "".join(scope))
+        refuse(path, "it was edited where s3dlio inserts its lines", expected, "".join(scope))
     at = anchors[0] + 1
     block = _with_ends(insertion.block, lines[anchors[0]])
     if "".join(block) in "".join(scope):
@@ -202,69 +206,69 @@ def inserted(package: Path, insertion: Insertion) -> list[Change]:
     if insertion.by_hand and any(re.match(insertion.by_hand, line) for line in scope):
         return []
     if insertion.mark in "".join(scope):
-        refuse(path, "what s3dlio put there has been edited", expected + "".join(insertion.block), "".join(scope))
+        refuse(path, "the lines that s3dlio inserted were edited", expected + "".join(insertion.block), "".join(scope))
     changed = data("".join([*lines[:at], *block, *lines[at:]]))
     return [*_kept(path, data(without_blocks(content))), Change(path, changed)]
 
 
 def _kept(path: Path, original: bytes) -> list[Change]:
-    """Keep the original of a file beside it."""
+    """Keep a copy of the original beside a file."""
     backup = path.with_name(path.name + BACKUP)
     if not os.path.lexists(backup):
         return [Change(backup, original, stamp=path)]
     if (there := read(backup)) != original:
-        refuse(backup, "it is not the original of the file beside it; remove it first", text(original), text(there))
+        refuse(backup, "it is not the original of the file beside it; move it away first", text(original), text(there))
     return []
 
 
 def restored(path: Path) -> list[Change]:
-    """Take all lines that were put into a file out again."""
+    """Remove all lines that were inserted into a file."""
     content = text(read(path))
     original = without_blocks(content)
     for insertion in _INSERTIONS:
         if not insertion.by_hand and insertion.mark in original:
-            refuse(path, "what s3dlio put there has been edited", "".join(insertion.block), content)
+            refuse(path, "the lines that s3dlio inserted were edited", "".join(insertion.block), content)
     backup = path.with_name(path.name + BACKUP)
     if not backup.is_file():
         return [Change(path, data(original))] if original != content else []
     if (kept := read(backup)) == data(original):
         return [*([Change(path, kept, stamp=backup)] if original != content else []), Change(backup, None)]
     if original != content:
-        why = f"it has been edited since; remove {backup} to keep that, or put it in its place"
+        why = f"it was edited after the installation; to keep the edit remove {backup}, to drop it restore that file"
         refuse(path, why, text(kept), original)
     return []
 
 
 def removed(path: Path, ours: bytes, needed: bool) -> list[Change]:
-    """Take a file of ours away, and put the one back that was there.
+    """Remove a file of s3dlio, and restore the file of DLIO that it replaced.
 
     Args:
         path: the file.
-        ours: what was put there.
-        needed: whether DLIO cannot do without a file in this place.
+        ours: the content that was installed.
+        needed: whether DLIO needs a file of this name.
     """
     backup = path.with_name(path.name + BACKUP)
     there = read(path) if path.is_file() else None
     if there is not None and there != ours and b"s3dlio.integrations.dlio" in there:
-        refuse(path, "it has been edited since; remove it first", text(ours), text(there))
+        refuse(path, "it was edited after the installation; remove it first", text(ours), text(there))
     if backup.is_file() and there in (None, ours, kept := read(backup)):
         return [*([Change(path, kept, stamp=backup)] if there != kept else []), Change(backup, None)]
     if there != ours:
         return []
     if needed:
-        raise ConfigurationError(f"{path} cannot be put back: {backup} is not there; take it from DLIO's source")
+        raise ConfigurationError(f"cannot restore {path}: {backup} does not exist; copy the file from DLIO's source")
     return [Change(path, None)]
 
 
 def refuse(path: Path, why: str, expected: str, found: str) -> NoReturn:
-    """Raise the error that shows what was expected and what is there."""
+    """Raise an error that shows the expected and the actual content."""
     wanted, there = ([line.rstrip("\r\n") for line in lines_of(content)] for content in (expected, found))
     difference = "\n".join(difflib.unified_diff(wanted, there, "expected", str(path), lineterm=""))
     raise EditedError(f"{path}: {why}; nothing was changed", difference)
 
 
 def as_patch(package: Path, change: Change) -> str:
-    """A change as a part of a patch for `patch -p1` in the folder that holds the package."""
+    """A change as part of a patch, for `patch -p1` in the folder that holds the package."""
     assert change.content is not None
     name = f"{package.name}/{change.path.relative_to(package).as_posix()}"
     exists = change.path.is_file()
@@ -277,16 +281,17 @@ def as_patch(package: Path, change: Change) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in difference)
 
 
-# Changing...
+# Changing files...
 
 
 def make(changes: list[Change]) -> None:
     """Make all changes, or none.
 
-    Whatever takes space or can be refused comes first, under temporary names; then files are only renamed.
+    Everything that takes space or may be refused happens first, under temporary names. After that, files are only
+    renamed or removed. If this fails too, the files that were changed by then are restored.
 
     Raises:
-        S3dlioError: in the class that fits the failed system call; every file is as it was.
+        S3dlioError: of the class that fits the failed system call. Every file is unchanged.
     """
     new: dict[Path, Path] = {}
     old: dict[Path, Path] = {}

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options 1 and 2 of the integration guide: s3dlio put into DLIO's folder, and taken out again.
+"""Installs Option 1 or Option 2 of the integration guide into DLIO's folder, and uninstalls both.
 
-Strategy: each option is a few changes, which `edits` works out and makes; here is which, and what the user is told.
-What a DLIO has decides, never its version. DLIO is neither imported nor needed: its folder is enough.
+Strategy: an option consists of a few changes, which `edits` prepares and makes. This module chooses the changes, and
+prints what was done. The files of a DLIO decide what it needs, never its version. DLIO is not imported, and need not be
+installed: its folder is enough.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import sys
 from pathlib import Path
 from shlex import quote
 
+from s3dlio.dlio.check import dlio_package
 from s3dlio.dlio.install import edits
 from s3dlio.dlio.install.edits import BACKUP, ENUMERATIONS, FACTORY, Change
 from s3dlio.dlio.run import launcher
@@ -25,18 +26,18 @@ _DROP_IN = "storage/s3_torch_storage.py"
 
 
 def install_s3dlio_storage(path: str | os.PathLike[str] | None = None, patch: bool = False) -> None:
-    """Option 1: give DLIO the storage type `s3dlio`.
+    """Install Option 1: DLIO gets the storage type `s3dlio`.
 
-    Without `patch` the storage file is copied, and the two steps that are left are printed. A second call changes
-    nothing.
+    Without `patch` this copies the storage file, and prints the two steps that remain. A second call changes nothing.
 
     Args:
         path: a checkout of DLIO, its folder `dlio_benchmark`, or None for the DLIO that Python would import.
-        patch: make the changes to the enumeration and to the factory as well.
+        patch: change the enumeration and the factory, too.
 
     Raises:
-        ConfigurationError: there is no DLIO, or one that was edited in these places; the difference is in the message.
-        PermissionDeniedError: the files cannot be changed. Then none is.
+        ConfigurationError: there is no DLIO, or its files were edited where s3dlio inserts lines; the message shows the
+            difference.
+        PermissionDeniedError: a file cannot be changed. Nothing was changed.
     """
     package = _package(path)
     changes = _option_1(package) if patch else edits.added(package / _STORAGE, _ours(_STORAGE))
@@ -46,31 +47,32 @@ def install_s3dlio_storage(path: str | os.PathLike[str] | None = None, patch: bo
 
 
 def install_dropin_replacement(path: str | os.PathLike[str] | None = None) -> None:
-    """Option 2: let DLIO's storage type `s3` with PyTorch use s3dlio.
+    """Install Option 2: DLIO's storage type `s3` with PyTorch uses s3dlio.
 
-    DLIO's `storage/s3_torch_storage.py` is replaced, and kept as `s3_torch_storage.py.original.bak`. A DLIO without
-    such a file, as 2.0.0 is, gets one, and its factory is changed to use it. A second call changes nothing.
+    This replaces DLIO's `storage/s3_torch_storage.py`, and keeps it as `s3_torch_storage.py.original.bak`. A DLIO
+    without that file, such as 2.0.0, gets the file and a factory that uses it. A second call changes nothing.
 
     Args:
         path: a checkout of DLIO, its folder `dlio_benchmark`, or None for the DLIO that Python would import.
 
     Raises:
-        ConfigurationError: there is no DLIO, or one that was edited in these places; the difference is in the message.
-        PermissionDeniedError: the files cannot be changed. Then none is.
+        ConfigurationError: there is no DLIO, or its files were edited where s3dlio inserts lines; the message shows the
+            difference.
+        PermissionDeniedError: a file cannot be changed. Nothing was changed.
     """
     package = _package(path)
     target, ours = package / _DROP_IN, _ours(_DROP_IN)
     if _has_drop_in(package):
         there = edits.read(target)
         if b"S3PyTorchConnectorStorage" not in there:
-            edits.refuse(target, "it has no S3PyTorchConnectorStorage", edits.text(ours), edits.text(there))
+            edits.refuse(target, "it does not define S3PyTorchConnectorStorage", edits.text(ours), edits.text(there))
         changes = edits.replaced(target, ours)
-        note = f"To go back: mv {quote(f'{target}{BACKUP}')} {quote(str(target))}"
+        note = f"To revert: mv {quote(f'{target}{BACKUP}')} {quote(str(target))}"
     else:
         changes = edits.added(target, ours) + edits.inserted(package, edits.DROP_IN_BRANCH)
         note = (
-            f"This DLIO has no {_DROP_IN} to replace: it was added, and the factory was changed to use it.\n"
-            f"To go back: s3dlio dlio uninstall {quote(str(package))}"
+            f"This DLIO has no {_DROP_IN} to replace: the file was added, and the factory was changed to use it.\n"
+            f"To revert: s3dlio dlio uninstall {quote(str(package))}"
         )
     edits.make(changes)
     _tell(package, changes)
@@ -80,44 +82,46 @@ def install_dropin_replacement(path: str | os.PathLike[str] | None = None) -> No
 def generate_patch(
     path: str | os.PathLike[str] | None = None, output_file: str | os.PathLike[str] = "dlio_s3dlio.patch"
 ) -> None:
-    """Write what Option 1 changes as a patch, for `patch -p1` in the folder that holds `dlio_benchmark`.
+    """Write the changes of Option 1 as a patch, for `patch -p1` in the folder that holds `dlio_benchmark`.
 
     Args:
-        path: a checkout of DLIO, its folder `dlio_benchmark`, or None for the DLIO that Python would import. Only what
-            this DLIO lacks is in the patch.
-        output_file: where it is written.
+        path: a checkout of DLIO, its folder `dlio_benchmark`, or None for the DLIO that Python would import. The patch
+            holds the changes that this DLIO lacks.
+        output_file: the patch to write.
 
     Raises:
-        ConfigurationError: there is no DLIO, or one that was edited in these places, or one that lacks nothing.
+        ConfigurationError: there is no DLIO, its files were edited where s3dlio inserts lines, or Option 1 is
+        installed.
     """
     package = _package(path)
     changes = [change for change in _option_1(package) if not change.path.name.endswith(BACKUP)]
     if not changes:
-        raise ConfigurationError(f"Option 1 is installed in {package} already: there is nothing to patch")
+        raise ConfigurationError(f"Option 1 is already installed in {package}: there is nothing to patch")
     target = Path(os.path.abspath(output_file))
     edits.make([Change(target, edits.data("".join(edits.as_patch(package, change) for change in changes)))])
     _say(f"s3dlio: wrote {target}", f"To apply it: cd {quote(str(package.parent))} && patch -p1 < {quote(str(target))}")
 
 
 def get_s3dlio_storage_path() -> str:
-    """The file of Option 1, to be copied to `dlio_benchmark/storage/s3dlio_storage.py`."""
+    """The path of the file of Option 1, to be copied to `dlio_benchmark/storage/s3dlio_storage.py`."""
     return str(_SOURCES / Path(_STORAGE).name)
 
 
 def get_storage_file_path() -> str:
-    """The file of Option 2, which takes the place of `dlio_benchmark/storage/s3_torch_storage.py`."""
+    """The path of the file of Option 2, which replaces `dlio_benchmark/storage/s3_torch_storage.py`."""
     return str(_SOURCES / Path(_DROP_IN).name)
 
 
 def uninstall(path: str | os.PathLike[str] | None = None) -> None:
-    """Take both options out of DLIO again: every file is as it was, to the byte.
+    """Uninstall both options: every file of DLIO is restored to the byte.
 
     Args:
         path: a checkout of DLIO, its folder `dlio_benchmark`, or None for the DLIO that Python would import.
 
     Raises:
-        ConfigurationError: there is no DLIO, or what was installed has been edited since; nothing is changed then.
-        PermissionDeniedError: the files cannot be changed. Then none is.
+        ConfigurationError: there is no DLIO, or an installed change was edited; the message shows the difference.
+            Nothing was changed.
+        PermissionDeniedError: a file cannot be changed. Nothing was changed.
     """
     package = _package(path)
     changes = [
@@ -134,32 +138,32 @@ def uninstall(path: str | os.PathLike[str] | None = None) -> None:
         for number, line in enumerate(edits.lines_of(edits.text(edits.read(package / file))), 1)
         if "s3dlio" in line.lower()
     ]
-    _say("These lines are not from the installer, and are left:" if by_hand else "", *by_hand)
+    _say("The installer has not written these lines, and leaves them:" if by_hand else "", *by_hand)
 
 
 def _package(path: str | os.PathLike[str] | None) -> Path:
     """The folder `dlio_benchmark`."""
     if path is None:
-        found = importlib.util.find_spec("dlio_benchmark")
-        if found is None or not found.submodule_search_locations:
-            raise ConfigurationError(launcher.NOT_INSTALLED)
-        return Path(found.submodule_search_locations[0])
+        found = dlio_package.folder()
+        if found is None:
+            raise ConfigurationError(dlio_package.NOT_INSTALLED)
+        return found
     given = Path(os.path.abspath(path))
     for folder in (given, given / "dlio_benchmark"):
         if (folder / FACTORY).is_file() and (folder / ENUMERATIONS).is_file():
             return folder
     raise ConfigurationError(
-        f"{given} is no DLIO: expected the folder dlio_benchmark, with {FACTORY} in it, or the folder that holds it"
+        f"{given} is not a DLIO: expected the folder dlio_benchmark, with {FACTORY} in it, or the folder that holds it"
     )
 
 
 def _ours(file: str) -> bytes:
-    """What we put in this place."""
+    """The content of the file that s3dlio installs under this name."""
     return (_SOURCES / Path(file).name).read_bytes()
 
 
 def _has_drop_in(package: Path) -> bool:
-    """Whether DLIO's own factory uses a storage of its own for S3 with PyTorch."""
+    """Whether the factory of this DLIO uses a storage of its own for S3 with PyTorch, which Option 2 can replace."""
     return Path(_DROP_IN).stem in edits.without_blocks(edits.text(edits.read(package / FACTORY)))
 
 
@@ -171,7 +175,7 @@ def _option_1(package: Path) -> list[Change]:
     ]
 
 
-# What is said...
+# Output...
 
 
 def _say(*lines: str) -> None:
@@ -188,12 +192,12 @@ def _tell(package: Path, changes: list[Change]) -> None:
 
 
 def _steps_left(package: Path) -> str:
-    """What Option 1 needs besides the storage file."""
+    """The steps of Option 1 that remain after copying the storage file."""
     enumerations, factory = (edits.text(edits.read(package / file)) for file in (ENUMERATIONS, FACTORY))
     steps = []
     if "S3DLIO" not in enumerations:
         steps.append(f"""\
-In {package / ENUMERATIONS}, in the class StorageType, below S3:
+In {package / ENUMERATIONS}, in the class StorageType, after S3:
 
     S3DLIO = 's3dlio'
 """)
@@ -208,20 +212,20 @@ In {package / FACTORY}, in get_storage, before the branch for StorageType.S3:
     if not steps:
         return ""
     return f"""\
-What is left is to be done by hand; `s3dlio dlio install {quote(str(package))}` would do it for you.
+These steps remain; `s3dlio dlio install {quote(str(package))}` would make them for you.
 
 {chr(10).join(steps)}
-Then set workload.storage.storage_type=s3dlio. With these steps that has to be set also where a folder is a URI
-(dataset.data_folder: s3://bucket/data): without it DLIO makes a local folder of the name `s3:`."""
+Then set workload.storage.storage_type=s3dlio. After these steps it has to be set even if a folder is a URI
+(dataset.data_folder: s3://bucket/data): otherwise DLIO creates a local folder named `s3:`."""
 
 
 def _advice(package: Path) -> str:
-    """What else stands between this DLIO and a run of `dlio_benchmark`."""
+    """What `dlio_benchmark` of this DLIO needs, too, to start: a module `tensorflow`."""
     profilers = package / "profiler" / "profiler_factory.py"
     imports = re.compile(rb"^from dlio_benchmark\.profiler\.tf_profiler import", re.MULTILINE)
-    if not profilers.is_file() or not imports.search(edits.read(profilers)) or importlib.util.find_spec("tensorflow"):
+    if not profilers.is_file() or not imports.search(edits.read(profilers)) or dlio_package.has_tensorflow():
         return ""
     return (
-        "This DLIO imports TensorFlow when it starts, which is not installed. `s3dlio dlio run` does without; for "
-        f"`dlio_benchmark` an empty module will do: export PYTHONPATH={launcher.ABSENT_MODULES}"
+        "This DLIO imports TensorFlow when it starts, but TensorFlow is not installed. `s3dlio dlio run` needs no "
+        f"TensorFlow; for `dlio_benchmark` an empty module is enough: export PYTHONPATH={launcher.ABSENT_MODULES}"
     )

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The storage classes of a DLIO into which Option 1 or Option 2 was installed.
+"""The storage classes of a DLIO in which Option 1 or Option 2 is installed.
 
-Strategy: DLIO builds its first storage as soon as it has read its configuration, before anything else. When that is
-one of the classes below, `registration` is made up for, and from then on this is the DLIO that `launcher.run` starts:
-every format, reader, generator and checkpoint goes through s3dlio, in workers too. With Option 2 the storage type `s3`
-becomes `s3dlio` in that moment, so that what DLIO asks of `s3` (a package, credentials in the workload, two formats)
-does not apply.
+Strategy: DLIO creates its first storage right after it has read its configuration. If that storage is one of the
+classes below, its constructor does what `launcher.run` does before DLIO starts. From then on every format, reader,
+generator and checkpoint goes through s3dlio, in workers too. With Option 2 the storage type `s3` becomes `s3dlio` at
+the same moment, before DLIO checks what it requires for `s3`: a package, credentials in the workload, and one of two
+formats.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from dlio_benchmark.common.enumerations import CheckpointMechanismType
 from dlio_benchmark.utils.config import ConfigArguments
 
 import s3dlio
-from s3dlio.dlio.run import launcher, registration, storage
+from s3dlio.dlio.run import configuration, launcher, registration, storage
+from s3dlio.dlio.run.storage_type import STORAGE_TYPE, storage_type
 
 _started = False
 
 
 class S3dlioStorage(storage.S3dlioStorage):
-    """Option 1: the storage type `s3dlio`, built by a branch of DLIO's own factory.
+    """Option 1: the storage type `s3dlio`, which a branch of DLIO's own factory creates.
 
     Args:
-        namespace, framework: as for `storage.S3dlioStorage`.
+        namespace, framework: see `storage.S3dlioStorage`.
     """
 
     def __init__(self, namespace: str, framework: Any = None) -> None:
@@ -37,14 +38,15 @@ class S3dlioStorage(storage.S3dlioStorage):
 
 
 class S3PyTorchConnectorStorage(storage.S3dlioStorage):
-    """Option 2: what DLIO builds for the storage type `s3` with PyTorch.
+    """Option 2: the storage that DLIO creates for the storage type `s3` with PyTorch.
 
-    DLIO's class of this name stores the object `s3://bucket/data/x.npz` under the key `s3://bucket/data/x.npz`, all of
-    it, inside the bucket. Such objects are read where the folder has none with the proper key, `data/x.npz`.
+    DLIO's class of this name stores the object `s3://bucket/data/x.npz` under the literal key `s3://bucket/data/x.npz`
+    inside the bucket. If a folder has no objects with proper keys, such as `data/x.npz`, those with literal keys are
+    listed and read. They are never written or deleted.
 
     Args:
-        namespace: as for `storage.S3dlioStorage`; or, as DLIO has it for this type, the name of a bucket.
-        framework: as there.
+        namespace: see `storage.S3dlioStorage`; or the name of a bucket, which DLIO passes for this type.
+        framework: see `storage.S3dlioStorage`.
     """
 
     def __init__(self, namespace: str, framework: Any = None) -> None:
@@ -58,12 +60,15 @@ class S3PyTorchConnectorStorage(storage.S3dlioStorage):
         self._literal_folders = set()
 
     def get_uri(self, id: str) -> str:
-        """The URI of an id: of the literal key in a folder whose objects have such keys."""
+        """The URI of an id; it has the literal key in a folder whose objects have literal keys."""
         uri = super().get_uri(id)
         return _literal(uri) if posixpath.dirname(uri) in self._literal_folders else uri
 
     def walk_node(self, id: str, use_pattern: bool = False) -> list[str]:
-        """As there; if nothing is found, what there is under literal keys."""
+        """List a folder, or find what matches a pattern; if there is nothing, do so under literal keys.
+
+        See `storage.S3dlioStorage.walk_node`.
+        """
         found = super().walk_node(id, use_pattern)
         uri = super().get_uri(id).rstrip("/")
         if found or not uri.startswith("s3://"):
@@ -71,7 +76,7 @@ class S3PyTorchConnectorStorage(storage.S3dlioStorage):
         try:
             found = super().walk_node(_literal(uri), use_pattern)
         except s3dlio.S3dlioError as error:
-            # Some servers refuse a key with two slashes, so there are no such objects.
+            # Some servers refuse a key with two slashes: then there are no such objects.
             if error.status != 400:
                 raise
         if found and not use_pattern:
@@ -80,7 +85,7 @@ class S3PyTorchConnectorStorage(storage.S3dlioStorage):
 
 
 def _literal(uri: str) -> str:
-    """The URI of the object whose key is this whole URI, in the same bucket; "" on storage without such objects."""
+    """The URI of the object whose key is the given URI, in the same bucket; "" for another scheme than s3://."""
     if not uri.startswith("s3://"):
         return ""
     bucket = uri.removeprefix("s3://").partition("/")[0]
@@ -89,7 +94,7 @@ def _literal(uri: str) -> str:
 
 def _storage_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_storage(storage_type: Any, namespace: str, framework: Any = None) -> Any:
-        if str(storage_type) != registration.STORAGE_TYPE:
+        if str(storage_type) != STORAGE_TYPE:
             return original(storage_type, namespace, framework)
         return S3PyTorchConnectorStorage(namespace, framework)
 
@@ -112,20 +117,20 @@ _DROP_IN_POINTS = (
     registration.Point(
         "dlio_benchmark.storage.storage_factory",
         "StorageFactory.get_storage",
-        "storages after the first have to be of the same class",
+        "storages after the first have to have the same class",
         _storage_factory,
     ),
     registration.Point(
         "dlio_benchmark.checkpointing.checkpointing_factory",
         "CheckpointingFactory.get_mechanism",
-        "checkpoints of the storage type s3 have a suffix of their own, where DLIO knows them",
+        "checkpoints of the storage type s3 have a suffix of their own, if this DLIO supports them",
         _checkpointing_factory,
     ),
 )
 
 
 def _start(points: tuple[registration.Point, ...], elsewhere: Callable[[str], str] | None = None) -> None:
-    """Make up for what `launcher.run` does before DLIO starts; only the first call of a process does anything."""
+    """Do what `launcher.run` does before DLIO starts. Only the first call of a process does anything."""
     global _started
     if _started:
         return
@@ -133,20 +138,24 @@ def _start(points: tuple[registration.Point, ...], elsewhere: Callable[[str], st
     registration.register(points + registration.BENCHMARK_POINTS)
     arguments = ConfigArguments.get_instance()
     launcher.watch_the_end()
-    # DLIO 2.0.0 does not read the options at all.
-    registration.configured(arguments, getattr(arguments, "storage_options", None) or {}, elsewhere)
+    # DLIO 2.0.0 does not read storage_options, so its arguments have none.
+    configuration.configured(arguments, getattr(arguments, "storage_options", None) or {}, elsewhere)
 
 
 def _start_as_drop_in() -> None:
     arguments = ConfigArguments.get_instance()
-    if str(arguments.storage_type) != registration.STORAGE_TYPE:
+    if str(arguments.storage_type) != STORAGE_TYPE:
         arguments.storage_root = root_uri(arguments)
-        arguments.storage_type = registration.storage_type()
+        arguments.storage_type = storage_type()
     _start(_DROP_IN_POINTS, _literal)
 
 
 def root_uri(arguments: Any) -> str:
-    """The storage root as a URI: DLIO's own class takes the name of a bucket."""
+    """The storage root as a URI. DLIO's own class takes the name of a bucket.
+
+    Raises:
+        ConfigurationError: the root is a local path, and something would be stored below it.
+    """
     root = str(arguments.storage_root)
     if "://" in root:
         return root
@@ -155,7 +164,7 @@ def root_uri(arguments: Any) -> str:
     folders = [arguments.data_folder, *([arguments.checkpoint_folder] if arguments.do_checkpoint else [])]
     if any("://" not in str(folder) for folder in folders):
         raise s3dlio.ConfigurationError(
-            f"[s3dlio] the storage type s3 cannot keep things in {root!r}: set workload.storage.storage_root to "
+            f"[s3dlio] the storage type s3 cannot store objects in {root!r}: set workload.storage.storage_root to "
             "s3://bucket/prefix"
         )
     return root

@@ -46,7 +46,7 @@ def write_report(
         if importlib.util.find_spec(module) is None:
             raise missing_extra("a report", package, "report")
     import s3dlio
-    from s3dlio.dlio.report.figures import collect
+    from s3dlio.dlio.report.numbers import collect
     from s3dlio.dlio.report.page import page
 
     folder = Path(results)

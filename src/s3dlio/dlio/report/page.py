@@ -16,7 +16,7 @@ from importlib import resources
 
 from s3dlio._version import __version__
 from s3dlio.dlio.report import plots, units
-from s3dlio.dlio.report.figures import Report
+from s3dlio.dlio.report.numbers import Report
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from s3dlio.dlio.report import units
-from s3dlio.dlio.report.figures import Report
-from s3dlio.dlio.report.operations import CHECKPOINT_KINDS, DATA_KINDS, EndpointShare
+from s3dlio.dlio.report.numbers import Report
+from s3dlio.dlio.report.statistics import CHECKPOINT_KINDS, DATA_KINDS, EndpointShare
 
 MOST_ENDPOINTS = 12
 MOST_BARS = 200

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch checkpoints of DLIO, streamed through s3dlio in both directions.
+"""Streams DLIO's PyTorch checkpoints to and from objects.
 
-Strategy: `torch.save` writes to, and `torch.load` reads from, anything with the methods of a file. Saving
-goes into a `MultipartUploadWriter`, piece by piece as PyTorch hands out the memory of its tensors. Loading
-reads ranges of the object: PyTorch asks for each tensor's bytes in one call and gives the memory they
-belong in, which is filled one bounded range at a time. So neither direction holds a second copy of the
-model.
+Strategy: `torch.save` writes to, and `torch.load` reads from, any object with the methods of a file. Saving writes into
+a `MultipartUploadWriter`, piece by piece as PyTorch hands out the memory of its tensors. Loading reads ranges of the
+object: PyTorch reads each tensor by one call of `readinto`, which fills the tensor's memory one bounded range at a
+time. So neither direction holds a second copy of the model.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from typing import Any
 
 import s3dlio
 from s3dlio import settings
-from s3dlio.dlio.record.counters import Operation
+from s3dlio.dlio.record.records import Record
 from s3dlio.dlio.run.files import ObjectFile
 
 
 def stream_checkpoints(mechanism: Any, storage: Any) -> None:
-    """Make a checkpointing mechanism of DLIO save and load objects, each recorded with its bytes.
+    """Make a checkpointing mechanism of DLIO save and load objects; each is recorded with its bytes.
 
     Args:
         mechanism: a PyTorchCheckpointing, changed in place.
@@ -32,30 +31,30 @@ def stream_checkpoints(mechanism: Any, storage: Any) -> None:
         if fsync:
             s3dlio.configure(file_sync=True)
         uri = storage.get_uri(f"{suffix}.{mechanism.ext}")
-        with Operation("checkpoint_write", uri) as operation:
+        with Record("checkpoint_write", uri) as record:
             with s3dlio.MultipartUploadWriter.from_uri(uri) as target:
                 torch.save(state, target)
-            operation.bytes = target.tell()
+            record.bytes = target.tell()
 
     def load_state(suffix: str, state: Any) -> None:  # noqa: ARG001 - DLIO passes the state it saved
         uri = storage.get_uri(f"{suffix}.{mechanism.ext}")
-        with Operation("checkpoint_read", uri) as operation:
+        with Record("checkpoint_read", uri) as record:
             source = ObjectFile(uri)
             loaded = _loaded(source, uri)
             source.verify()
-            operation.bytes = source.bytes
+            record.bytes = source.bytes
         if not loaded:
-            raise s3dlio.IntegrityError(f"{uri}: the checkpoint holds no state", uri=uri)
+            raise s3dlio.IntegrityError(f"{uri}: the checkpoint is empty", uri=uri)
 
     mechanism.save_state = save_state
     mechanism.load_state = load_state
 
 
 def _loaded(source: ObjectFile, uri: str) -> Any:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
-    Whoever can write the object must not be able to run code here, so only tensors and plain containers are read,
-    unless a setting says otherwise.
+    A user who can write the object must not be able to run code here. So only tensors and built-in containers are
+    loaded, unless S3DLIO_TORCH_WEIGHTS_ONLY=0.
 
     Raises:
         S3dlioError: the checkpoint holds something else.
@@ -66,7 +65,7 @@ def _loaded(source: ObjectFile, uri: str) -> Any:
         return torch.load(source, weights_only=settings.current().torch_weights_only)
     except pickle.UnpicklingError as error:
         raise s3dlio.S3dlioError(
-            f"{uri}: the checkpoint holds more than tensors and plain containers, and loading that could run code; if"
+            f"{uri}: the checkpoint holds more than tensors and built-in containers, and loading it could run code; if"
             " you trust everyone who can write this object, set S3DLIO_TORCH_WEIGHTS_ONLY=0"
             f" ({str(error).partition(chr(10))[0]})",
             uri=uri,

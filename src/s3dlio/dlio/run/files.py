@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read-only files over memory and over objects, for the libraries that want a file.
+"""Read-only files over a buffer and over an object, for libraries that need a file.
 
-Strategy: both are `io.RawIOBase`, whose `read` and `readinto` all of those libraries can work with; they differ in
-where `readinto` takes the bytes from.
+Strategy: both classes derive from `io.RawIOBase`, whose `read` and `readinto` are enough for those libraries. They
+differ in where `readinto` takes the bytes from.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 import s3dlio
 
-# Large enough to be split over several connections, small enough that the one copy in flight stays small.
+# Large enough to be read over several connections, small enough that a copy of it takes little memory.
 RANGE_BYTES = 64 << 20
-# The zip directory and the pickle of a checkpoint are read in pieces of a few bytes that lie close together.
+# PyTorch reads the zip directory and the pickle of a checkpoint in pieces of a few bytes that lie close together.
 SMALL_RANGE_BYTES = 1 << 20
 
 
 class _File(io.RawIOBase):
-    """A position in something of a known size."""
+    """What both files share: a position, and a size that is known from the start."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -41,7 +41,7 @@ class _File(io.RawIOBase):
 
 
 class BufferFile(_File):
-    """A file over a buffer. `io.BytesIO` would copy the whole of it first."""
+    """A file over a buffer. `io.BytesIO` would copy the whole buffer first."""
 
     def __init__(self, data: memoryview) -> None:
         super().__init__(len(data))
@@ -55,16 +55,16 @@ class BufferFile(_File):
 
 
 class ObjectFile(_File):
-    """A file over an object, of which it holds at most one range in memory.
+    """A file over an object, which holds at most one range of the object in memory.
 
-    PyTorch reads a few bytes at the start and the end, then the tensors one after the other. So a small range
-    answers a jump, a large one a read that goes on where the last range ended.
+    PyTorch reads a few bytes at the start and the end, then one tensor after another. So a read at a new position gets
+    a small range, and a read that continues where the last range ended gets a large one.
 
     Args:
         uri: the object.
 
     Attributes:
-        bytes: how many bytes were read from the store.
+        bytes: number of bytes read from the store.
     """
 
     def __init__(self, uri: str) -> None:
@@ -77,7 +77,7 @@ class ObjectFile(_File):
         self.bytes = 0
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; only the end of the object leaves it short, since PyTorch takes no less."""
+        """Fill the buffer, up to the end of the object: PyTorch does not accept a short read."""
         target = memoryview(buffer)[: max(0, self._size - self._position)]
         filled = 0
         while filled < len(target):
@@ -92,28 +92,29 @@ class ObjectFile(_File):
         return filled
 
     def verify(self) -> None:
-        """To be called after the last read: each range is of one object, but not all need be of the same.
+        """Check, after the last read, that all ranges come from the same version of the object.
 
         Raises:
-            IntegrityError: the object was replaced since this file was opened.
+            IntegrityError: the object was replaced after this file was opened.
         """
         if s3dlio.stat(self._uri)["etag"] != self._etag:
-            raise s3dlio.IntegrityError(f"{self._uri}: it was replaced while it was read", uri=self._uri)
+            raise s3dlio.IntegrityError(f"{self._uri} was replaced while it was read: read it again", uri=self._uri)
 
     def _fetch(self, wanted: int) -> None:
-        """Hold a range that covers the position."""
+        """Read the range that the position lies in. `wanted` is how many bytes the caller still needs."""
         start, length = self._position, RANGE_BYTES
         if self._size <= RANGE_BYTES:
             start = 0
         elif self._position != self._range_start + len(self._range):
             length = min(max(wanted, SMALL_RANGE_BYTES), RANGE_BYTES)
-        # Dropped first, so that its block can take the next range.
+        # Drop the old range first, so that the new one can use the same memory.
         self._range = memoryview(b"")
         self._range = s3dlio.get_range(self._uri, start, length)
         self._range_start = start
         self.bytes += len(self._range)
         if start + len(self._range) <= self._position:
             raise s3dlio.IntegrityError(
-                f"{self._uri}: it ends before byte {self._position} of {self._size}: was it replaced meanwhile?",
+                f"{self._uri} now ends before byte {self._position} of {self._size}, so it was replaced while it was"
+                " read: read it again",
                 uri=self._uri,
             )

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DLIO's data generators, writing through s3dlio.
+"""Lets DLIO's data generators write objects.
 
-Strategy: nearly every generator asks the storage for the path of a file, writes there, and asks for the
-next. It gets a path in a temporary folder, and whatever stands beside that path when it asks for the next
-one, or ends, is uploaded: so index files beside a data file, and names that got a `.gz`, need no rule. One
-file at a time is staged, in the folder that TMPDIR names; two for tfrecord, whose generator reads a file again
-for its index. Where all ranks write to one file through MPI-IO, they get one folder, and rank 0 uploads it.
+Strategy: a generator asks the storage for the path of a file, writes the file, and asks for the next path. Here it gets
+a path in a folder of its own below TMPDIR. When it asks for the next path, or ends, every file in that folder is
+uploaded. So index files beside a data file, and names to which a generator appends `.gz`, need no special case. One
+file is staged at a time; for tfrecord there are two, as its generator reads a file again to make the index. Where all
+ranks write to one file through MPI-IO, they share a folder, and rank 0 uploads it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from collections import deque
 from typing import Any
 
 import s3dlio
-from s3dlio.dlio.record.counters import Operation
+from s3dlio.dlio.record.records import Record
 
 _COLLECTIVE_FORMATS = ("indexed_binary", "mmap_indexed_binary")
 
 
 class Staging:
-    """DLIO's storage as a generator sees it: paths to write to, whose files are uploaded.
+    """The storage that a generator gets: it hands out local paths, and uploads the files written there.
 
     Args:
-        storage: the DataStorage that knows the URIs. What is not about writing files is asked of it.
-        folder: where files are staged, which is this object's own.
-        kept: how many files stay staged when the path of another is asked for; None: all, until `flush`.
+        storage: the DataStorage that knows the URIs; it answers everything that is not about writing files.
+        folder: where files are staged; nothing else may write there.
+        kept: how many files stay staged when the generator asks for the next path; None: all, until `flush`.
     """
 
     def __init__(self, storage: Any, folder: str, kept: int | None = 0) -> None:
@@ -43,11 +43,11 @@ class Staging:
         return getattr(self._storage, name)
 
     def islocalfs(self) -> bool:
-        """True: what `get_uri` returns is a path to write to."""
+        """Whether `get_uri` returns a local path: True."""
         return True
 
     def get_uri(self, id: str) -> str:
-        """A path for the file of this id, after uploading what was written for those before."""
+        """Upload the files of earlier ids, then return a path for the file of this one."""
         if self._kept is not None:
             self.flush(self._kept)
         target, _, name = self._storage.get_uri(id).rpartition("/")
@@ -59,21 +59,21 @@ class Staging:
         return os.path.join(folder, name)
 
     def flush(self, kept: int = 0) -> None:
-        """Upload and remove what the generator wrote, but for the last `kept` files."""
+        """Upload and remove what the generator wrote, except for the last `kept` files."""
         while len(self._staged) > kept:
             folder, target = self._staged[0]
             for name in sorted(os.listdir(folder)):
                 path = os.path.join(folder, name)
                 uri = f"{target}/{name}"
-                with Operation("generate", uri) as operation:
-                    operation.bytes = os.path.getsize(path)
+                with Record("generate", uri) as record:
+                    record.bytes = os.path.getsize(path)
                     s3dlio.upload(path, uri)
                 os.unlink(path)
             self._staged.popleft()
 
 
 def write_objects(generator: Any, format: str) -> None:
-    """Make a generator of DLIO write objects, with one recorded `generate` each.
+    """Make a generator of DLIO write objects; each object is recorded as a `generate`.
 
     Args:
         generator: a DataGenerator, changed in place.
@@ -99,14 +99,14 @@ def write_objects(generator: Any, format: str) -> None:
 
 
 def _is_collective(generator: Any) -> bool:
-    """Whether the ranks are to write into one file together, as DLIO decides by itself."""
+    """Whether all ranks write into one file together: the condition is DLIO's own."""
     files: int = generator.num_files_train + max(0, generator.num_files_eval)
     ranks: int = generator.comm_size
     return ranks > 1 and files <= ranks
 
 
 def _generate_together(generator: Any, generate: Any) -> None:
-    """Generate with all ranks in one folder. The files are closed when DLIO's function has ended on all of them."""
+    """Generate with all ranks in one folder. The files are closed when DLIO's function has ended on every rank."""
     from dlio_benchmark.utils.utility import DLIOMPI
 
     comm = DLIOMPI.get_instance().comm()
@@ -115,8 +115,8 @@ def _generate_together(generator: Any, generate: Any) -> None:
         seen = comm.allgather(os.path.isdir(folder))
         if not all(seen):
             raise s3dlio.ConfigurationError(
-                f"DLIO has all ranks write into one file where there are no more files than ranks, and rank "
-                f"{seen.index(False)} does not see {folder}: set TMPDIR to a folder that all hosts share, or "
+                "with no more files than ranks, DLIO lets all ranks write into one file, but rank "
+                f"{seen.index(False)} cannot see {folder}: set TMPDIR to a folder that all hosts share, or set "
                 f"workload.dataset.num_files_train to more than {generator.comm_size}"
             )
         staging = generator.storage = Staging(generator.storage, folder, kept=None)

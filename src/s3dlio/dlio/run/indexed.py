@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The indexed binary formats: a data file of samples, and two index files with their offsets and sizes.
+"""Lets DLIO read the indexed binary formats from objects: a data file, and two files with offsets and sizes of samples.
 
-Strategy: DLIO's readers open all three as local paths, and one of them maps them into memory. Here a sample is one
-range of the data object, and an index is a view of the buffer that its object arrived in. An index is read when the
-first sample of its file is, so a worker that starts waits for the files it needs and not for all of the data set.
+Strategy: DLIO's readers open all three as local files; one reader maps them into memory. Here a sample is a range of
+the data object, and an index is a view of the buffer that its object was read into. The indexes of a file are read with
+its first sample, so that a worker starts after reading the files that it needs, not those of the whole data set.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 import s3dlio
-from s3dlio.dlio.record.counters import Operation
+from s3dlio.dlio.record.records import Record
 
 # DLIO's generator packs both indexes as native unsigned integers of this many bytes.
 _ENTRY_BYTES = 8
 
 
 def object_reader(base: type[Any]) -> type[Any]:
-    """A reader of DLIO's for an indexed binary format that reads objects.
+    """A subclass of one of DLIO's readers, which reads objects.
 
     Args:
         base: DLIO's IndexedBinaryReader or IndexedBinaryMMapReader.
@@ -26,24 +26,25 @@ def object_reader(base: type[Any]) -> type[Any]:
 
     class IndexedObjectReader(base):  # type: ignore[misc]
         def load_index(self) -> None:
-            """Read no index yet."""
+            """Do nothing: `get_sample` reads an index when it needs one."""
 
         def open(self, filename: str) -> str:
             return filename
 
         def close(self, filename: str) -> None:
-            """Nothing stays open."""
+            """Do nothing: no file is open."""
 
         def get_sample(self, filename: str, sample_index: int) -> None:
             if filename not in self.file_map_ibr:
                 names = self.index_file_path_off(filename), self.index_file_path_size(filename)
                 self.file_map_ibr[filename] = _indexes(filename, *names)
             offset, size = (_entry(index, sample_index, filename) for index in self.file_map_ibr[filename])
-            with Operation("read", filename) as operation:
-                operation.bytes = len(s3dlio.get_range(filename, offset, size))
-            if operation.bytes != size:
+            with Record("read", filename) as record:
+                record.bytes = len(s3dlio.get_range(filename, offset, size))
+            if record.bytes != size:
                 raise s3dlio.S3dlioError(
-                    f"{filename}: it ends inside sample {sample_index}: its index says {size} bytes at {offset}",
+                    f"{filename} ends inside sample {sample_index}, which has {size} bytes at offset {offset}: "
+                    "generate the data again",
                     uri=filename,
                 )
 
@@ -51,10 +52,10 @@ def object_reader(base: type[Any]) -> type[Any]:
 
 
 def _indexes(uri: str, offsets: str, sizes: str) -> list[memoryview]:
-    """The two indexes of a data file, as sequences of integers."""
-    with Operation("index", uri) as operation:
+    """The two indexes of a data file, offsets and sizes, as sequences of integers."""
+    with Record("index", uri) as record:
         found = s3dlio.get_many([offsets, sizes])
-        operation.bytes = sum(data.nbytes for _, data in found)
+        record.bytes = sum(data.nbytes for _, data in found)
     for name, data in found:
         if data.nbytes % _ENTRY_BYTES:
             raise s3dlio.S3dlioError(f"{name}: {data.nbytes} bytes are not an index of 8-byte integers", uri=name)
@@ -64,8 +65,8 @@ def _indexes(uri: str, offsets: str, sizes: str) -> list[memoryview]:
 def _entry(index: memoryview, sample: int, uri: str) -> int:
     if sample >= len(index):
         raise s3dlio.S3dlioError(
-            f"{uri}: its index has {len(index)} samples, and sample {sample} was asked for: is "
-            "num_samples_per_file what it was when the data was generated?",
+            f"{uri}: cannot read sample {sample}: the index has {len(index)} samples; set num_samples_per_file to its "
+            "value when the data was generated",
             uri=uri,
         )
     entry: int = index[sample]

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts DLIO in this process with the storage type `s3dlio` registered.
+"""Starts DLIO in this process, with the storage type `s3dlio` registered.
 
-Strategy: everything DLIO does at start-up happens as if `dlio_benchmark` had been typed; before it,
-`registration` replaces what has to be replaced, and after it an error of this rank ends all ranks. Without
-that, the others would wait for this one at their next barrier, and this one for them in MPI's finalizer,
-for ever.
+Strategy: `run` registers, then calls DLIO's own `main`, so that everything happens as with the command
+`dlio_benchmark`. If this rank fails, it ends all ranks. Otherwise the others would wait for this rank at their next
+barrier, and this rank for them in MPI's finalizer, for ever.
 """
 
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import os
 import shlex
 import sys
@@ -18,40 +16,33 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from s3dlio.dlio.record import counters
+from s3dlio.dlio.check import dlio_package
+from s3dlio.dlio.record import records
+from s3dlio.dlio.record.totals import summarise
+from s3dlio.dlio.run import options, registration
 
 ABSENT_MODULES = Path(__file__).parent / "absent"
 
-# Whether DLIO was started by `run`.
-_running = False
-
-NOT_INSTALLED = """\
-DLIO is not installed in this Python environment. Its own requirements cannot be met as they stand, so:
-  pip install torch                       # the CPU build will do
-  pip install 's3dlio[dlio]'
-  pip install --no-deps dlio-benchmark==2.0.0
-"""
+_running = False  # whether `run` has started DLIO
 
 
 def run(arguments: list[str]) -> int:
-    """Run DLIO on s3dlio. Call it once per process: DLIO keeps its configuration and MPI in globals.
+    """Run DLIO on s3dlio. Call this once per process: DLIO keeps its configuration and MPI in global variables.
 
     Args:
-        arguments: what `dlio_benchmark` takes, such as `workload=unet3d_h100` and `++workload.<key>=<value>`.
+        arguments: the arguments of `dlio_benchmark`, such as `workload=unet3d_h100` and `++workload.<key>=<value>`.
 
     Returns:
-        The exit status: 0, or what DLIO ended with; 2 if DLIO is not installed. If it is not 0 and there are
-        several MPI ranks, all of them are ended and this does not return.
+        DLIO's exit status; 2 if DLIO is not installed. With several MPI ranks and another status than 0, this ends all
+        ranks instead of returning.
     """
     global _running
-    if importlib.util.find_spec("dlio_benchmark") is None:
-        sys.stderr.write(NOT_INSTALLED)
+    if dlio_package.folder() is None:
+        sys.stderr.write(dlio_package.NOT_INSTALLED)
         return 2
     _running = True
-    if importlib.util.find_spec("tensorflow") is None:
+    if not dlio_package.has_tensorflow():
         sys.path.append(str(ABSENT_MODULES))
-    from s3dlio.dlio.run import options, registration
-
     registration.register(registration.POINTS + registration.START_POINTS)
     from dlio_benchmark import main
 
@@ -77,9 +68,10 @@ def run(arguments: list[str]) -> int:
 
 
 def watch_the_end() -> None:
-    """Let this process end as with `run`, if it is DLIO's own command that is running in it.
+    """Make DLIO's own command end like `run`: with a summary, or after an error by ending all ranks.
 
-    The last thing that the command does is to finalize DLIO's MPI; after an error it ends without.
+    The last step of the command is to finalize DLIO's MPI, which it leaves out after an error. If another program, or
+    `run`, uses DLIO in this process, nothing changes.
     """
     by_command = any(frame.f_code.co_name == "run_benchmark" for frame, _ in traceback.walk_stack(None))
     if _running or not by_command:
@@ -114,24 +106,26 @@ def _end_other_ranks(status: int, reason: str = "") -> None:
 
 
 def _report() -> None:
-    """On rank 0, say what went through s3dlio, and that a run which read nothing was none."""
+    """On rank 0, print what went through s3dlio, and a warning if the run has read no sample."""
     from dlio_benchmark.utils.config import ConfigArguments
 
     arguments = ConfigArguments.get_instance()
-    folder = os.environ.get(counters.FOLDER_VARIABLE)
+    folder = os.environ.get(records.FOLDER_VARIABLE)
     if arguments.my_rank != 0 or not folder:
         return
-    totals = counters.summarise(folder)
+    totals = summarise(folder)
     for kind, total in totals.items():
         sys.stderr.write(f"s3dlio: {kind}: {total.operations} operations, {total.bytes} bytes\n")
-    sys.stderr.write(f"s3dlio: every operation is listed in {folder}\n")
+    sys.stderr.write(f"s3dlio: {folder} lists every operation\n")
     output = os.path.abspath(arguments.output_folder)
-    elsewhere = [] if folder == os.path.join(output, counters.FOLDER_NAME) else ["--metrics", folder]
-    sys.stderr.write(f"s3dlio: for a page with plots: {shlex.join(['s3dlio', 'dlio', 'report', output, *elsewhere])}\n")
+    elsewhere = [] if folder == os.path.join(output, records.FOLDER_NAME) else ["--metrics", folder]
+    sys.stderr.write(
+        f"s3dlio: for a report with plots, run: {shlex.join(['s3dlio', 'dlio', 'report', output, *elsewhere])}\n"
+    )
     # DLIO 2.0.0 has no runs of checkpoints alone.
     trained = not (arguments.generate_only or getattr(arguments, "checkpoint_only", False))
     if trained and str(arguments.format) != "synthetic" and "read" not in totals:
         sys.stderr.write(
-            "s3dlio: warning: no sample was read. DLIO drops the files that do not fill a batch on every "
-            "rank: num_files_train has to be a multiple of num_samples_per_file * batch_size * ranks\n"
+            "s3dlio: warning: no sample was read. DLIO drops files that do not fill a batch on every rank: "
+            "num_files_train has to be a multiple of num_samples_per_file * batch_size * ranks\n"
         )

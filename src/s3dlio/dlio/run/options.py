@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DLIO's `storage.storage_options`, put into the settings of s3dlio.
+"""Turns DLIO's `storage.storage_options` into settings of s3dlio.
 
-Strategy: an option is a field of `Settings`, or one of the names that DLIO's own S3 storage has for the same
-thing. A configuration may carry options that are left empty, for DLIO to fall back to the environment: they do so
-here too. An option that nobody knows is an error, as it would otherwise have no effect and no one would notice.
-What is in force is kept, so that a worker which does not inherit it can be sent it.
+Strategy: an option is a field of `Settings`, or the name that DLIO's own S3 storage has for the same thing. An empty
+option falls back to the environment, as it does in DLIO. An unknown option is an error: otherwise a typing mistake
+would silently have no effect. This module keeps the options in force, so that they can be sent to a worker that does
+not inherit them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def _retries(value: Any) -> int:
     return attempts - 1
 
 
-# The names of DLIO's S3 storage and of the MLPerf Storage configurations -> our field, and how the value is put.
+# Name in DLIO's S3 storage or in the configurations of MLPerf Storage -> field of `Settings`, and its value from
+# DLIO's.
 _ALIASES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "access_key_id": ("aws_access_key_id", str),
     "endpoint_uris": ("s3_endpoints", _listed),
@@ -56,39 +57,39 @@ _ALIASES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 _FIELDS = frozenset(field.name for field in dataclasses.fields(Settings))
 _SECRETS = frozenset(field.name for field in dataclasses.fields(Settings) if not field.repr)
 _ARGUMENT = re.compile(r"\A(\+{0,2}workload\.storage\.storage_options\.)(\w+)=(.+)\Z", re.DOTALL)
-# These say where, not how; `scheme` reads the second.
+# These choose the storage, and are no settings; `scheme` reads the second.
 _SELECTORS = ("storage_library", "uri_scheme")
 
 _in_force: dict[str, Any] = {}
 
 
 def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that these options stand for; those that are empty are left out.
+    """The settings that these options stand for, without the empty ones.
 
     Args:
         options: `storage.storage_options` of DLIO's configuration.
 
     Raises:
-        ConfigurationError: an option is unknown, says the same as another, or asks for another library.
+        ConfigurationError: an option is unknown, sets the same as another, or requests another library.
     """
     given = {str(name): value for name, value in options.items() if value is not None and value != ""}
     if (library := given.get("storage_library", "s3dlio")) != "s3dlio":
         raise s3dlio.ConfigurationError(
-            f"storage_options.storage_library={library!r}: with storage type s3dlio it is s3dlio"
+            f"storage_options.storage_library={library!r}: with storage type s3dlio it has to be s3dlio"
         )
     settings: dict[str, Any] = {}
-    said: dict[str, str] = {}
+    given_as: dict[str, str] = {}
     for name, value in given.items():
         if name in _SELECTORS:
             continue
         if name not in _ALIASES and name not in _FIELDS:
             raise s3dlio.ConfigurationError(f"there is no option storage_options.{name}: {_hint(name)}")
         field, put = _ALIASES.get(name, (name, _same))
-        if field in said:
+        if field in given_as:
             raise s3dlio.ConfigurationError(
-                f"storage_options.{said[field]} and storage_options.{name} are the same setting: give one of them"
+                f"storage_options.{given_as[field]} and storage_options.{name} are the same setting: remove one"
             )
-        said[field] = name
+        given_as[field] = name
         settings[field] = put(value)
     return settings
 
@@ -100,10 +101,10 @@ def scheme(options: Mapping[str, Any]) -> str | None:
 
 
 def without_secrets(arguments: list[str]) -> list[str]:
-    """Command-line arguments of DLIO, with the environment's variables in the place of the secrets in them.
+    """Command-line arguments of DLIO, with references to environment variables instead of secrets.
 
     DLIO's launcher writes its arguments into the output folder, and on an error to the terminal. So a value that is
-    a secret, or of an option that is unknown, goes to a variable of this process and is referred to.
+    a secret, or that belongs to an unknown option, moves into an environment variable of this process.
 
     Args:
         arguments: as they are given to DLIO, such as `++workload.storage.storage_options.region=eu-1`.
@@ -122,17 +123,17 @@ def _hidden(found: re.Match[str]) -> str:
 
 
 def apply(settings: Mapping[str, Any]) -> None:
-    """Put settings in force in this process, and keep them for `in_force`.
+    """Configure this process with these settings, and keep them for `in_force`.
 
     Raises:
-        ConfigurationError: a value that a setting does not take.
+        ConfigurationError: a setting does not take its value. Nothing is changed then.
     """
     s3dlio.configure(**settings)
     _in_force.update(settings)
 
 
 def in_force() -> dict[str, Any]:
-    """What `apply` has put in force."""
+    """The settings that `apply` has configured."""
     return dict(_in_force)
 
 
@@ -143,4 +144,4 @@ def _same(value: Any) -> Any:
 def _hint(name: str) -> str:
     known: Iterable[str] = {*_ALIASES, *_FIELDS, *_SELECTORS}
     near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+    return f"did you mean {near[0]}?" if near else f"the options are {', '.join(sorted(known))}"

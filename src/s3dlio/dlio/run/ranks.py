@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one MPI rank finds out for all.
+"""Work that rank 0 does for all MPI ranks, such as listing the data set.
 
-Strategy: rank 0 does the work and broadcasts its outcome, the error included, so that all ranks go on or all raise,
-and none is left waiting for another. This is right only where every rank comes by: of DLIO's listings those of
-`DLIOBenchmark.initialize` and `DLIOBenchmark._checkpoint`, and no others. So for the length of these two methods the
-benchmark's storage is exchanged for one that lists once for all.
+Strategy: rank 0 does the work and broadcasts the outcome, which may be an error. So all ranks continue or all raise,
+and no rank waits for another for ever. This is correct only in code that every rank runs. Of DLIO's listings these are
+the ones in `DLIOBenchmark.initialize` and `DLIOBenchmark._checkpoint`, and no others. So while one of these two methods
+runs, the benchmark's storage is replaced by one that lists once for all ranks.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from s3dlio.errors import S3dlioError
 
 T = TypeVar("T")
 
-# Names in one message: MPI counts the bytes of a message in 31 bits, and a data set may have 50 million files.
+# Names in one message. MPI counts the bytes of a message in 31 bits, and a data set may have 50 million files.
 _NAMES_IN_MESSAGE = 1_000_000
 
 
 def from_rank_zero(communicator: Any, work: Callable[[], T]) -> T:
-    """What `work` returns on rank 0, on every rank. All ranks have to call this.
+    """Call `work` on rank 0, and return its result on every rank. All ranks have to call this.
 
     Raises:
-        Exception: what it raised on rank 0, on every rank.
+        Exception: on every rank, the error that `work` raised on rank 0.
     """
     if communicator.size == 1:
         return work()
@@ -54,7 +54,7 @@ def _pieces_from_rank_zero(communicator: Any, names: list[Any]) -> list[Any]:
 
 
 def _portable(error: Exception | None) -> Exception | None:
-    """The error, or one with the same message if it cannot be sent."""
+    """The error, or another with the same message if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -63,7 +63,7 @@ def _portable(error: Exception | None) -> Exception | None:
 
 
 class _SharedListing:
-    """A storage of DLIO whose questions about folders are asked by rank 0, for all ranks."""
+    """A storage of DLIO in which rank 0 answers the questions about folders, for all ranks."""
 
     def __init__(self, storage: Any, communicator: Any) -> None:
         self._storage = storage
@@ -81,10 +81,10 @@ class _SharedListing:
 
 @contextmanager
 def one_listing_for_all(benchmark: Any) -> Iterator[None]:
-    """For the length of the block, the folders of a benchmark are listed by rank 0 and no other.
+    """Within the block, rank 0 alone lists the folders of a benchmark.
 
     Args:
-        benchmark: a DLIOBenchmark. One whose storage is not ours stays as it is.
+        benchmark: a DLIOBenchmark. If it does not use s3dlio, nothing changes.
     """
     from s3dlio.dlio.run.storage import S3dlioStorage
 

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DLIO's readers, given objects instead of paths.
+"""Lets DLIO's readers read objects instead of local files.
 
-Strategy: a reader of DLIO gets its file by `open(path)` and hands on what a library made of it: an array,
-an image, an h5py file. All those libraries also take a file object, so DLIO's own `open` is called with one
-that reads from the pooled buffer `s3dlio.get` returned, and each format is decoded exactly as DLIO decodes
-it. For npy and npz, where decoding is finding the array in the file, the array is a view of that buffer and
-nothing is copied.
+Strategy: a reader of DLIO opens its file by `open(path)`, and returns what a library makes of it: an array, an image,
+an h5py file. All of these libraries also take a file object. So DLIO's own `open` is called with a file over the buffer
+that `s3dlio.get` returned, and each format is decoded exactly as DLIO decodes it. To decode npy and npz means to find
+the array in the file; so here the array is a view of that buffer, without a copy.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import s3dlio
-from s3dlio.dlio.record.counters import ORIGIN, Operation
+from s3dlio.dlio.record.records import ORIGIN, Record
 from s3dlio.dlio.run.files import BufferFile
 
-# What is made of an object, by the name of DLIO's format; None: whatever DLIO's own reader makes of a file.
+# By DLIO's name of the format, the function that decodes an object; None: DLIO's own reader decodes it.
 DECODERS: dict[str, Callable[[memoryview], Any] | None]
 
 
@@ -33,8 +32,8 @@ def decode_npy(data: memoryview) -> Any:
         A numpy array of the shape and type that the file's header names.
 
     Raises:
-        ValueError: it is not an npy file, or holds Python objects.
-        TypeError: it is shorter than its header says.
+        ValueError: the data is not an npy file, or the file holds Python objects.
+        TypeError: the file is shorter than its header says.
     """
     import numpy as np
 
@@ -48,12 +47,12 @@ def decode_npy(data: memoryview) -> Any:
         return np.load(_reader(data))
     shape, fortran_order, dtype = read_header(file)
     if dtype.hasobject:
-        raise ValueError("an npy file of Python objects is not read: loading it could run code")
+        raise ValueError("an npy file of Python objects is refused, since loading it could run code")
     return np.ndarray(shape, dtype, buffer=data, offset=file.tell(), order="F" if fortran_order else "C")
 
 
 def decode_npz(data: memoryview) -> Any:
-    """The array `x` of an npz file: a view of the file's buffer, or a new array if it is compressed.
+    """The array `x` of an npz file: a view of the file's buffer, or a new array if the file is compressed.
 
     Args:
         data: the whole file.
@@ -62,7 +61,8 @@ def decode_npz(data: memoryview) -> Any:
         The numpy array that DLIO's generator stored under the name `x`.
 
     Raises:
-        zipfile.BadZipFile: it is not an npz file. KeyError: it has no `x`.
+        zipfile.BadZipFile: the data is not an npz file.
+        KeyError: the file has no array `x`.
     """
     import numpy as np
 
@@ -70,8 +70,8 @@ def decode_npz(data: memoryview) -> Any:
         member = archive.getinfo("x.npy")
     if member.compress_type != zipfile.ZIP_STORED:
         return np.load(_reader(data))["x"]
-    # The local header ends in a name and an extra field of its own, which may differ in length from the
-    # central directory's (PKWARE APPNOTE.TXT, 4.3.7): 30 bytes, then both.
+    # The local header is 30 bytes, a name and an extra field, whose lengths may differ from those in the central
+    # directory (PKWARE APPNOTE.TXT, 4.3.7).
     header = data[member.header_offset : member.header_offset + 30]
     lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     start = member.header_offset + 30 + lengths
@@ -89,21 +89,21 @@ DECODERS = {
     "png": None,
     "hdf5": None,
     "csv": None,
-    # Its reader makes samples up and opens nothing.
+    # DLIO's reader of this format invents samples and opens no file.
     "synthetic": None,
 }
 
 
-# Those and the formats whose readers `registration` replaces.
+# The formats of a workload: the readers of the last three are replaced elsewhere (`indexed`, `tfrecord`).
 FORMATS = (*DECODERS, "indexed_binary", "mmap_indexed_binary", "tfrecord")
 
 
 def read_objects(reader: Any, format: str) -> None:
-    """Make a reader of DLIO open URIs, with one recorded `read` each.
+    """Make a reader of DLIO open URIs; each object is recorded as a `read`.
 
     Args:
         reader: a FormatReader, changed in place.
-        format: the name of its format. A format that is not in `DECODERS` is left alone.
+        format: the name of its format. Nothing changes for a format that is not in `DECODERS`.
     """
     if format not in DECODERS:
         return
@@ -111,12 +111,12 @@ def read_objects(reader: Any, format: str) -> None:
     open_file = reader.open
 
     def open_object(uri: str) -> Any:
-        with Operation("read", uri) as operation:
+        with Record("read", uri) as record:
             data = s3dlio.get(uri)
-            operation.bytes = data.nbytes
+            record.bytes = data.nbytes
         try:
             return open_file(_reader(data)) if decode is None else decode(data)
         except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-            raise s3dlio.S3dlioError(f"{ORIGIN}{uri}: is not a readable {format} file: {error}", uri=uri) from error
+            raise s3dlio.S3dlioError(f"{ORIGIN}{uri} is not a readable {format} file: {error}", uri=uri) from error
 
     reader.open = open_object

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DLIO's storage interface, answered by s3dlio.
+"""DLIO's storage interface on s3dlio.
 
-Strategy: DLIO names things by ids: paths relative to the storage root such as
-`data/unet3d/train/img_0.npz`, or full URIs that it got from here before. `get_uri` turns either into a URI;
-every other method is one call of s3dlio on that URI, its answer put into DLIO's terms. Nothing else is
-decided here. The object holds one string, since DLIO builds it many times, pickles it and takes it through
-forks.
+Strategy: DLIO names objects and folders by ids: paths relative to the storage root, such as
+`data/unet3d/train/img_0.npz`, or full URIs that an earlier call returned. `get_uri` turns either into a URI. Every
+other method is one call of s3dlio on that URI, with the result in DLIO's terms. The object holds a single string, since
+DLIO creates it many times, pickles it and takes it through forks.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ from dlio_benchmark.common.enumerations import MetadataType, NamespaceType
 from dlio_benchmark.storage.storage_handler import DataStorage, Namespace
 
 import s3dlio
-from s3dlio.dlio.record.counters import Operation
+from s3dlio.dlio.record.records import Record
 
-# Schemes whose ids may be absolute paths, as they may be in DLIO's own file storage.
+# Schemes whose ids may be absolute paths, as in DLIO's own file storage.
 _PATH_SCHEMES = ("file://", "direct://")
 
 
 class S3dlioStorage(DataStorage):  # type: ignore[misc]
-    """One root URI under which DLIO keeps its data or its checkpoints.
+    """The storage below one root URI, where DLIO keeps its data or its checkpoints.
 
     Args:
         namespace: DLIO's `storage_root` or `checkpoint_folder`: a URI of any scheme, or a path. A relative
             checkpoint folder lies below the storage root; a relative storage root (DLIO's default is `./`) is
-            that folder on `file://`.
-        framework: given by DLIO; not needed, since no I/O goes through a framework.
+            a folder on `file://`.
+        framework: ignored, since no I/O goes through a framework; DLIO passes it.
     """
 
     def __init__(self, namespace: str, framework: Any = None) -> None:  # noqa: ARG002
-        # Without a framework: the base class would build one, and would hand operations to it.
+        # Without a framework: the base class would create it, and call it for I/O.
         super().__init__(None)
         root = str(namespace)
         storage_root = str(self._args.storage_root)
@@ -45,7 +44,7 @@ class S3dlioStorage(DataStorage):  # type: ignore[misc]
         self.namespace = Namespace(_root_uri(root), NamespaceType.HIERARCHICAL)
 
     def __getstate__(self) -> str:
-        # The configuration, which the base class refers to, replaces the process's own when it is unpickled.
+        # Not the base class's configuration: unpickling it would replace the configuration of the process.
         name: str = self.namespace.name
         return name
 
@@ -55,7 +54,7 @@ class S3dlioStorage(DataStorage):  # type: ignore[misc]
     # Names
 
     def get_uri(self, id: str) -> str:
-        """The URI of an id; a URI is its own."""
+        """The URI of an id; an id that is a URI is returned unchanged."""
         return id if "://" in id else _join(self.namespace.name, id)
 
     def get_basename(self, id: str) -> str:
@@ -68,26 +67,26 @@ class S3dlioStorage(DataStorage):  # type: ignore[misc]
         return name
 
     def islocalfs(self) -> bool:
-        """False: ids are not paths that other code could open."""
+        """Whether ids are paths that other code can open: False."""
         return False
 
     # Folders
 
     def create_namespace(self, exist_ok: bool = False) -> bool:  # noqa: ARG002
-        """Make the root. An object store has nothing to make and gets no request."""
+        """Create the root. An object store needs no folders, and gets no request."""
         return self.create_node(self.namespace.name)
 
     def create_node(self, id: str, exist_ok: bool = False) -> bool:  # noqa: ARG002
-        """Make a folder, its parents included; one that exists is fine."""
+        """Create a folder and its parents; a folder that exists is no error."""
         uri = self.get_uri(id)
-        with Operation("mkdir", uri):
+        with Record("mkdir", uri):
             s3dlio.mkdir(uri)
         return True
 
     def get_node(self, id: str = "") -> Any:
         """FILE for an object, DIRECTORY for a prefix with something below it, None for neither."""
         uri = self.get_uri(id)
-        with Operation("stat", uri):
+        with Record("stat", uri):
             try:
                 s3dlio.stat(uri)
             except s3dlio.ObjectNotFoundError:
@@ -95,38 +94,52 @@ class S3dlioStorage(DataStorage):  # type: ignore[misc]
             return MetadataType.FILE
 
     def walk_node(self, id: str, use_pattern: bool = False) -> list[str]:
-        """The names of a folder's children, `[]` if it is missing; of a pattern, the URIs that match it.
+        """List a folder, or find what matches a pattern.
 
-        A pattern is a shell pattern such as `train/*/*.npz`, whose extension also matches in upper case.
-        A listing that fails raises: DLIO would train on an empty list without a word.
+        A listing that fails raises an error: given an empty list instead, DLIO would silently train on nothing.
+
+        Args:
+            id: a folder; or with `use_pattern` a shell pattern such as `train/*/*.npz`, whose extension also matches
+                in upper case.
+            use_pattern: whether `id` is a pattern.
+
+        Returns:
+            The names of the folder's children, `[]` if the folder is missing; or the URIs that match the pattern.
         """
         uri = self.get_uri(id)
         if use_pattern:
             base, pattern = _split_pattern(uri)
-            with Operation("list", base):
+            with Record("list", base):
                 return s3dlio.list(base, recursive=True, pattern=pattern)
-        with Operation("list", uri):
+        with Record("list", uri):
             children = s3dlio.list(uri)
         names = (child.rstrip("/")[len(uri.rstrip("/")) + 1 :] for child in children)
         return [name for name in names if name]
 
     def delete_node(self, id: str) -> bool:
-        """Remove an object, or a folder with all that is below it."""
+        """Delete an object, or a folder with everything below it."""
         uri = self.get_uri(id)
         recursive = self.get_node(uri) is not MetadataType.FILE
-        with Operation("delete", uri):
+        with Record("delete", uri):
             s3dlio.delete(uri, recursive=recursive)
         return True
 
     # Objects
 
     def put_data(self, id: str, data: Any, offset: int | None = None, length: int | None = None) -> None:
-        """Write a whole object. DLIO never writes a part of one, and objects cannot be written in part."""
+        """Write a whole object. DLIO never writes a part of an object, and object stores cannot.
+
+        Raises:
+            ValueError: the arguments describe a part of an object.
+        """
         if offset or length not in (None, memoryview(data).nbytes):
-            raise ValueError(f"{self.get_uri(id)}: an object is written whole, not {length} bytes at {offset}")
+            raise ValueError(
+                f"cannot write {length} bytes at offset {offset} of {self.get_uri(id)}: an object can only be written"
+                " whole"
+            )
         uri = self.get_uri(id)
-        with Operation("put", uri) as operation:
-            operation.bytes = memoryview(data).nbytes
+        with Record("put", uri) as record:
+            record.bytes = memoryview(data).nbytes
             s3dlio.put_bytes(uri, data)
 
     def get_data(
@@ -138,16 +151,16 @@ class S3dlioStorage(DataStorage):  # type: ignore[misc]
     ) -> memoryview:
         """Read an object, or `length` bytes of it from `offset`."""
         uri = self.get_uri(id)
-        with Operation("get", uri) as operation:
+        with Record("get", uri) as record:
             whole = offset is None and length is None
             body = s3dlio.get(uri) if whole else s3dlio.get_range(uri, offset or 0, length)
-            operation.bytes = body.nbytes
+            record.bytes = body.nbytes
         return body
 
     def isfile(self, id: str) -> bool:
-        """True for an object; False for a folder and for what is missing."""
+        """Whether the id names an object; False for a folder, and if there is neither."""
         uri = self.get_uri(id)
-        with Operation("exists", uri):
+        with Record("exists", uri):
             return s3dlio.exists(uri)
 
 
@@ -156,7 +169,7 @@ def _root_uri(root: str) -> str:
 
 
 def _join(root: str, id: str) -> str:
-    """The URI of an id below a root. `./data/` and `data` are one folder to DLIO, and one key here."""
+    """The URI of an id below a root. DLIO means the same folder by `./data/` and `data`, so both have the same key."""
     path = posixpath.normpath(id)
     scheme, separator, top = root.partition("://")
     if path.startswith("/") and scheme + separator in _PATH_SCHEMES:
@@ -181,6 +194,6 @@ def _split_pattern(uri: str) -> tuple[str, str]:
 
 
 def _segment_expression(segment: str) -> str:
-    """A wildcard neither crosses a `/` nor matches a leading dot, as in a shell."""
+    """The regular expression of a segment. A wildcard never crosses a "/" nor matches a leading dot, as in a shell."""
     hidden = "" if segment.startswith(".") else r"(?!\.)"
     return hidden + "[^/]*".join(re.escape(part) for part in segment.split("*"))

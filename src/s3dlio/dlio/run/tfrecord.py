@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tfrecord format, read by TensorFlow's data loader, and TensorFlow's checkpoints.
+"""Lets DLIO read the tfrecord format from objects with TensorFlow's data loader, and stages TensorFlow's checkpoints.
 
-Strategy: TensorFlow opens files in code of its own, which knows none of our schemes. DLIO's reader keeps its
-pipeline and gets another source: where it asks `tf.data` for the files and for the records in them, each file is
-one `s3dlio.get`, cut into its records in Python and handed to TensorFlow as one tensor of strings, so that nothing
-is called per record. A checkpoint is written by TensorFlow into a temporary folder and uploaded, and the other way
-round: its format is several files that only its own file systems can write.
+Strategy: TensorFlow opens files in native code, which does not support the schemes of s3dlio. DLIO's reader keeps its
+pipeline, and gets another source: `tf.data` lists the objects, and reads each of them by one `s3dlio.get`. The buffer
+is cut into its records in Python and passed to TensorFlow as one tensor of strings, so that nothing is called per
+record. A checkpoint of TensorFlow consists of several files that only its own file systems can write. So TensorFlow
+saves it into a temporary folder, which is then uploaded; to load a checkpoint, its files are downloaded first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import s3dlio
-from s3dlio.dlio.record.counters import Operation
+from s3dlio.dlio.record.records import Record
 
 # A record (tensorflow.org, "TFRecord"): length as an 8-byte little-endian integer, its checksum, data, data's checksum.
 _LENGTH_BYTES = 8
@@ -25,14 +25,17 @@ _CHECKSUM_BYTES = 4
 
 
 def records(data: memoryview, uri: str) -> Iterator[tuple[int, int]]:
-    """(begin, end) of the data of each record.
+    """Find the records in a file.
 
     Args:
-        data: a whole file.
+        data: the whole file.
         uri: its name, for errors.
 
+    Yields:
+        Where the data of each record begins and ends.
+
     Raises:
-        S3dlioError: the lengths do not add up to the file.
+        S3dlioError: the last record is incomplete.
     """
     position = 0
     while position < len(data):
@@ -40,23 +43,35 @@ def records(data: memoryview, uri: str) -> Iterator[tuple[int, int]]:
         end = begin + int.from_bytes(data[position : position + _LENGTH_BYTES], "little")
         position = end + _CHECKSUM_BYTES
         if position > len(data):
-            raise s3dlio.S3dlioError(f"{uri}: is not a readable tfrecord file: it ends inside a record", uri=uri)
+            raise s3dlio.S3dlioError(f"{uri} is not a readable tfrecord file: it ends inside a record", uri=uri)
         yield begin, end
 
 
 def read_records(uri: bytes) -> Any:
-    """The records of a file, as a numpy array of `bytes`."""
+    """Read the records of an object, as a numpy array of `bytes`."""
     import numpy as np
 
     name = uri.decode()
-    with Operation("read", name) as operation:
+    with Record("read", name) as record:
         data = s3dlio.get(name)
-        operation.bytes = data.nbytes
+        record.bytes = data.nbytes
     return np.array([data[begin:end].tobytes() for begin, end in records(data, name)], dtype=object)
 
 
+def replace_tensorflow() -> None:
+    """Make DLIO's tfrecord reader read objects. A second call changes nothing.
+
+    Unlike the replacements in `registration`, this one waits for a reader of the format: importing the module of that
+    reader imports TensorFlow.
+    """
+    from dlio_benchmark.reader import tf_reader
+
+    if not isinstance(tf_reader.tf, _Altered):
+        tf_reader.tf = reading_tensorflow(tf_reader.tf)
+
+
 def reading_tensorflow(original: types.ModuleType) -> types.ModuleType:
-    """The module `tensorflow`, whose `tf.data` lists and reads objects for DLIO's tfrecord reader."""
+    """The module `tensorflow`, with a `tf.data` that lists and reads objects for DLIO's tfrecord reader."""
     import tensorflow as tf
 
     def list_files(names: list[str], shuffle: bool = False) -> Any:  # noqa: ARG001 - DLIO never asks for it
@@ -75,27 +90,26 @@ def reading_tensorflow(original: types.ModuleType) -> types.ModuleType:
         pass
 
     Dataset.list_files = staticmethod(list_files)
-    return _altered(original, data=_altered(original.data, Dataset=Dataset, TFRecordDataset=record_dataset))
+    return _Altered(original, data=_Altered(original.data, Dataset=Dataset, TFRecordDataset=record_dataset))
 
 
-def _altered(module: types.ModuleType, **names: Any) -> types.ModuleType:
-    """A copy of a module with other values for some of its names; the rest is looked up in the original."""
+class _Altered(types.ModuleType):
+    """A module with other values for some names; all other names are looked up in the original."""
 
-    class Altered(types.ModuleType):
-        def __getattr__(self, name: str) -> Any:
-            return getattr(module, name)
+    def __init__(self, original: types.ModuleType, **names: Any) -> None:
+        super().__init__(original.__name__)
+        self.__dict__.update(names, _original=original)
 
-    copy = Altered(module.__name__)
-    copy.__dict__.update(names)
-    return copy
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_original"], name)
 
 
 def index_without_script(module: Any, generator: Any) -> None:
-    """Give DLIO 2.0.0, which calls a program of DALI for the index of a tfrecord file, the same index.
+    """Write the index of a tfrecord file, for which DLIO 2.0.0 would start a program of DALI.
 
     Args:
-        module: the generator's, changed in place if it has the call.
-        generator: the TFRecordGenerator, of whose storage the id of the index becomes a path.
+        module: the module of the generator, changed in place if it starts that program.
+        generator: the TFRecordGenerator, whose storage knows the path of the index.
     """
     if not hasattr(module, "call"):
         return
@@ -113,7 +127,7 @@ def index_without_script(module: Any, generator: Any) -> None:
 
 
 def stage_checkpoints(mechanism: Any, storage: Any) -> None:
-    """Make TensorFlow's checkpointing of DLIO save and load objects, each checkpoint recorded with its bytes.
+    """Make DLIO's checkpointing with TensorFlow save and load objects; each checkpoint is recorded with its bytes.
 
     Args:
         mechanism: a TFCheckpointing, changed in place.
@@ -124,34 +138,36 @@ def stage_checkpoints(mechanism: Any, storage: Any) -> None:
     def save_state(suffix: str, state: Any, **options: Any) -> None:
         uri = storage.get_uri(f"{suffix}.{mechanism.ext}")
         target = uri.rpartition("/")[0]
-        with Operation("checkpoint_write", uri) as operation, _local_names(mechanism) as folder:
+        with Record("checkpoint_write", uri) as record, _local_names(mechanism) as folder:
             save(suffix, state, **options)
-            # TensorFlow's own order: the file `checkpoint`, which names the others, is the last.
-            for name in sorted(
-                os.listdir(folder), key=lambda name: (name == "checkpoint", name.endswith(".index"), name)
-            ):
+            for name in sorted(os.listdir(folder), key=_upload_order):
                 path = os.path.join(folder, name)
-                operation.bytes += os.path.getsize(path)
+                record.bytes += os.path.getsize(path)
                 s3dlio.upload(path, f"{target}/{name}")
 
     def load_state(suffix: str, state: Any) -> None:
         uri = storage.get_uri(f"{suffix}.{mechanism.ext}")
         parts = [part for part in s3dlio.list(uri.rpartition("/")[0]) if part.startswith(f"{uri}-")]
         if not parts or load is None:
-            raise s3dlio.ObjectNotFoundError(f"{uri}: there is no such checkpoint", uri=uri)
-        with Operation("checkpoint_read", uri) as operation, _local_names(mechanism) as folder:
+            raise s3dlio.ObjectNotFoundError(f"{uri}: the checkpoint does not exist", uri=uri)
+        with Record("checkpoint_read", uri) as record, _local_names(mechanism) as folder:
             for part in parts:
                 path = os.path.join(folder, part.rpartition("/")[2])
                 s3dlio.download(part, path)
-                operation.bytes += os.path.getsize(path)
+                record.bytes += os.path.getsize(path)
             load(suffix, state)
 
     mechanism.save_state = save_state
     mechanism.load_state = load_state
 
 
+def _upload_order(name: str) -> tuple[bool, bool, str]:
+    """TensorFlow's own order of writing a checkpoint: the file `checkpoint`, which names the others, is last."""
+    return name == "checkpoint", name.endswith(".index"), name
+
+
 class _local_names:  # noqa: N801 - used like a function
-    """While it is entered, the mechanism's names are paths in a temporary folder, which it gives."""
+    """Within the block, the names of the mechanism are paths in a temporary folder, which the block gets."""
 
     def __init__(self, mechanism: Any) -> None:
         self._mechanism = mechanism

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`summarise`, which adds up the operations that a run of DLIO has recorded."""
 
-from s3dlio.dlio.record.counters import summarise
+from s3dlio.dlio.record.totals import summarise
 
 __all__ = ["summarise"]

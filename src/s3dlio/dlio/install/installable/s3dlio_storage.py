@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DLIO's storage type `s3dlio`, put here by `s3dlio dlio install` (Option 1). All of it is in the package s3dlio."""
+"""DLIO's storage type `s3dlio`. `s3dlio dlio install` has put this file here (Option 1); the code is in s3dlio."""
 
 from s3dlio.integrations.dlio.installed import S3dlioStorage
 

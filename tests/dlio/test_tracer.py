@@ -22,7 +22,7 @@ class dftracer:
         events.append("leave")
 
 module.dftracer = dftracer
-from s3dlio.dlio.record.tracing import balance_tracer
+from s3dlio.dlio.run.tracer import balance_tracer
 
 balance_tracer()
 balance_tracer()
@@ -46,7 +46,6 @@ def test_what_was_not_entered_is_not_left() -> None:
 
 def test_a_dlio_with_another_tracer_needs_nothing() -> None:
     program = (
-        "import sys; sys.modules['dftracer'] = None;"
-        "from s3dlio.dlio.record.tracing import balance_tracer; balance_tracer()"
+        "import sys; sys.modules['dftracer'] = None;from s3dlio.dlio.run.tracer import balance_tracer; balance_tracer()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

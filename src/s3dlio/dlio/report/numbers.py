@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from s3dlio.dlio.record.counters import FOLDER_NAME
-from s3dlio.dlio.report.operations import Operations, read_operations
+from s3dlio.dlio.record.records import FOLDER_NAME
 from s3dlio.dlio.report.results import Results, read_results
+from s3dlio.dlio.report.statistics import Statistics, read_records
 from s3dlio.errors import ObjectNotFoundError
 
 _LOOKED_FOR = (
@@ -30,7 +30,7 @@ class Report:
     """
 
     results: Results
-    operations: Operations
+    operations: Statistics
     metrics: Path | None
     notes: list[str]
 
@@ -95,7 +95,7 @@ def collect(folder: Path, metrics: Path | None = None) -> Report:
     if metrics is None:
         places = (folder / FOLDER_NAME, folder)
         metrics = next((place for place in places if any(place.glob("*-*.jsonl"))), None)
-    results, operations = read_results(folder), read_operations(metrics)
+    results, operations = read_results(folder), read_records(metrics)
     if not results.files and metrics is None:
         raise ObjectNotFoundError(f"{folder} holds no results of DLIO: looked for {_LOOKED_FOR}{_elsewhere(folder)}")
     if operations.began is not None:
@@ -113,7 +113,7 @@ def _elsewhere(folder: Path) -> str:
     return f"; below it there is {', '.join(sorted(runs)[-3:])}{more}"
 
 
-def _notes(results: Results, operations: Operations, metrics: Path | None) -> list[str]:
+def _notes(results: Results, operations: Statistics, metrics: Path | None) -> list[str]:
     notes = []
     if not results.files:
         notes.append("There is no output of DLIO: utilisation, epochs and settings are not known.")

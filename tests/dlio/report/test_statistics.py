@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from s3dlio.dlio.report.operations import (
+from s3dlio.dlio.report.statistics import (
     MOST_BINS,
     MOST_FAILURES,
     Checkpoint,
     EndpointShare,
     bin_width,
     percentile,
-    read_operations,
+    read_records,
 )
 from tests.dlio.report.runs import BEGAN, operation, write_operations
 
@@ -40,7 +40,7 @@ def test_operations_are_added_up_by_kind(tmp_path: Path) -> None:
     reads = [operation("read", start, seconds, 100) for start, seconds in ((0, 1), (0.5, 1), (4, 0.5), (4, 2))]
     write_operations(tmp_path, [*reads[:2], operation("list", 1, 0.25), operation("read", 7, 9, error="E: no")])
     write_operations(tmp_path, reads[2:], process="host-2")
-    found = read_operations(tmp_path)
+    found = read_records(tmp_path)
     assert (found.began, found.seconds, found.processes, found.errors) == (BEGAN, 16, 2, 1)
     read, listed = found.kinds  # data first, the others after it
     assert (read.kind, read.operations, read.errors, read.bytes) == ("read", 4, 1, 400)
@@ -60,7 +60,7 @@ def test_bytes_are_spread_over_the_time_that_they_took(tmp_path: Path) -> None:
             operation("generate", 79.0, 1.0, 10),  # the last one, up to its end
         ],
     )
-    series = read_operations(tmp_path).series
+    series = read_records(tmp_path).series
     assert series.width_seconds == 1
     assert series.start_seconds == list(range(80))
     rates = series.rate_bytes_per_second
@@ -74,7 +74,7 @@ def test_latencies_are_those_of_what_began_in_a_bin(tmp_path: Path) -> None:
     write_operations(
         tmp_path, [*fast, operation("read", 2.5, 5, 1), operation("stat", 70, 10), operation("read", 2.5, 1, error="E")]
     )
-    series = read_operations(tmp_path).series
+    series = read_records(tmp_path).series
     assert list(series.p50_seconds) == ["read"]  # it moved bytes, stat did not
     assert series.p50_seconds["read"][:4] == [0.5, None, 5, None]
     assert series.p99_seconds["read"][:4] == [0.99, None, 5, None]
@@ -83,7 +83,7 @@ def test_latencies_are_those_of_what_began_in_a_bin(tmp_path: Path) -> None:
 
 def test_calls_that_move_nothing_are_timed_where_there_are_no_others(tmp_path: Path) -> None:
     write_operations(tmp_path, [operation("stat", 0, 0.5), operation("list", 1, 0.25)])
-    series = read_operations(tmp_path).series
+    series = read_records(tmp_path).series
     assert series.rate_bytes_per_second == {}
     assert list(series.p50_seconds) == ["list", "stat"]
 
@@ -92,7 +92,7 @@ def test_what_went_to_each_endpoint_is_added_up(tmp_path: Path) -> None:
     a, b = "http://a:9000", "https://b"
     write_operations(tmp_path, [operation("read", 0, 1, 9, endpoints={a: (1, 5), b: (2, 4)})])
     write_operations(tmp_path, [operation("read", 0, 1, 9, error="E", endpoints={b: (3, 40)})], process="host-2")
-    assert read_operations(tmp_path).endpoints == [EndpointShare(b, 5, 44), EndpointShare(a, 1, 5)]
+    assert read_records(tmp_path).endpoints == [EndpointShare(b, 5, 44), EndpointShare(a, 1, 5)]
 
 
 def test_the_files_of_a_checkpoint_are_one(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_the_files_of_a_checkpoint_are_one(tmp_path: Path) -> None:
             operation("checkpoint_write", 9, 1, 7, uri=f"{folder}/other.pt"),
         ],
     )
-    assert read_operations(tmp_path).checkpoints == [
+    assert read_records(tmp_path).checkpoints == [
         Checkpoint("epoch 1, step 4", "checkpoint_write", 0, 2, 200, 3, 200 / 3),
         Checkpoint("epoch 2, step 8", "checkpoint_write", 5, 1, 50, 1, 50),
         Checkpoint("epoch 2, step 8", "checkpoint_read", 7, 1, 50, 1, 50),
@@ -119,7 +119,7 @@ def test_the_earliest_failures_are_listed_and_all_are_counted(tmp_path: Path) ->
     for process in range(3):
         failed = [operation("read", start, 1, error=f"E: {start}") for start in range(99, -1, -1)]
         write_operations(tmp_path, failed, process=f"host-{process}")
-    found = read_operations(tmp_path)
+    found = read_records(tmp_path)
     assert found.errors == 300
     assert len(found.failures) == MOST_FAILURES
     assert [failure.start_seconds for failure in found.failures[:7]] == [0, 0, 0, 1, 1, 1, 2]
@@ -136,12 +136,12 @@ def test_lines_that_are_no_records_are_counted_and_left_out(tmp_path: Path) -> N
                 del line["uri"]
             file.write(f"{json.dumps(line)}\n")
         file.write('{"kind": "rea')
-    found = read_operations(tmp_path)
+    found = read_records(tmp_path)
     assert found.unreadable_lines == 9
     assert [(kind.kind, kind.operations, kind.errors) for kind in found.kinds] == [("read", 1, 0)]
 
 
 def test_without_any_operation_there_are_no_numbers(tmp_path: Path) -> None:
-    for found in (read_operations(None), read_operations(tmp_path)):
+    for found in (read_records(None), read_records(tmp_path)):
         assert (found.began, found.seconds, found.kinds, found.endpoints, found.errors) == (None, 0, [], [], 0)
         assert found.series.start_seconds == []

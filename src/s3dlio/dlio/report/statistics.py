@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from s3dlio import redaction
-from s3dlio.dlio.record.counters import covered
+from s3dlio.dlio.record.totals import covered
 
 MOST_BINS = 80
 MOST_FAILURES = 100
@@ -116,7 +116,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Operations:
+class Statistics:
     """Everything that a run recorded.
 
     Attributes:
@@ -219,7 +219,7 @@ class _Reading:
             del self.failures[MOST_FAILURES:]
 
 
-def read_operations(folder: Path | None) -> Operations:
+def read_records(folder: Path | None) -> Statistics:
     """Read what all processes of a run recorded.
 
     Args:
@@ -232,7 +232,7 @@ def read_operations(folder: Path | None) -> Operations:
     starts = [time for columns in kinds.values() for time in (columns.starts, columns.failed) if time]
     began = min(map(min, starts)) if starts else None
     span = reading.ended - began if began is not None else 0.0
-    return Operations(
+    return Statistics(
         began=began,
         seconds=span,
         processes=reading.processes,

@@ -16,11 +16,9 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.dlio.record import counters
+from s3dlio.dlio.record import records
+from s3dlio.dlio.record.totals import Totals, summarise
 from s3dlio.http.pool import pool
-from s3dlio.runtime.run import run
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
 from tests.servers.base import S3Server
 from tests.threads import side_by_side
 
@@ -28,15 +26,15 @@ from tests.threads import side_by_side
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # What earlier tests exchanged in this process is to be in no line of this one's.
-    monkeypatch.setenv(counters.FOLDER_VARIABLE, str(tmp_path / "before"))
+    monkeypatch.setenv(records.FOLDER_VARIABLE, str(tmp_path / "before"))
     record("read", 0)
     folder = tmp_path / "metrics"
-    monkeypatch.setenv(counters.FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(records.FOLDER_VARIABLE, str(folder))
     return folder
 
 
 def record(kind: str, size: int, uri: str = "file:///x") -> None:
-    with counters.Operation(kind, uri) as operation:
+    with records.Record(kind, uri) as operation:
         operation.bytes = size
 
 
@@ -44,7 +42,7 @@ def test_operations_are_added_up_by_kind(folder: Path) -> None:
     record("read", 10)
     record("read", 5)
     record("list", 0)
-    totals = counters.summarise(folder)
+    totals = summarise(folder)
     assert list(totals) == ["list", "read"]
     assert (totals["read"].operations, totals["read"].bytes, totals["read"].errors) == (2, 15, 0)
     assert totals["read"].seconds > 0
@@ -69,13 +67,13 @@ def test_a_line_names_what_was_done_to_what(folder: Path) -> None:
 
 def test_a_failed_operation_is_an_error_and_moves_no_bytes(folder: Path) -> None:
     def fail_half_way() -> None:
-        with counters.Operation("read", "file:///x") as operation:
+        with records.Record("read", "file:///x") as operation:
             operation.bytes = 10
             raise KeyError("gone")
 
     with pytest.raises(KeyError):
         fail_half_way()
-    totals = counters.summarise(folder)["read"]
+    totals = summarise(folder)["read"]
     assert (totals.operations, totals.errors, totals.bytes) == (0, 1, 0)
     (file,) = folder.iterdir()
     assert json.loads(file.read_text())["error"] == "KeyError: 'gone'"
@@ -83,7 +81,7 @@ def test_a_failed_operation_is_an_error_and_moves_no_bytes(folder: Path) -> None
 
 def test_an_error_of_ours_says_where_it_comes_from(folder: Path) -> None:
     def fail_inside_another() -> None:
-        with counters.Operation("read", "file:///x"), counters.Operation("stat", "file:///x"):
+        with records.Record("read", "file:///x"), records.Record("stat", "file:///x"):
             raise s3dlio.ObjectNotFoundError("file:///x: no such object", uri="file:///x")
 
     with pytest.raises(s3dlio.ObjectNotFoundError) as raised:
@@ -103,10 +101,10 @@ def test_nothing_is_recorded_without_a_folder(tmp_path: Path, monkeypatch: pytes
 
 def test_another_folder_is_used_from_then_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record("read", 1)
-    monkeypatch.setenv(counters.FOLDER_VARIABLE, str(tmp_path / "other"))
+    monkeypatch.setenv(records.FOLDER_VARIABLE, str(tmp_path / "other"))
     record("read", 2)
-    assert counters.summarise(folder)["read"].bytes == 1
-    assert counters.summarise(tmp_path / "other")["read"].bytes == 2
+    assert summarise(folder)["read"].bytes == 1
+    assert summarise(tmp_path / "other")["read"].bytes == 2
 
 
 def _record_and_be_killed() -> None:
@@ -125,7 +123,7 @@ def test_children_that_are_killed_are_counted(folder: Path, start_method: str) -
         child.join()
         assert child.exitcode == -signal.SIGKILL
     record("read", 1)
-    totals = counters.summarise(folder)["read"]
+    totals = summarise(folder)["read"]
     assert (totals.operations, totals.bytes) == (4, 8)
     assert len(list(folder.iterdir())) == 3
 
@@ -136,7 +134,7 @@ def test_threads_do_not_mix_their_lines(folder: Path) -> None:
             record("read", 1)
 
     side_by_side([work] * 4)
-    assert counters.summarise(folder)["read"].operations == 800
+    assert summarise(folder)["read"].operations == 800
 
 
 def test_a_line_that_is_being_written_is_left_out(folder: Path) -> None:
@@ -144,17 +142,17 @@ def test_a_line_that_is_being_written_is_left_out(folder: Path) -> None:
     (file,) = folder.iterdir()
     with file.open("ab") as stream:
         stream.write(b'{"kind": "re')
-    assert counters.summarise(folder)["read"].operations == 1
+    assert summarise(folder)["read"].operations == 1
 
 
 @pytest.fixture
 def bucket(folder: Path, seaweedfs: S3Server) -> Iterator[str]:
     os.environ.update(seaweedfs.environment())
-    run(S3Store().make_bucket(parse("s3://counters")))
+    s3dlio.make_bucket("s3://counters")
     # What was exchanged before the test is accounted for elsewhere.
-    os.environ[counters.FOLDER_VARIABLE] = f"{folder}-before"
+    os.environ[records.FOLDER_VARIABLE] = f"{folder}-before"
     record("list", 0)
-    os.environ[counters.FOLDER_VARIABLE] = str(folder)
+    os.environ[records.FOLDER_VARIABLE] = str(folder)
     yield "s3://counters"
     pool.clear()
 
@@ -171,13 +169,13 @@ def _endpoints(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def _get(uri: str) -> None:
-    with counters.Operation("get", uri) as operation:
+    with records.Record("get", uri) as operation:
         operation.bytes = len(s3dlio.get(uri))
 
 
 def test_lines_tell_what_went_to_each_endpoint(folder: Path, bucket: str, seaweedfs: S3Server) -> None:
     uris = [f"{bucket}/{number}" for number in range(40)]
-    with counters.Operation("put", uris[0]):
+    with records.Record("put", uris[0]):
         s3dlio.put_many((uri, b"x" * 100) for uri in uris)
     side_by_side([partial(_get, uri) for uri in uris])
     record("list", 0)
@@ -197,7 +195,7 @@ def test_a_forked_child_accounts_for_its_own_requests_only(folder: Path, bucket:
 
 
 def test_busy_time_counts_overlapping_operations_once() -> None:
-    totals = counters.Totals()
+    totals = Totals()
     for start, seconds in [(10.0, 2.0), (11.0, 2.0), (20.0, 1.0), (10.5, 0.5)]:
         totals.add({"ok": True, "start": start, "seconds": seconds, "bytes": 1})
     assert totals.busy == 4.0
@@ -206,5 +204,5 @@ def test_busy_time_counts_overlapping_operations_once() -> None:
 
 def test_clearing_forgets_an_earlier_run(folder: Path) -> None:
     record("read", 1)
-    counters.clear(folder)
-    assert counters.summarise(folder) == {}
+    records.clear(folder)
+    assert summarise(folder) == {}
