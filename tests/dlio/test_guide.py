@@ -24,9 +24,6 @@ import pytest
 import s3dlio
 from s3dlio.dlio.install import edits
 from s3dlio.integrations import dlio
-from s3dlio.runtime.run import run as run_operation
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
 from tests.dlio.checkouts import COMMAND, contents, copied, environment, like_main, line_ends
 from tests.dlio.runs import FILES, MODEL_BYTES, SETTINGS, Run, overrides, run_dlio
 from tests.docs.harness import substituted
@@ -246,9 +243,8 @@ def use(server: S3Server) -> None:
         if words:
             name, _, value = words[1].partition("=")
             os.environ[name] = value
-    bucket = parse("s3://my-bucket")
-    run_operation(S3Store().make_bucket(bucket))
-    s3dlio.delete(bucket.text, recursive=True)
+    s3dlio.make_bucket("s3://my-bucket")
+    s3dlio.delete("s3://my-bucket", recursive=True)
 
 
 @pytest.fixture
