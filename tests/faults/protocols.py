@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from s3dlio.runtime.run import run
-from s3dlio.stores.azure import store
+from s3dlio.stores.azure import listing
+from s3dlio.stores.azure.store import AzureStore
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
@@ -52,9 +53,9 @@ def gs_root(server: Any, url: str) -> str:
 
 def az_root(server: Any, url: str) -> str:
     """A container, reached through a proxy. Pages as short as elsewhere make a second one without 5,000 blobs."""
-    store.NAMES_PER_PAGE = 1000
+    listing.NAMES_PER_PAGE = 1000
     os.environ.update({**server.environment(), "AZURE_STORAGE_ENDPOINT": url})
-    run(store.AzureStore().make_bucket(parse("az://faults")))
+    run(AzureStore().make_bucket(parse("az://faults")))
     return "az://faults"
 
 

@@ -142,7 +142,7 @@ REFUSALS = [
         error(403, "AuthenticationFailed", "Signature did not match. String to sign used was r sig=whatever"),
         _get,
         DENIED,
-        "the shared access signature (it allows 'rl') is not good for this",
+        "the shared access signature (it allows 'rl') does not allow this",
         use_sas,
     ),
     Refusal(COMMON, error(403, "AuthorizationPermissionMismatch"), _put, DENIED, "Storage Blob Data Contributor"),
@@ -180,16 +180,16 @@ REFUSALS = [
     Refusal(CODES, error(404, "ContainerNotFound"), _list, NOT_FOUND, "there is no such container"),
     Refusal(CODES, error(409, "ContainerBeingDeleted"), _put, OTHER, "wait half a minute"),
     Refusal(CODES, error(409, "BlobArchived"), _get, OTHER, "rehydrate it first"),
-    Refusal(CODES, error(409, "BlobBeingRehydrated"), _get, OTHER, "on its way out of the archive"),
+    Refusal(CODES, error(409, "BlobBeingRehydrated"), _get, OTHER, "leaving the archive tier"),
     Refusal(CODES, error(409, "BlobImmutableDueToPolicy"), _put, DENIED, "a policy"),
     Refusal(CODES, error(409, "BlobImmutableDueToLegalHold"), _delete, DENIED, "a policy"),
     Refusal(CODES, error(409, "SnapshotsPresent"), _delete, OTHER, "delete them first"),
-    Refusal(CODES, error(409, "PendingCopyOperation"), _put, OTHER, "somebody is copying to it"),
-    Refusal(CODES, error(409, "BlockCountExceedsLimit"), _put, OTHER, "broken off"),
-    Refusal(CODES, error(409, "InvalidBlobType"), _put, OTHER, "append or page blob"),
+    Refusal(CODES, error(409, "PendingCopyOperation"), _put, OTHER, "somebody copies to this blob"),
+    Refusal(CODES, error(409, "BlockCountExceedsLimit"), _put, OTHER, "interrupted uploads have left too many blocks"),
+    Refusal(CODES, error(409, "InvalidBlobType"), _put, OTHER, "an append blob or a page blob"),
     Refusal(CODES, error(412, "LeaseIdMissing"), _put, OTHER, "holds a lease"),
     Refusal(CODES, error(412, "LeaseIdMissing"), _delete, OTHER, "holds a lease"),
-    Refusal(COMMON, error(400, "InvalidUri"), _get, s3dlio.InvalidURIError, "takes no such name"),
+    Refusal(COMMON, error(400, "InvalidUri"), _get, s3dlio.InvalidURIError, "does not accept this name"),
     Refusal(COMMON, error(400, "OutOfRangeInput"), _put, s3dlio.InvalidURIError, "too long or too short"),
     Refusal(COMMON, error(400, "InvalidHeaderValue"), _put, OTHER, "400 InvalidHeaderValue As documented"),
     Refusal(STATUS, answer(418, "<html>teapot</html>", reason="Teapot"), _get, OTHER, "418 Teapot"),
@@ -547,7 +547,7 @@ def test_names_that_xml_cannot_hold_come_encoded() -> None:
 
 @pytest.mark.parametrize(
     ("body", "says"),
-    [(page(["a"], "same"), "goes on from where it was already"), ("<html>a proxy", "not XML"), ("", "not XML")],
+    [(page(["a"], "same"), "continues where it already was"), ("<html>a proxy", "not XML"), ("", "not XML")],
 )
 def test_a_listing_that_cannot_be_trusted_is_an_error(body: str, says: str) -> None:
     with Replay(lambda _: answer(200, body)) as server:

@@ -217,7 +217,7 @@ def test_an_object_deleted_while_it_is_read_is_not_found() -> None:
     gone = answer(404, "No such object: bucket/folder/object")
     first = object_answer(Received("GET", "", {"range": f"bytes=0-{MIB - 1}"}, b""), DATA)
     answers = iter([first])
-    missing = pytest.raises(s3dlio.ObjectNotFoundError, match="the object is not")
+    missing = pytest.raises(s3dlio.ObjectNotFoundError, match="the object does not")
     with serving(lambda _: next(answers, gone)), missing:
         s3dlio.get(URI)
 
@@ -764,7 +764,7 @@ def test_an_aborted_upload_is_cancelled() -> None:
             s3dlio.get,
             answer(404, "No such object: bucket/folder/object", {"Content-Type": "text/html; charset=UTF-8"}),
             s3dlio.ObjectNotFoundError,
-            "the bucket is there, the object is not",
+            "the bucket exists, the object does not",
         ),
         (
             s3dlio.get,
@@ -776,7 +776,7 @@ def test_an_aborted_upload_is_cancelled() -> None:
             s3dlio.stat,
             refusal(404, "notFound", "No such object: bucket/folder/object"),
             s3dlio.ObjectNotFoundError,
-            "the bucket is there, the object is not",
+            "the bucket exists, the object does not",
         ),
         (
             s3dlio.delete,
@@ -879,7 +879,7 @@ def test_a_listing_that_is_refused_half_way_is_an_error() -> None:
     first = answer(200, json.dumps({"nextPageToken": "more", "items": [{"name": "folder/object/a"}]}), JSON)
     with serving([first, refusal(403, "forbidden", "Forbidden")]), pytest.raises(s3dlio.PermissionDeniedError):
         s3dlio.list(URI)
-    with serving([first, first]), pytest.raises(s3dlio.S3dlioError, match="goes on, but not where"):
+    with serving([first, first]), pytest.raises(s3dlio.S3dlioError, match="does not say where the listing continues"):
         s3dlio.list(URI)
 
 

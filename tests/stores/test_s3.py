@@ -28,7 +28,7 @@ from s3dlio.objects.upload import CloudWriter, part_size
 from s3dlio.runtime.run import run
 from s3dlio.settings import MIB
 from s3dlio.stores import store_for
-from s3dlio.stores.s3 import store
+from s3dlio.stores.s3 import copying, multipart, writing
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import URI, parse
 from tests.behavior.content import content
@@ -214,13 +214,14 @@ def test_put_verify_sees_that_somebody_else_has_written(
     bucket: str, oracle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.environ["S3DLIO_PUT_VERIFY"] = "1"
-    verify = S3Store._verify
+    verify = writing.verify
 
     async def late(*arguments: Any) -> None:
         oracle.put_object(Bucket=_name(bucket), Key="object", Body=b"of somebody else")
         await verify(*arguments)
 
-    monkeypatch.setattr(S3Store, "_verify", late)
+    for module in (writing, multipart):
+        monkeypatch.setattr(module, "verify", late)
     for size in (16, _LARGE):
         with pytest.raises(s3dlio.IntegrityError, match="somebody else"):
             s3dlio.put_bytes(f"{bucket}/object", content(size))
@@ -391,8 +392,8 @@ def test_a_copy_onto_itself_changes_nothing(bucket: str, oracle: Any) -> None:
 def test_a_large_copy_is_made_in_parts_by_the_service(
     bucket: str, oracle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_COPY_AT_ONCE", 5 << 20)
-    monkeypatch.setattr(store, "_COPY_PART", 5 << 20)
+    monkeypatch.setattr(copying, "_COPY_AT_ONCE", 5 << 20)
+    monkeypatch.setattr(copying, "_COPY_PART", 5 << 20)
     data = content(_LARGE)
     _described(oracle, bucket, data)
     s3dlio.copy(f"{bucket}/f/a", f"{bucket}/copy")
@@ -405,10 +406,10 @@ def test_a_large_copy_is_made_in_parts_by_the_service(
 def test_a_source_that_is_replaced_during_a_large_copy_is_an_error(
     bucket: str, oracle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_COPY_AT_ONCE", 5 << 20)
-    monkeypatch.setattr(store, "_COPY_PART", 5 << 20)
+    monkeypatch.setattr(copying, "_COPY_AT_ONCE", 5 << 20)
+    monkeypatch.setattr(copying, "_COPY_PART", 5 << 20)
     _described(oracle, bucket, content(_LARGE))
-    copy_part = S3Store._copy_part
+    copy_part = copying._copy_part
 
     async def replaced_after_the_first(*arguments: Any) -> Any:
         copied = await copy_part(*arguments)
@@ -416,7 +417,7 @@ def test_a_source_that_is_replaced_during_a_large_copy_is_an_error(
             _described(oracle, bucket, content(_LARGE, seed=2))
         return copied
 
-    monkeypatch.setattr(S3Store, "_copy_part", replaced_after_the_first)
+    monkeypatch.setattr(copying, "_copy_part", replaced_after_the_first)
     with pytest.raises(s3dlio.IntegrityError, match="replaced while it was copied"):
         s3dlio.copy(f"{bucket}/f/a", f"{bucket}/copy")
     assert not s3dlio.exists(f"{bucket}/copy")

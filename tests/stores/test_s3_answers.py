@@ -950,7 +950,7 @@ def test_a_page_that_goes_on_but_not_where_is_an_error(more: str) -> None:
     """API/API_ListObjectsV2.html: NextContinuationToken "is sent when isTruncated is true"."""
     with Replay([_page("f/a", more=_truncated("same")), _page("f/b", more=more)]) as server:
         use(server)
-        with pytest.raises(s3dlio.S3dlioError, match="not where"):
+        with pytest.raises(s3dlio.S3dlioError, match="does not say where"):
             s3dlio.list("s3://bucket/f")
 
 

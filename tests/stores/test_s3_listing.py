@@ -14,8 +14,9 @@ import s3dlio
 from s3dlio.http.address import Address
 from s3dlio.http.framing import BodyKind, ResponseHead
 from s3dlio.http.response import Response
+from s3dlio.stores.pager import Page
 from s3dlio.stores.s3 import listing
-from s3dlio.stores.s3.listing import Page, read_page
+from s3dlio.stores.s3.listing import read_page
 
 # What XML can hold: no control characters, no halves of pairs.
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"), max_size=20)
@@ -50,7 +51,7 @@ def test_encoded_keys_are_read_as_text(objects: list[tuple[str, int]], prefixes:
     folders = "".join(f"<CommonPrefixes><Prefix>{quote_plus(name)}</Prefix></CommonPrefixes>" for name in prefixes)
     text = document("".join(contents(quote_plus(key), size) for key, size in objects) + folders, "url")
     page = read_page(answer(text), "s3://b", True)
-    assert page == Page([key for key, _ in objects], [size for _, size in objects], prefixes, True, "to&ken")
+    assert page == Page([key for key, _ in objects], [size for _, size in objects], prefixes, "to&ken")
     assert is_plain(text) == bool(objects)
     assert read_page(answer(text), "s3://b", False) == page._replace(sizes=[])
     assert read_page(answer(text.replace("<Name>", "<!-- as XML --><Name>")), "s3://b", True) == page
@@ -88,7 +89,7 @@ def test_a_page_of_another_form_is_read_as_xml(text: str) -> None:
     page = read_page(answer(text), "s3://b", True)
     assert page.keys == ["a", "b"]
     assert page.sizes[-1] == 2
-    assert page.more
+    assert page.token == "to&ken"
 
 
 def test_what_is_not_xml_is_an_error_that_names_the_uri() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from s3dlio.auth.azure.account import account_of
 from s3dlio.auth.azure.credentials import EntraToken
 from s3dlio.auth.encoding import uri_encode
-from s3dlio.errors import InvalidURIError
+from s3dlio.errors import InvalidURIError, S3dlioError
 from s3dlio.http.address import Address, parse_endpoint, require_private, routed
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.response import Response
@@ -24,7 +24,8 @@ from s3dlio.objects.heads import Heads, head_for
 from s3dlio.objects.request import Request, limits
 from s3dlio.objects.retry import TRANSIENT
 from s3dlio.settings import Settings
-from s3dlio.stores.azure.answers import CHANGED_ON_THE_WAY, error_of
+from s3dlio.stores.azure.answers import error_of
+from s3dlio.stores.azure.refusals import CHANGED_ON_THE_WAY, REFUSALS, TRANSIENT_CODES, refusal
 from s3dlio.uri import URI
 
 # New enough for names that XML cannot hold, old enough for every cloud and for an Azurite of 2022.
@@ -39,6 +40,8 @@ _NOT_SUPPORTED = "FeatureNotSupported"
 
 class AzureService:
     """The account that one state of the settings describes: endpoint and credential."""
+
+    refusals = REFUSALS
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -91,6 +94,15 @@ class AzureService:
         if status == 400:
             return error_of(response).code in CHANGED_ON_THE_WAY
         return status in TRANSIENT and response.head.headers.get("x-ms-error-code") != _NOT_SUPPORTED
+
+    def refusal(self, response: Response, uri: str) -> S3dlioError:
+        """Make the error for an answer that is not one of the expected ones."""
+        return refusal(response, uri, self.account)
+
+    def error_inside(self, response: Response) -> bool | None:
+        """Look for an error in an answer that reports success; see `JudgingService`."""
+        code = error_of(response).code
+        return code in TRANSIENT_CODES if code else None
 
     def checksum(self, data: Sequence[memoryview]) -> list[tuple[str, str]]:
         """The field by which the service checks a body, if the settings want one."""

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 
 from s3dlio.auth.encoding import uri_encode
 from s3dlio.auth.google.tokens import TokenSource
+from s3dlio.errors import S3dlioError
 from s3dlio.http.address import Address, parse_endpoint, require_private, routed
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.response import Response
@@ -15,7 +16,8 @@ from s3dlio.objects.one_off import fetch
 from s3dlio.objects.request import Fields, Request, limits
 from s3dlio.objects.retry import TRANSIENT
 from s3dlio.settings import Settings
-from s3dlio.stores.gcs.answers import TOO_FAST, error_of
+from s3dlio.stores.gcs.answers import TOO_FAST, error_in_xml, error_of
+from s3dlio.stores.gcs.refusals import REFUSALS, refusal
 from s3dlio.uri import URI
 
 READ_QUERY = "alt=media"
@@ -27,6 +29,8 @@ _READS_KEPT = 64
 
 class GcsService:
     """The service that one state of the settings describes."""
+
+    refusals = REFUSALS
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -84,6 +88,20 @@ class GcsService:
         """Whether an answer may be another one next time (Cloud Storage, "Retry strategy")."""
         status = response.head.status
         return status in TRANSIENT or (status == 403 and error_of(response)[0] in TOO_FAST)
+
+    def refusal(self, response: Response, uri: str, of_bucket: bool = False) -> S3dlioError:
+        """Make the error for an answer that is not one of the expected ones.
+
+        Args:
+            response: the answer.
+            uri: what the request was about.
+            of_bucket: whether only the bucket can be what is missing.
+        """
+        return refusal(response, uri, with_token=self.tokens is not None, of_bucket=of_bucket)
+
+    def error_inside(self, response: Response) -> bool | None:
+        """Look for an error in an answer that reports success; see `JudgingService`."""
+        return error_in_xml(response)  # an error in JSON lacks the proof, too
 
     def redirected(self, request: Request, response: Response) -> bool:
         """Whether a request that was refused for its token can go out again with another one."""

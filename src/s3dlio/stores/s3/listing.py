@@ -27,16 +27,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
-from s3dlio.errors import S3dlioError
+from s3dlio.auth.encoding import canonical_query
 from s3dlio.http.response import Response
 from s3dlio.objects import documents
-from s3dlio.stores.s3.answers import child_text, children, not_xml
+from s3dlio.objects.request import Request
+from s3dlio.stores.pager import Listing, Page, PagedStore, no_continuation, not_utf8, untrusted
+from s3dlio.stores.refusals import unreadable
+from s3dlio.stores.s3.answers import child_text, children
+from s3dlio.stores.s3.service import S3Service
+from s3dlio.stores.sending import send_for_proof
 from s3dlio.stores.xml_names import CONTROLS, NameReader, NotTextError
 
+_MOST_KEYS = 1000  # on a page; the most that S3 gives
 _NAME = "Contents"
 _BEGIN, _END, _EMPTY = f"<{_NAME}>", f"</{_NAME}>", f"<{_NAME}/>"
 _MOST_SHAPES = 8
@@ -51,22 +57,20 @@ _recent: dict[bool, tuple[str, ...]] = {False: (), True: ()}
 _ENCODING = re.compile(r"""\ufeff?\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']*)""")
 
 
-class Page(NamedTuple):
-    """What a page tells.
-
-    Attributes:
-        keys: of its objects, decoded.
-        sizes: of these, in bytes, None where the page does not tell; empty unless they were asked for.
-        prefixes: the folders, decoded.
-        more: whether other pages follow.
-        token: what to ask for the next one with.
-    """
-
-    keys: list[str]
-    sizes: list[int | None]
-    prefixes: list[str]
-    more: bool
-    token: str
+async def page(store: PagedStore[S3Service], listing: Listing, token: str) -> tuple[Page, Response]:
+    """Send ListObjectsV2 for one page, and read it."""
+    uri = listing.uri
+    query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(listing.most or _MOST_KEYS))]
+    query.append(("prefix", uri.folder_key))
+    if listing.delimiter:
+        query.append(("delimiter", listing.delimiter))
+    if token:
+        query.append(("continuation-token", token))
+    request = Request(uri.text, "GET", uri.container, query=canonical_query(query))
+    response = await send_for_proof(store.service(), request)
+    if response.head.status != 200:
+        raise store.refusal(response, uri.text)
+    return read_page(response, uri.text, listing.sizes), response
 
 
 def read_page(response: Response, uri: str, with_sizes: bool) -> Page:
@@ -89,13 +93,14 @@ def read_page(response: Response, uri: str, with_sizes: bool) -> Page:
         page, keys, sizes = plain
         named = str
     if page.tag.rpartition("}")[2] != "ListBucketResult":
-        raise _unusable(response, uri, f"it is a <{page.tag.rpartition('}')[2]:.40}>, not a <ListBucketResult>")
+        raise untrusted(
+            uri, response.address.url, f"it is a <{page.tag.rpartition('}')[2]:.40}>, not a <ListBucketResult>"
+        )
     prefixes = [named(_only(response, uri, item, "Prefix")) for item in children(page, "CommonPrefixes")]
     facts = _facts(response, uri, page)
     if _is_encoded(response, uri, facts):
         keys, prefixes = _decoded(response, uri, keys), _decoded(response, uri, prefixes)
-    more, token = _continuation(response, uri, facts)
-    return Page(keys, sizes, prefixes, more, token)
+    return Page(keys, sizes, prefixes, _continuation(response, uri, facts))
 
 
 # As text...
@@ -210,9 +215,9 @@ def _as_xml(response: Response, uri: str) -> tuple[ET.Element, Callable[[str], s
     try:
         return _NAMES.read(bytes(response.body).lstrip())
     except NotTextError as error:
-        raise _no_text(response, uri, error.name) from None
+        raise not_utf8(uri, response.address.url, ascii(error.name)[1:]) from None
     except ET.ParseError as error:
-        raise not_xml(response, uri, error) from None
+        raise unreadable(response, uri, f"not XML ({error})") from None
 
 
 def _only(response: Response, uri: str, item: ET.Element, name: str) -> str:
@@ -220,7 +225,9 @@ def _only(response: Response, uri: str, item: ET.Element, name: str) -> str:
     found = children(item, name)
     if len(found) != 1 or len(found[0]):
         what = item.tag.rpartition("}")[2]
-        raise _unusable(response, uri, f"a <{what}> has {len(found) or 'no'} <{name}>, or one that is no text")
+        raise untrusted(
+            uri, response.address.url, f"a <{what}> has {len(found) or 'no'} <{name}>, or one that is no text"
+        )
     return found[0].text or ""
 
 
@@ -229,7 +236,7 @@ def _size(response: Response, uri: str, item: ET.Element) -> int | None:
         return None
     text = _only(response, uri, item, "Size").strip()
     if not (text.isascii() and text.isdecimal()) or len(text) > 19:
-        raise _unusable(response, uri, f"the size of {child_text(item, 'Key')!r} is {text!r:.40}")
+        raise untrusted(uri, response.address.url, f"the size of {child_text(item, 'Key')!r} is {text!r:.40}")
     return int(text)
 
 
@@ -245,7 +252,7 @@ def _facts(response: Response, uri: str, page: ET.Element) -> dict[str, str]:
         name = child.tag.rpartition("}")[2].replace("-", "").lower()
         if name in _FACTS:
             if name in found:
-                raise _unusable(response, uri, f"it has two <{child.tag.rpartition('}')[2]}>")
+                raise untrusted(uri, response.address.url, f"it has two <{child.tag.rpartition('}')[2]}>")
             found[name] = child.text or ""
     return {name: text for name, text in found.items() if text.strip()}
 
@@ -254,7 +261,7 @@ def _is_encoded(response: Response, uri: str, facts: dict[str, str]) -> bool:
     """Whether the keys of a page are encoded."""
     kind = facts.get("encodingtype", "").strip().lower()
     if kind not in ("", "url"):
-        raise _unusable(response, uri, f"its keys have the unknown encoding {kind!r:.40}")
+        raise untrusted(uri, response.address.url, f"its keys have the unknown encoding {kind!r:.40}")
     return kind == "url"
 
 
@@ -269,40 +276,18 @@ def _decoded(response: Response, uri: str, names: Sequence[str]) -> list[str]:
                 unquote_plus(name, errors="strict")
             except UnicodeDecodeError:
                 break
-        raise _no_text(response, uri, name.encode()) from None
+        raise not_utf8(uri, response.address.url, ascii(name.encode())[1:]) from None
 
 
-def _continuation(response: Response, uri: str, facts: dict[str, str]) -> tuple[bool, str]:
-    """Whether other pages follow, and what to ask for the next with. A token alone says that others follow."""
+def _continuation(response: Response, uri: str, facts: dict[str, str]) -> str:
+    """Return the token of the next page, "" on the last page. A token alone says that more pages follow."""
     token = facts.get("nextcontinuationtoken", "")
     truncated = facts.get("istruncated", "").strip().lower()
     if truncated in ("false", "0"):
-        return False, token
+        return ""
     if truncated not in ("true", "1", ""):
-        raise _unusable(response, uri, f"<IsTruncated> is {truncated!r:.40}")
+        raise untrusted(uri, response.address.url, f"<IsTruncated> is {truncated!r:.40}")
     if truncated and not token:
-        raise S3dlioError(
-            f"the listing of {uri} at {response.address.url} says that it goes on, but not where: a page is truncated"
-            " and has no <NextContinuationToken>; check that the endpoint supports ListObjectsV2",
-            uri=uri,
-            endpoint=response.address.url,
-        )
-    return bool(token), token
-
-
-def _no_text(response: Response, uri: str, name: bytes) -> S3dlioError:
-    return S3dlioError(
-        f"listing {uri} at {response.address.url}: the key {ascii(name)[1:]:.300} is not valid UTF-8, so that no URI"
-        " can name it; rename the object with another tool",
-        uri=uri,
-        endpoint=response.address.url,
-    )
-
-
-def _unusable(response: Response, uri: str, why: str) -> S3dlioError:
-    return S3dlioError(
-        f"listing {uri} at {response.address.url}: the answer is not a listing that can be trusted: {why}; check that"
-        " this is an S3 endpoint, and what stands between here and the service",
-        uri=uri,
-        endpoint=response.address.url,
-    )
+        why = "the page is truncated and has no <NextContinuationToken>"
+        raise no_continuation(uri, response.address.url, why)
+    return token

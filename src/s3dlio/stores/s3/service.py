@@ -22,7 +22,7 @@ from urllib.parse import quote
 from s3dlio.auth.aws.credentials import CredentialSource
 from s3dlio.auth.aws.sigv4 import UNSIGNED_PAYLOAD, Signer
 from s3dlio.auth.encoding import uri_encode
-from s3dlio.errors import ConfigurationError
+from s3dlio.errors import ConfigurationError, S3dlioError
 from s3dlio.http.address import Address, parse_endpoint, routed, split_endpoints
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.framing import field_lines
@@ -32,7 +32,8 @@ from s3dlio.objects.rank import process_number
 from s3dlio.objects.request import Fields, Request, limits
 from s3dlio.objects.retry import TRANSIENT
 from s3dlio.settings import Settings
-from s3dlio.stores.s3.answers import TRANSIENT_CODES, error_of, region_of
+from s3dlio.stores.s3.answers import error_of, region_of
+from s3dlio.stores.s3.refusals import REFUSALS, TRANSIENT_CODES, refusal
 from s3dlio.uri import URI
 
 CHECKED_READ: Fields = (("x-amz-checksum-mode", "ENABLED"),)
@@ -52,7 +53,9 @@ _HOST_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 class S3Service:
-    """See `http.client.Service`."""
+    """Amazon S3, or a service that speaks its API, as one state of the settings describes it."""
+
+    refusals = REFUSALS
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -136,6 +139,16 @@ class S3Service:
         if status in TRANSIENT:
             return True
         return status in (400, 409) and error_of(response).code in TRANSIENT_CODES
+
+    def refusal(self, response: Response, uri: str) -> S3dlioError:
+        """Make the error for an answer that is not one of the expected ones."""
+        return refusal(response, uri)
+
+    def error_inside(self, response: Response) -> bool | None:
+        """Look for an error in an answer of status 200; see `JudgingService`."""
+        # A listing is long, and no error begins like one.
+        code = "" if b"<ListBucketResult" in bytes(response.body[:512]) else error_of(response).code
+        return code in TRANSIENT_CODES if code else None
 
     def redirected(self, request: Request, response: Response) -> bool:
         """Whether the answer names a region that the bucket was not known to lie in; it is remembered."""

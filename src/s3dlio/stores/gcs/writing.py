@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write an object of Cloud Storage in one request (Objects: insert), and compare what the service stored."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from functools import partial
+from typing import Any
+
+from s3dlio.http.response import Response
+from s3dlio.memory.checksums import crc32c, crc32c_text
+from s3dlio.objects.request import Request, send
+from s3dlio.stores.cloud import CloudStore
+from s3dlio.stores.gcs.answers import lacks_resource, parsed
+from s3dlio.stores.gcs.requests import CONTENT_TYPE, STORED, expect_ok, facts_request, upload_request, view
+from s3dlio.stores.gcs.service import GcsService, object_path, query_of
+from s3dlio.stores.pager import size_in
+from s3dlio.stores.sending import send_for_proof
+from s3dlio.stores.stored import Stored, stored_other_bytes, verify_stored
+from s3dlio.uri import URI
+
+STORED_STATUSES = (200, 201)
+
+
+async def put_whole(store: CloudStore[GcsService], uri: URI, data: list[memoryview]) -> None:
+    """Send an object in one request, with its name and checksum before its bytes (RFC 2387)."""
+    service = store.service()
+    checksum = crc32c(data)
+    boundary = secrets.token_hex(16)
+    facts = {"name": uri.key, "contentType": CONTENT_TYPE, "crc32c": crc32c_text(checksum)}
+    before = (
+        f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(facts)}\r\n"
+        f"--{boundary}\r\nContent-Type: {CONTENT_TYPE}\r\n\r\n"
+    )
+    request = upload_request(uri, uploadType="multipart", fields=STORED)
+    request.add("Content-Type", f"multipart/related; boundary={boundary}")
+    request.body = [view(before), *data, view(f"\r\n--{boundary}--\r\n")]
+    missing = partial(lacks_resource, uri=uri)
+    response = await send_for_proof(service, request, missing, success=STORED_STATUSES)
+    if response.head.status != 200:
+        raise service.refusal(response, uri.text, of_bucket=True)
+    await check_stored(store, uri, response, sum(map(len, data)), checksum)
+
+
+async def check_stored(store: CloudStore[GcsService], uri: URI, response: Response, size: int, checksum: int) -> None:
+    """Compare what the answer to an upload says is stored with what was sent. Delete an object that differs.
+
+    Args:
+        store: the store.
+        uri: the object.
+        response: the answer.
+        size, checksum: bytes sent, and their CRC32C.
+
+    Raises:
+        IntegrityError: the service stored other bytes.
+    """
+    service = store.service()
+    resource = parsed(response, uri.text)
+    if _sent(size, checksum).matches(_stored(resource)):
+        if service.settings.put_verify:
+            await verify(store, uri, size, checksum)
+        return
+    generation = str(resource.get("generation"))
+    then = ""
+    if generation.isdecimal():
+        then = ", and was told to delete them"
+        query = query_of(generation=generation)
+        await send(service, Request(uri.text, "DELETE", uri.container, object_path(uri), query))
+    raise stored_other_bytes(uri.text, response.address, then)
+
+
+async def verify(store: CloudStore[GcsService], uri: URI, size: int, checksum: int) -> None:
+    """Look at an object once more, and raise IntegrityError if it is not what was written."""
+    response = await expect_ok(store.service(), facts_request(uri, STORED))
+    verify_stored(uri.text, response.address, _sent(size, checksum), _stored(parsed(response, uri.text)))
+
+
+async def is_stored(store: CloudStore[GcsService], uri: URI, size: int, checksum: int) -> bool:
+    """Tell whether an object is stored although its upload no longer exists.
+
+    The upload may have been completed by an earlier try whose answer was lost.
+    """
+    response = await send(store.service(), facts_request(uri, STORED))
+    if response.head.status != 200:
+        return False
+    return _sent(size, checksum).matches(_stored(parsed(response, uri.text))) is True
+
+
+def _sent(size: int, checksum: int) -> Stored:
+    return Stored(size, crc32c_text(checksum))
+
+
+def _stored(resource: dict[str, Any]) -> Stored:
+    """Describe what a resource says is stored. A size that it does not tell is no size that was sent."""
+    size = size_in(str(resource.get("size")))
+    return Stored(-1 if size is None else size, resource.get("crc32c"))

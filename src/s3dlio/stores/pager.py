@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""List page by page, by the same rules on every service.
+
+A store says how a page is asked for and read (`PagedStore.page`). The rest is here: continue with the token of the page
+before, check every page, and make names and sizes of what it lists.
+
+A recursive delete believes the listing, so a page that breaks a rule is an error, raised before a name of that page is
+handed out and before an object of it is deleted:
+
+- Every key begins with the prefix that was asked for, and no key is empty.
+- Every folder begins with the prefix, too, and ends in the delimiter. Without a delimiter there are no folders: a
+  service that folds keys unasked would hide what lies below.
+- The listing advances: a token or a page of keys that came before is an error instead of an endless loop, and so is a
+  long run of pages that are empty or repeat their folders.
+
+Some services ignore the delimiter and list the keys themselves. Nothing is missing then, so the keys become the folders
+that they lie in.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
+
+from s3dlio.errors import S3dlioError
+from s3dlio.http.response import Response
+from s3dlio.stores.cloud import AnyService, CloudStore
+from s3dlio.types import SizedName
+from s3dlio.uri import URI
+
+_MOST_EMPTY = 10_000  # pages without a name, one after the other
+_MOST_REPEATED = 10  # pages that only repeat the folders of the page before, one after the other
+_CHECK = "check that the endpoint is the right kind of service, and every proxy between this machine and the service"
+
+
+class Page(NamedTuple):
+    """A page of a listing.
+
+    Attributes:
+        keys: the whole keys of its objects.
+        sizes: their sizes in bytes, None where the page does not tell; may be empty if sizes were not asked for.
+        folders: the whole names of folders, with the delimiter at the end.
+        token: what to ask for the next page with; "" on the last page.
+        markers: the whole names of objects that only say that a folder exists.
+    """
+
+    keys: list[str]
+    sizes: list[int | None]
+    folders: list[str]
+    token: str
+    markers: Sequence[str] = ()
+
+
+Ask = Callable[[str], Coroutine[Any, Any, tuple[Page, Response]]]
+"""Asks for the page that a token names, and reads the answer."""
+
+
+class Listing:
+    """What is asked for, and what the pages that have come so far allow the next one to be.
+
+    Attributes:
+        uri: the folder that is listed.
+        delimiter: "/" to list only the folder's children, "" to list everything below it.
+        sizes: whether the sizes of the objects are needed.
+        most: how many names a page may have at most; None for as many as the service gives.
+    """
+
+    def __init__(self, uri: URI, delimiter: str = "", *, sizes: bool = False, most: int | None = None) -> None:
+        self.uri = uri
+        self.delimiter = delimiter
+        self.sizes = sizes
+        self.most = most
+        self._prefix = uri.folder_key
+        self._pages = 0
+        self._empty = self._repeated = 0
+        self._keys: Sequence[str] = ()  # of the page before
+        self._kept_keys: Sequence[str] = ()
+        self._last_folders: Sequence[str] = ()  # of the page before
+        self._token = self._kept = ""
+        self._keep_at = 1
+        self._last_folder = ""
+        self._folders: set[str] = set()
+
+    async def pages(self, ask: Ask) -> AsyncGenerator[Page, None]:
+        """Ask for one page after the other, and yield each after it was checked. A page may be empty."""
+        token = ""
+        while True:
+            page, response = await ask(token)
+            endpoint = response.address.url
+            self._check([*page.keys, *page.markers] if page.markers else page.keys, page.folders, endpoint)
+            yield page
+            token = self._following(page.token, endpoint)
+            if not token:
+                return
+
+    def _check(self, keys: Sequence[str], folders: Sequence[str], endpoint: str) -> None:
+        """Check the names of the next page.
+
+        Args:
+            keys: the objects' whole keys.
+            folders: the folders' whole names.
+            endpoint: the server, for messages.
+
+        Raises:
+            S3dlioError: the page breaks a rule; the message names the key.
+        """
+        prefix = self._prefix
+        if keys:
+            # Sorted, the keys with the prefix stand side by side: if the first and the last have it, all do.
+            first = min(keys)
+            if not first or not (first.startswith(prefix) and max(keys).startswith(prefix)):
+                wrong = next(key for key in keys if not key or not key.startswith(prefix))
+                why = (
+                    f"it lists the key {wrong!r}, which does not begin with {prefix!r}" if wrong else "a name is empty"
+                )
+                raise untrusted(self.uri.text, endpoint, why)
+            if keys in (self._keys, self._kept_keys):
+                raise self._endless("the same keys came again", endpoint)
+        self._keys = keys
+        for folder in folders:
+            if not self.delimiter:
+                why = f"it lists the folder {folder!r}, although all keys were asked for"
+                raise untrusted(self.uri.text, endpoint, why)
+            if not folder.startswith(prefix) or not folder.endswith(self.delimiter):
+                why = f"the folder {folder!r} does not begin with {prefix!r} and end in {self.delimiter!r}"
+                raise untrusted(self.uri.text, endpoint, why)
+        self._empty = 0 if keys or folders else self._empty + 1
+        if self._empty > _MOST_EMPTY:
+            raise self._endless(f"{_MOST_EMPTY} pages without a name came one after the other", endpoint)
+        # Some emulators repeat all folders on every page: if a page has new keys, the listing advances all the same.
+        self._repeated = self._repeated + 1 if folders and not keys and folders == self._last_folders else 0
+        if self._repeated > _MOST_REPEATED:
+            raise self._endless("the same folders came again and again", endpoint)
+        self._last_folders = folders
+
+    def _following(self, token: str, endpoint: str) -> str:
+        """Return the token of the next page, or "" after the last page.
+
+        Brent's algorithm finds cycles of any length, so that a long listing needs no more memory than a short one:
+        one token is kept, and replaced after 1, 2, 4, 8 … pages; so are the keys of that page.
+
+        Raises:
+            S3dlioError: the token came before.
+        """
+        if not token:
+            return ""
+        self._pages += 1
+        if token in (self._token, self._kept):
+            raise self._endless("the same token came again", endpoint)
+        self._token = token
+        if self._pages == self._keep_at:
+            self._kept, self._kept_keys = token, self._keys
+            self._keep_at *= 2
+        return token
+
+    def _endless(self, why: str, endpoint: str) -> S3dlioError:
+        return no_continuation(self.uri.text, endpoint, f"it continues where it already was ({why})")
+
+    def children(self, page: Page) -> list[str]:
+        """Return the names of a page relative to the folder, each folder of the listing once."""
+        cut, delimiter = len(self._prefix), self.delimiter
+        below = [key[cut:] for key in page.keys] if cut else list(page.keys)
+        if "" in below:  # the object that marks the folder itself
+            below = list(filter(None, below))
+        if not delimiter:
+            return below
+        inside = [folder[cut:] for folder in page.folders if len(folder) > cut]
+        inside += [marker[cut:].removesuffix(delimiter) + delimiter for marker in page.markers if len(marker) > cut]
+        if not below:
+            return self._unseen(inside)
+        head, found, _ = min(below).partition(delimiter)
+        if found and max(below).startswith(head + found):  # all of them lie in one folder
+            return self._unseen([*inside, head + found])
+        if delimiter in "".join(below):
+            inside += [name.partition(delimiter)[0] + delimiter for name in below if delimiter in name]
+            below = [name for name in below if delimiter not in name]
+        return below + self._unseen(inside)
+
+    def _unseen(self, folders: list[str]) -> list[str]:
+        """Return the folders that no page before had. Some emulators repeat all folders on every page.
+
+        Services list in the order of names: once all folders of a page are greater than every one before, those before
+        can be forgotten.
+        """
+        if not folders:
+            return folders
+        if min(folders) > self._last_folder:
+            self._folders.clear()
+        fresh = [folder for folder in dict.fromkeys(folders) if folder not in self._folders]
+        self._folders.update(fresh)
+        self._last_folder = max(self._last_folder, *folders)
+        return fresh
+
+    def entries(self, page: Page) -> list[SizedName]:
+        """Return the names of a page relative to the folder, with their sizes. Folders have size 0.
+
+        Raises:
+            S3dlioError: the page does not tell the size of an object.
+        """
+        if not self.delimiter:
+            return self._sized(page.keys, page.sizes)
+        names = self.children(page)
+        size_of = dict(zip(page.keys, page.sizes, strict=True))
+        objects = [self._prefix + name for name in names if not name.endswith(self.delimiter)]
+        folders = [SizedName(name, 0) for name in names if name.endswith(self.delimiter)]
+        return self._sized(objects, [size_of[key] for key in objects]) + folders
+
+    def _sized(self, keys: Sequence[str], sizes: Sequence[int | None]) -> list[SizedName]:
+        """Return objects with their sizes, without the object that marks the folder itself."""
+        cut = len(self._prefix)
+        below = []
+        for key, size in zip(keys, sizes, strict=True):
+            if size is None:
+                raise S3dlioError(
+                    f"listing {self.uri.text}: the service does not tell the size of {key!r}; list without sizes, or"
+                    " check that the endpoint is the right kind of service",
+                    uri=self.uri.text,
+                )
+            if len(key) > cut:
+                below.append(SizedName(key[cut:], size))
+        return below
+
+
+class PagedStore(CloudStore[AnyService]):
+    """A cloud store whose service lists in pages."""
+
+    @abc.abstractmethod
+    async def page(self, listing: Listing, token: str) -> tuple[Page, Response]:
+        """Ask for the page that a token names, "" for the first, and read the answer."""
+
+    def checked_pages(self, listing: Listing) -> AsyncGenerator[Page, None]:
+        """Yield the pages of a listing, each after it was checked."""
+        return listing.pages(lambda token: self.page(listing, token))
+
+    async def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
+        listing = Listing(uri, "" if recursive else "/")
+        async for page in self.checked_pages(listing):
+            if below := listing.children(page):
+                yield below
+
+    async def entries(self, uri: URI, recursive: bool = True) -> AsyncGenerator[list[SizedName], None]:
+        listing = Listing(uri, "" if recursive else "/", sizes=True)
+        async for page in self.checked_pages(listing):
+            if below := listing.entries(page):
+                yield below
+
+    async def is_prefix(self, uri: URI) -> bool:
+        pages = self.checked_pages(Listing(uri, most=1))
+        try:
+            async for page in pages:  # a page may be empty and others follow
+                if page.keys or page.markers:
+                    return True
+            return False
+        finally:
+            await pages.aclose()
+
+
+def size_in(text: str) -> int | None:
+    """Read the size of an object; None if the text is not one."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
+
+
+def untrusted(uri: str, endpoint: str, why: str) -> S3dlioError:
+    """Make the error for a page that cannot be trusted.
+
+    Args:
+        uri: what is listed.
+        endpoint: the server that sent the page.
+        why: what is wrong with it.
+    """
+    return S3dlioError(
+        f"listing {uri} at {endpoint}: the answer is not a listing that can be trusted, and nothing of it was used:"
+        f" {why}; {_CHECK}",
+        uri=uri,
+        endpoint=endpoint,
+    )
+
+
+def not_utf8(uri: str, endpoint: str, name: str) -> S3dlioError:
+    """Make the error for a page with a name that is not valid UTF-8.
+
+    Args:
+        uri: what is listed.
+        endpoint: the server that sent the page.
+        name: the name, in ASCII.
+    """
+    return S3dlioError(
+        f"listing {uri} at {endpoint}: the name {name:.300} is not valid UTF-8, so that no URI can name it; rename the"
+        " object with another tool",
+        uri=uri,
+        endpoint=endpoint,
+    )
+
+
+def no_continuation(uri: str, endpoint: str, why: str) -> S3dlioError:
+    """Make the error for a page that is not the last one and does not lead to the next.
+
+    Args:
+        uri: what is listed.
+        endpoint: the server that sent the page.
+        why: what is missing or wrong.
+    """
+    return S3dlioError(
+        f"listing {uri} at {endpoint}: more names follow, but the answer does not say where the listing continues:"
+        f" {why}; check that the endpoint supports paged listings",
+        uri=uri,
+        endpoint=endpoint,
+    )
