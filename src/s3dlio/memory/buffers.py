@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The buffer pool: memory that bodies are received into, used again once nobody can see it any more.
+"""The buffer pool: memory for the bodies of objects, used again once no view of it is left.
 
-On a storage client the cost is page faults and TLB misses, not Python: reading into fresh memory moves about 1 GB per
-CPU-second, into memory that has been touched before 1.6 to 1.9, and into such memory on huge pages 3 to 4. So:
+The cost of receiving is in page faults and TLB misses, not in Python. Reading into fresh memory moves about 1 GB per
+CPU-second, into memory that was touched before 1.6 to 1.9, and into such memory on huge pages 3 to 4. Therefore:
 
-- Memory is mapped in slabs, private and anonymous (a shared mapping gets no huge pages, and a forked child would
-  write into its parent's), aligned to 2 MiB, advised to be huge pages. A slab is cut into equal blocks.
-- `lease(n)` hands out a block as a writable memoryview of n bytes. What the caller sees is a view of a ctypes array
-  over the block; slices and numpy or torch arrays made from it hold that array alive. A weak reference to the
-  array tells when the last of them is gone. Its callback may run anywhere, inside any lock, so all it does is append
-  the block to a deque; the next lease takes it from there.
-- Blocks go out last in, first out: the last one used is still in the cache.
-- What is bounded is idle memory. A lease never waits. While callers hold as much as the bound, further leases get
-  memory that is unmapped when its views are gone: so idle memory stays within the bound even when a caller drops
-  everything and never calls again. When no idle block fits, idle slabs of other sizes are unmapped before a
-  new one is mapped, so that all together stays within 64 MiB of the most that callers ever held at once. (With no such
-  slack, a caller who alternates two sizes would map afresh each time.)
-- Before a fork the parent drops its idle slabs, and a block that was out during a fork is unmapped when it comes
-  back: the child shares those pages, and writing to them would split the parent's huge pages one by one. Views taken
-  before the fork stay valid on both sides, for neither unmaps what the other sees.
-- Small objects are plain bytearrays: below 64 KiB malloc is faster than any bookkeeping.
+- Memory is mapped in slabs. They are private and anonymous (a shared mapping gets no huge pages, and a forked child
+  would write into the memory of its parent), aligned to 2 MiB, and advised to be huge pages. A slab is cut into equal
+  blocks.
+- `lease(n)` returns a block as a writable memoryview of n bytes. The view shows a ctypes array over the block. Slices,
+  and arrays of NumPy or PyTorch made from it, keep that array alive. A weak reference to the array reports when the
+  last of them is gone. Its callback may run anywhere, inside any lock, so all it does is append the block to a deque;
+  the next lease takes the block from there.
+- Blocks are used last in, first out: the one returned last is still in the cache.
+- The bound is on idle memory, so a lease never waits. While callers hold as much as the bound, further leases get
+  memory that is unmapped as soon as its views are gone. So idle memory stays within the bound even if a caller drops
+  everything and never calls again.
+- When no idle block fits, idle slabs of other sizes are unmapped before a new slab is mapped. All slabs together stay
+  within 64 MiB of the most that callers ever held at once. Without this slack, a caller that alternates between two
+  sizes would map memory at every call.
+- Before a fork the parent drops its idle slabs, and a block that was lent out during a fork is unmapped when it comes
+  back. The child shares those pages, so writing to them would split the parent's huge pages one by one. Views that
+  were taken before the fork stay valid in both processes, since neither unmaps what the other sees.
+- Objects below 64 KiB get a bytearray: there malloc is faster than any bookkeeping.
+
+The pool knows no settings. `transfer.stores` sets `pool.idle_limit` to a function that looks up S3DLIO_BUFFER_IDLE_MB.
 """
 
 from __future__ import annotations
@@ -32,12 +36,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from s3dlio import forks, settings
+from s3dlio import forks
 
-SMALL = 64 * 1024
-PAGE = 4096
-_HUGE = 2 << 20
-_SLACK = 64 << 20
+SMALL = 64 * 1024  # bytes; smaller objects are not pooled
+PAGE = 4096  # bytes; O_DIRECT needs memory aligned to this
+_HUGE = 2 << 20  # bytes of a huge page
+_SLACK = 64 << 20  # bytes
+_DEFAULT_IDLE = 1 << 30  # bytes; as the default of S3DLIO_BUFFER_IDLE_MB
 
 _array_types: dict[int, Any] = {}
 
@@ -45,8 +50,8 @@ _array_types: dict[int, Any] = {}
 def block_size(size: int) -> int:
     """The size of the block that serves a lease of `size` bytes.
 
-    Up to 2 MiB a power of two; above, a multiple of 2 MiB with four steps to a doubling, so that at most a fifth of
-    a large block lies unused and blocks of neighbouring sizes still replace each other.
+    Up to 2 MiB this is a power of two. Above, it is a multiple of 2 MiB, with four sizes per doubling: at most a fifth
+    of a large block is unused, and objects of similar sizes use the same blocks.
     """
     if size <= _HUGE:
         return max(SMALL, 1 << (size - 1).bit_length())
@@ -59,7 +64,7 @@ _block_sizes: dict[int, int] = {}
 
 
 def _remembered_block_size(size: int) -> int:
-    """The same, kept for sizes that come again: objects of a data set have few."""
+    """`block_size`, and remember the result: the objects of a data set have few different sizes."""
     if len(_block_sizes) >= _BLOCK_SIZES_REMEMBERED:
         _block_sizes.clear()
     found = _block_sizes[size] = block_size(size)
@@ -67,7 +72,7 @@ def _remembered_block_size(size: int) -> int:
 
 
 def _array_type(block: int) -> Any:
-    """The type of an array over a block; it holds the slab. A new ctypes type costs 26 µs, hence one per block size."""
+    """The type of an array over a block. One per block size is kept, since making a ctypes type costs 26 µs."""
     found = _array_types.get(block)
     if found is None:
         found = _array_types[block] = type("_Block", (ctypes.c_char * block,), {"__slots__": ("slab",)})
@@ -75,7 +80,7 @@ def _array_type(block: int) -> Any:
 
 
 class _Lease(weakref.ref[Any]):
-    """Watches the array over one block that is out; tells, when the array is gone, which block that was."""
+    """A weak reference to the array over a block that is lent out. It remembers the block after the array is gone."""
 
     __slots__ = ("offset", "slab")
     slab: _Slab
@@ -83,8 +88,17 @@ class _Lease(weakref.ref[Any]):
 
 
 class _Slab:
-    """One mapping, cut into equal blocks. It is unmapped when the last reference to it is gone: never by an explicit
-    close, which a thread that is still on its way out of a view would make fail.
+    """One mapping, cut into equal blocks.
+
+    A slab is unmapped when the last reference to it is gone. An explicit close would fail while another thread is
+    still releasing a view.
+
+    Attributes:
+        block: bytes of a block.
+        size: bytes of all blocks.
+        generation: the pool's generation when the slab was mapped; blocks of an older one are not used again.
+        idle: offsets of the blocks that are not lent out.
+        out: number of blocks that are lent out.
     """
 
     __slots__ = ("address", "array_type", "block", "generation", "idle", "memory", "out", "size")
@@ -94,7 +108,7 @@ class _Slab:
         self.array_type = _array_type(block)
         self.size = max(block, _HUGE)
         self.generation = generation
-        # Over-allocated by a huge page, so that the part used can start on a boundary.
+        # Larger by a huge page, so that the blocks can start on the boundary of one.
         self.memory = mmap.mmap(-1, self.size + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         start = -self.address % _HUGE
@@ -102,13 +116,15 @@ class _Slab:
             try:
                 self.memory.madvise(mmap.MADV_HUGEPAGE)
             except OSError:
-                pass  # a kernel without transparent huge pages: ordinary pages serve as well, only slower
+                pass  # a kernel without transparent huge pages: ordinary pages work too, but are slower
         self.idle = list(range(start, start + self.size, block))
         self.out = 0
 
     def array(self, offset: int) -> Any:
-        """An array over the block that begins there. By its address, which takes a third of the time that it takes from
-        the mapping as a buffer; so the array itself holds the slab, and by that the mapping.
+        """An array over the block that begins at `offset`.
+
+        The array is made from the address, in a third of the time that it takes from the mapping's buffer. So it must
+        keep the slab, and with it the mapping, alive itself.
         """
         array = self.array_type.from_address(self.address + offset)
         array.slab = self
@@ -116,11 +132,14 @@ class _Slab:
 
 
 class BufferPool:
-    """Blocks of memory for the bodies of objects. Every method may be called from any thread."""
+    """Blocks of memory for the bodies of objects. Every method may be called from any thread.
+
+    Attributes:
+        idle_limit: returns the most idle bytes to keep; called by every lease of 64 KiB or more.
+    """
 
     def __init__(self, idle_limit: Callable[[], int]) -> None:
-        """Args: idle_limit: gives the number of idle bytes to keep, asked each time it matters."""
-        self._idle_limit = idle_limit
+        self.idle_limit = idle_limit
         self._generation = 0
         self._reset()
 
@@ -128,28 +147,34 @@ class BufferPool:
         self._lock = threading.Lock()
         self._returned: deque[_Lease] = deque()
         self._give_back = self._returned.append
-        # Slabs with an idle block, by block size; the last one of a list was used last.
+        # Slabs with an idle block, by block size. The last slab of a list was used last.
         self._free: dict[int, list[_Slab]] = {}
-        # Slabs with blocks for leases beyond the limit, by block size. These blocks do not come back.
+        # Slabs for leases beyond the limit, by block size. Their blocks are not used again.
         self._beyond: dict[int, _Slab] = {}
-        # The leases that are out, by id. Held here, not by their slabs: a slab with all its blocks out is in no list,
-        # and a slab and its leases that only held each other would be taken for garbage.
+        # The leases that are out, by id. Their slabs cannot hold them: a slab whose blocks are all lent out is in no
+        # list, and a slab and leases that only refer to each other would be garbage.
         self._out: dict[int, _Lease] = {}
         self._idle_bytes = 0
         self._out_bytes = 0
         self._most_out = 0
 
     def lease(self, size: int, *, aligned: bool = False) -> memoryview:
-        """Memory for `size` bytes: a writable view, format "B". Its content is undefined.
+        """Memory for `size` bytes. Its content is undefined.
 
         Args:
             size: bytes, 0 or more.
-            aligned: start on a multiple of 4096 bytes whatever the size, as O_DIRECT needs.
+            aligned: start at a multiple of 4096 bytes whatever the size, as O_DIRECT needs.
+
+        Returns:
+            A writable view of format "B" and exactly `size` bytes.
+
+        Raises:
+            MemoryError: the system has no memory for the block.
         """
         if size < SMALL and not aligned:
             return memoryview(bytearray(size))
         wanted = _block_sizes.get(size) or _remembered_block_size(size)
-        limit = self._idle_limit()
+        limit = self.idle_limit()
         if self._returned and self._out_bytes <= limit and (again := self._again(wanted)) is not None:
             return memoryview(again).cast("B") if size == wanted else memoryview(again).cast("B")[:size]
         with self._lock:
@@ -162,7 +187,7 @@ class BufferPool:
                     self._beyond[wanted] = slab
             else:
                 slab = self._find(wanted) or self._map(wanted, limit)  # the last of its list
-                # Out of its list first: Ctrl-C between any two of these lines may lose a block, but not the order.
+                # Leave the list first: Ctrl-C between any two of these lines may lose a block, but breaks no invariant.
                 if len(slab.idle) == 1:
                     self._free[slab.block].pop()
                 offset = slab.idle.pop()
@@ -173,14 +198,14 @@ class BufferPool:
         return memoryview(array).cast("B")[:size]
 
     def _again(self, wanted: int) -> Any:
-        """The block that came back last, lent once more without its having been idle, if it is of the wanted size.
+        """Lend the block that came back last again, if it has the wanted size; None otherwise.
 
-        In a batch of objects of one size this is nearly every lease, at less than half of what the way through the
-        lists costs. It needs no lock: each step leaves everything as others may find it.
+        In a batch of objects of one size nearly every lease ends here, at less than half the cost of the lists. No lock
+        is needed: the pool is consistent after each step.
         """
         try:
             last = self._returned.pop()
-        except IndexError:  # another thread was faster
+        except IndexError:  # another thread took it
             return None
         slab = last.slab
         if slab.block != wanted or slab.generation != self._generation:
@@ -190,7 +215,7 @@ class BufferPool:
         return self._lend(slab, last.offset)
 
     def _lend(self, slab: _Slab, offset: int) -> Any:
-        """An array over a block, watched."""
+        """An array over a block, with a weak reference that returns the block."""
         array = slab.array(offset)
         lease = _Lease(array, self._give_back)
         lease.slab = slab
@@ -199,19 +224,19 @@ class BufferPool:
         return array
 
     def idle_bytes(self) -> int:
-        """Bytes of memory that are mapped and lent to nobody."""
+        """Bytes that are mapped and not lent out."""
         with self._lock:
-            self._take_back(self._idle_limit())
+            self._take_back(self.idle_limit())
             return self._idle_bytes
 
     def drop_idle(self) -> None:
-        """Unmap every slab of which no block is lent out."""
+        """Unmap every slab whose blocks are all idle."""
         with self._lock:
             self._take_back(0)
             self._shrink(0)
 
     def _find(self, wanted: int) -> _Slab | None:
-        """A slab with an idle block of the wanted size, or up to half as large again."""
+        """A slab with an idle block of the wanted size, or of up to 1.5 times that size."""
         slabs = self._free.get(wanted)
         if slabs:
             return slabs[-1]
@@ -222,6 +247,7 @@ class BufferPool:
         return None
 
     def _map(self, wanted: int, limit: int) -> _Slab:
+        """A new slab with idle blocks. Idle slabs of other sizes are unmapped first, beyond the slack."""
         size = max(wanted, _HUGE)
         self._most_out = max(self._most_out, self._out_bytes + size)
         self._shrink(max(0, min(self._most_out + _SLACK, limit) - self._out_bytes - size))
@@ -241,6 +267,7 @@ class BufferPool:
             raise MemoryError(f"no memory for a buffer of {wanted} bytes ({error.strerror})") from error
 
     def _take_back(self, limit: int) -> None:
+        """Make the blocks that came back idle, and unmap slabs until at most `limit` bytes are idle."""
         while True:
             try:
                 lease = self._returned.popleft()
@@ -259,7 +286,7 @@ class BufferPool:
             self._shrink(limit)
 
     def _shrink(self, limit: int) -> None:
-        """Unmap idle slabs, the longest unused of the largest size first, until at most `limit` bytes are idle."""
+        """Unmap idle slabs until at most `limit` bytes are idle: the largest size first, of that the longest unused."""
         for size in sorted(self._free, reverse=True):
             slabs = self._free[size]
             for slab in slabs[:]:
@@ -270,7 +297,8 @@ class BufferPool:
                     self._idle_bytes -= slab.size
 
     def _before_fork(self) -> None:
-        # The lock may be held by another thread, or, when a signal handler forks, by this one.
+        """Forget all slabs. Idle ones are unmapped now, the others when the last view of their blocks is gone."""
+        # Another thread may hold the lock, or this one, if a signal handler forks: then the slabs stay.
         if self._lock.acquire(timeout=1):
             try:
                 self._take_back(0)
@@ -282,7 +310,7 @@ class BufferPool:
                 self._lock.release()
 
 
-pool = BufferPool(lambda: int(settings.current().buffer_idle_mb * settings.MIB))
+pool = BufferPool(lambda: _DEFAULT_IDLE)
 lease = pool.lease
 
 forks.before(pool._before_fork)

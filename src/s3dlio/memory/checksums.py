@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checksums of views.
+"""Checksums of buffers.
 
-`fastcrc` takes any buffer and computes a CRC32C at 90 GB/s where the bytes are in the cache; from memory it runs as
-fast as memory delivers. So a body that arrives is checked piece by piece as it comes.
+`fastcrc` takes any buffer and computes a CRC32C at 90 GB/s while the bytes are in the cache; otherwise memory is the
+limit. So the body of an answer is checked piece by piece as it arrives.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from s3dlio import forks
 
 
 class Expected(Protocol):
-    """The checksum that a server sent with some bytes, and that of the bytes which have come so far.
+    """The checksum that a server sent with a body, and the checksum of the bytes that have arrived.
 
     Attributes:
-        name: what kind of checksum it is.
+        name: the kind of checksum, for messages.
     """
 
     name: str
 
     def update(self, view: memoryview) -> None:
-        """More bytes have come."""
+        """Add bytes that follow those added before."""
 
     def is_met(self) -> bool:
-        """Whether the bytes that have come have the checksum that was sent."""
+        """Whether the bytes added so far have the checksum that the server sent."""
 
 
 class ExpectedCrc32c:
-    """A CRC32C as S3 and GCS send it."""
+    """An expected CRC32C, in the notation of S3 and Google Cloud Storage."""
 
     name = "CRC32C"
 
@@ -45,26 +45,29 @@ class ExpectedCrc32c:
         self._value = 0
 
     def update(self, view: memoryview) -> None:
-        """See `Expected`."""
+        """Add bytes that follow those added before."""
         self._value = crc32.iscsi(view, self._value)
 
     def is_met(self) -> bool:
-        """See `Expected`."""
+        """Whether the bytes added so far have the checksum that the server sent."""
         return crc32c_text(self._value) == self._sent
 
 
 class ExpectedCrc32(ExpectedCrc32c):
-    """A CRC-32 (of zip files and Ethernet) as S3 sends it: written as a CRC32C is, of another polynomial."""
+    """An expected CRC-32 (as in zip files and Ethernet), which S3 writes as it writes a CRC32C."""
 
     name = "CRC-32"
 
     def update(self, view: memoryview) -> None:
-        """See `Expected`."""
+        """Add bytes that follow those added before."""
         self._value = crc32.iso_hdlc(view, self._value)
 
 
 class ExpectedCrc64:
-    """A CRC-64/NVME as S3 sends it, the highest byte first; it adds one of its own to what comes without any."""
+    """An expected CRC-64/NVME in the notation of S3: base64, the highest byte first.
+
+    S3 computes one for every object that is uploaded without a checksum.
+    """
 
     name = "CRC-64/NVME"
 
@@ -74,16 +77,16 @@ class ExpectedCrc64:
         self._value = 0
 
     def update(self, view: memoryview) -> None:
-        """See `Expected`."""
+        """Add bytes that follow those added before."""
         self._value = self._model.calc(view, self._value)
 
     def is_met(self) -> bool:
-        """See `Expected`."""
+        """Whether the bytes added so far have the checksum that the server sent."""
         return base64.b64encode(self._value.to_bytes(8, "big")).decode() == self._sent
 
 
 class ExpectedMd5:
-    """An MD5 as HTTP sends it."""
+    """An expected MD5, in the notation of the header Content-MD5."""
 
     name = "MD5"
 
@@ -92,20 +95,20 @@ class ExpectedMd5:
         self._digest = hashlib.md5(usedforsecurity=False)
 
     def update(self, view: memoryview) -> None:
-        """See `Expected`."""
+        """Add bytes that follow those added before."""
         self._digest.update(view)
 
     def is_met(self) -> bool:
-        """See `Expected`."""
+        """Whether the bytes added so far have the checksum that the server sent."""
         return base64.b64encode(self._digest.digest()).decode() == self._sent
 
 
 def crc32c(views: Iterable[memoryview], value: int = 0) -> int:
-    """The CRC32C (Castagnoli) of some views one after the other.
+    """The CRC32C (Castagnoli) of several views, joined.
 
     Args:
-        views: format "B".
-        value: the CRC32C of what comes before.
+        views: bytes, of format "B".
+        value: the CRC32C of the bytes before them.
     """
     for view in views:
         value = crc32.iscsi(view, value)
@@ -113,10 +116,10 @@ def crc32c(views: Iterable[memoryview], value: int = 0) -> int:
 
 
 def crc32c_joined(first: int, second: int, length: int) -> int:
-    """The CRC32C of two pieces one after the other, from those of the pieces.
+    """The CRC32C of two pieces joined, computed from the CRC32C of each.
 
-    A CRC is the remainder of a polynomial over GF(2): the first piece's moves on by the bits of the second, which
-    multiplies it by x to that power. This costs 5 µs for a length that was met before, 0.1 ms otherwise.
+    A CRC is the remainder of a polynomial over GF(2). To append n bits multiplies the first remainder by x to the power
+    of n; the second remainder is then added. This costs 5 µs for a length seen before, 0.1 ms otherwise.
 
     Args:
         first: the CRC32C of the first piece.
@@ -128,9 +131,9 @@ def crc32c_joined(first: int, second: int, length: int) -> int:
 
 @lru_cache(maxsize=64)
 def _power(length: int) -> int:
-    """The polynomial x to the power of the bits in `length` bytes, by squaring, modulo that of CRC32C."""
-    power = 1 << 31  # the polynomial 1: the bit of the highest value stands for the lowest power
-    square = 1 << 23  # x to the 8th: one byte
+    """x to the power of the bits in `length` bytes, modulo the polynomial of CRC32C; by repeated squaring."""
+    power = 1 << 31  # the polynomial 1: the highest bit is the coefficient of the lowest power
+    square = 1 << 23  # x to the power of 8, for one byte
     while length:
         if length & 1:
             power = _product(power, square)
@@ -140,7 +143,7 @@ def _power(length: int) -> int:
 
 
 def _product(first: int, second: int) -> int:
-    """The product of two polynomials, modulo that of CRC32C."""
+    """The product of two polynomials, modulo the polynomial of CRC32C."""
     product = 0
     for bit in range(31, -1, -1):
         if first >> bit & 1:
@@ -150,15 +153,15 @@ def _product(first: int, second: int) -> int:
 
 
 def crc32c_text(value: int) -> str:
-    """A CRC32C as S3 and GCS write it: base64 of its four bytes, the highest first."""
+    """A CRC32C in the notation of S3 and Google Cloud Storage: base64 of its four bytes, the highest first."""
     return b2a_base64(value.to_bytes(4, "big"), newline=False).decode()
 
 
 def crc64_text(views: Iterable[memoryview]) -> str:
-    """The CRC-64 of Azure Storage, which is CRC-64/NVME, as it is sent there: its bytes, the lowest first, in base64.
+    """The CRC-64 of several views, joined, in the notation of Azure Storage: base64 of its bytes, the lowest first.
 
-    That it is the same one, though the service's documentation does not name it so, is what the vendor's own extension
-    computes; that Azurite says so, too, is a test.
+    The service's documentation does not name the polynomial. It is that of CRC-64/NVME: the vendor's own extension
+    computes the same values, and a test compares them with those of Azurite.
     """
     model, value = _crc64_model(), 0
     for view in views:
@@ -169,13 +172,13 @@ def crc64_text(views: Iterable[memoryview]) -> str:
 @lru_cache(maxsize=1)
 def _crc64_model() -> Any:
     with forks.delayed:
-        import anycrc  # most programs do without
+        import anycrc  # few programs need it
 
         return anycrc.Model("CRC64-NVME")
 
 
 def md5_hex(views: Iterable[memoryview]) -> str:
-    """The MD5 of some views one after the other, in hexadecimal; for comparison, not for security."""
+    """The MD5 of several views, joined, in hexadecimal; for comparison, not for security."""
     digest = hashlib.md5(usedforsecurity=False)
     for view in views:
         digest.update(view)
@@ -183,5 +186,5 @@ def md5_hex(views: Iterable[memoryview]) -> str:
 
 
 def md5_text(views: Iterable[memoryview]) -> str:
-    """The MD5 of some views one after the other as HTTP writes it (Content-MD5): its bytes in base64."""
+    """The MD5 of several views, joined, in the notation of the header Content-MD5: base64 of its bytes."""
     return base64.b64encode(bytes.fromhex(md5_hex(views))).decode()
