@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recognizes that the process or the machine is out of file descriptors, and says so in a message.
 
-The limit concerns this process or machine alone, so it is no reason to try another server.
+The limit belongs to this process or machine, so trying another server does not help.
 """
 
 from __future__ import annotations

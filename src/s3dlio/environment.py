@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Notices cheaply that environment variables have changed.
 
-Settings and credentials follow the environment, and every call to a store looks at it. `os.environ` encodes the name
-and decodes the value at each access; the mapping behind it holds both as bytes, ten times faster to read. A snapshot of
-the raw values of some fifty variables takes two microseconds, and two snapshots compare as tuples.
+Settings and credentials follow the environment, so every call to a store looks at it. `os.environ` encodes the name and
+decodes the value at each access; its underlying mapping holds both as bytes and is ten times faster to read. A snapshot
+of the raw values of some fifty variables takes two microseconds, and two snapshots compare as tuples.
 """
 
 from __future__ import annotations

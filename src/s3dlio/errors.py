@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exception tree.
+"""The exceptions of s3dlio.
 
-One root, `S3dlioError`, and below it a class for each thing a caller may want to treat differently. Each class is
-also the builtin a Python programmer would catch for the same trouble on a local file, so `except FileNotFoundError`
-works for an object in a bucket. A message names the URI, the endpoint and the status where there are any, and says
-what to check; it is one line and never carries a secret, whatever a server or a malformed setting put into it
-(`redaction`). Every exception pickles, since they travel out of DataLoader workers.
+The root is `S3dlioError`, with a class for each failure that a caller may want to treat differently. Each class is also
+the builtin exception for such a failure of a local file, so `except FileNotFoundError` works for an object in a bucket.
+A message names the URI, the endpoint and the status if there are any, and says what to check. A message is one line
+without secrets, whatever a server or a malformed setting has put into it (see `redaction`). Every exception can be
+pickled, because DataLoader workers send them to their parent.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from s3dlio import descriptors, redaction
 class S3dlioError(RuntimeError):
     """Any failure of a call to s3dlio.
 
-    Attributes:
-        uri: the URI the call was about, or None.
-        endpoint: the endpoint that answered or did not, or None.
-        status: the HTTP status, or None.
+    Subclasses that are also an `OSError` have the `errno` that a local file would give.
 
-    Those that are also an `OSError` have its `errno`, as the same trouble with a file would.
+    Attributes:
+        uri: the URI that the call was about, or None.
+        endpoint: the endpoint that answered, or failed to, or None.
+        status: the HTTP status, or None.
     """
 
     uri: str | None
@@ -54,19 +54,19 @@ class _SystemError(S3dlioError, OSError):
 
 
 class ObjectNotFoundError(_SystemError, FileNotFoundError):
-    """There is no such object, bucket or container, or the URI names a folder where an object is needed."""
+    """The object, bucket or container does not exist, or the URI names a folder where an object is needed."""
 
     _errno = errno.ENOENT
 
 
 class PermissionDeniedError(_SystemError, PermissionError):
-    """The store, or the file system, refuses: credentials, policy, or file permissions."""
+    """The store or the file system refuses access because of credentials, policies or file permissions."""
 
     _errno = errno.EACCES
 
 
 class InvalidURIError(S3dlioError, ValueError):
-    """The URI is not one s3dlio can work with."""
+    """The URI cannot name an object, or the store cannot hold an object of that name."""
 
 
 class ConfigurationError(S3dlioError, ValueError):
@@ -80,11 +80,11 @@ class StoreTimeoutError(_SystemError, TimeoutError):
 
 
 class IntegrityError(S3dlioError):
-    """The bytes received or stored are not the bytes of the object."""
+    """The bytes received or stored differ from those of the object."""
 
 
 class StoreUnavailableError(_SystemError, ConnectionError):
-    """The store cannot be reached, or says that it cannot serve now, after all retries."""
+    """The store cannot be reached, or still answers after all retries that it cannot serve requests now."""
 
     _errno = errno.EHOSTUNREACH
 
@@ -118,12 +118,12 @@ _UNAVAILABLE = frozenset({errno.ESTALE, errno.EHOSTDOWN, errno.EHOSTUNREACH, err
 
 
 def from_os_error(error: OSError, uri: str, doing: str) -> S3dlioError:
-    """The exception of this module for a failed system call.
+    """The exception to raise for a failed system call.
 
     Args:
-        error: what the system call raised.
-        uri: the URI of the object concerned.
-        doing: what was being done, for the message: "read", "write", "list" …
+        error: the exception of the system call.
+        uri: the URI of the object.
+        doing: the verb for the message, such as "read", "write" or "list".
     """
     code = error.errno
     why = error.strerror or str(error)
@@ -143,9 +143,11 @@ def from_os_error(error: OSError, uri: str, doing: str) -> S3dlioError:
         unchanged = "nothing was changed, " if doing == "write" else ""
         return S3dlioError(f"cannot {doing} {uri}: {why}; {unchanged}free some space", uri=uri)
     if code == errno.ENAMETOOLONG:
-        return InvalidURIError(f"cannot {doing} {uri}: {why}; the file system takes no name that long", uri=uri)
+        return InvalidURIError(
+            f"cannot {doing} {uri}: {why}; the file system does not accept a name this long", uri=uri
+        )
     if code == errno.ETIMEDOUT:
-        return StoreTimeoutError(f"cannot {doing} {uri}: {why}; check the file system's server", uri=uri)
+        return StoreTimeoutError(f"cannot {doing} {uri}: {why}; check the server of the file system", uri=uri)
     if code in _UNAVAILABLE:
-        return StoreUnavailableError(f"cannot {doing} {uri}: {why}; check the file system's server", uri=uri)
+        return StoreUnavailableError(f"cannot {doing} {uri}: {why}; check the server of the file system", uri=uri)
     return S3dlioError(f"cannot {doing} {uri}: {why}", uri=uri)

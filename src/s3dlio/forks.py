@@ -5,8 +5,8 @@ A forked child has one thread, the one that forked, together with a copy of all 
 other threads stop in the middle of whatever they were doing. State that more than one thread or process can see
 therefore follows one of these rules:
 
-- *The fork waits* (`delayed`): for imports and for the setup of OpenSSL. Python and OpenSSL hold locks of their own
-  meanwhile, which nothing could release in the child.
+- *The fork waits* (`delayed`): for imports and for the setup of OpenSSL, during which Python and OpenSSL hold internal
+  locks that nothing could release in the child.
 - *The child gets a new lock* (`ForkSafeLock`): for every lock that guards data which is whole between two statements.
 - *The child lets go of what belongs to the parent* (`each_in_child`): sockets, pollers and pipes are closed without a
   word to the other end, since the parent still uses them; credentials are fetched again.
@@ -59,7 +59,7 @@ def in_child(call: Call) -> Call:
 
 
 def each_in_child(call: Callable[[T], object]) -> WeakSet[T]:
-    """Call a function in each forked child with every living object of a set, which is empty afterwards.
+    """Call a function in each forked child with every living object of a set, and empty the set.
 
     Returns:
         The set. Add each object when it is made, and again in `call` if the child continues to use it.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logging: everything goes to the logger "s3dlio"; `init_logging` makes it visible.
+"""Logging: all modules log to the logger "s3dlio", and `init_logging` shows what they log.
 
-Modules log with `logger`, whose filter keeps secrets out of each record and the record on one line, whatever a server
-sent as a name or a message.
+A filter of `logger` keeps secrets out of each record, and each record on one line, whatever names and messages a server
+has sent.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ logger.addFilter(_one_line_without_secrets)
 
 
 def init_logging(level: str) -> None:
-    """Write s3dlio's log to standard error, from this level up. Call it again to change the level.
+    """Write s3dlio's log to standard error, from one level up. A second call changes the level.
 
     Args:
-        level: "trace", "debug", "info", "warn" or "error"; upper case will do.
+        level: "trace", "debug", "info", "warn" or "error", in upper or lower case.
 
     Raises:
-        ValueError: there is no such level.
+        ValueError: the level is unknown.
     """
     number = _LEVELS.get(str(level).lower())
     if number is None:

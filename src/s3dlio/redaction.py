@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep secrets, and control characters that a server sent, out of everything that a person reads.
+"""Keeps secrets, and control characters from a server, out of everything that people read.
 
-Every message of an `S3dlioError`, every `repr` of settings, and every report passes through this module. It works in
-three ways, because each one alone has gaps:
+Every message of an `S3dlioError`, every `repr` of settings and every report passes through this module, which hides
+secrets in three ways, because each one alone has gaps:
 
-- *By value*: `remember` takes each secret that the process uses, which is then hidden wherever it appears, also in what
-  a server sends back. Values shorter than `_SHORTEST` characters are too common as words to be hidden this way.
-- *By place*: in any text, user info and queries of http URLs, and the values of well-known parameters, are hidden.
-  `url` is for a value that is meant to be a URL, or a list of them, and may be malformed: everything up to its last "@"
-  is user info, since a password may hold "@", "#", "/", ":" and ",", with which no parser finds where it ends.
-- *By name*: `setting` hides a setting whose name says that it is a secret, and `tree` everything below such a name.
+- *By value*: `remember` takes each secret that the process uses, and hides it wherever it appears, even in text that a
+  server sends back. Values shorter than `_SHORTEST` characters are too common as words to be hidden this way.
+- *By position*: user names, passwords and queries of http URLs, and the values of well-known parameters, are hidden in
+  any text. `url` takes a value that should be a URL, or a list of URLs, and may be malformed: everything up to the last
+  "@" counts as the user's part, since a password may hold "@", "#", "/", ":" and ",", and no parser can find its end.
+- *By name*: `setting` hides a value whose name says that it is secret, and `tree` hides everything below such a name.
 
-`printable` escapes control characters, line separators and the characters that change the direction of text, so that a
-name or a message from a server can neither move the cursor nor forge a line of a log.
+`printable` escapes control characters, line separators and characters that change the direction of text, so that a name
+or a message from a server can neither move the cursor nor forge a line of a log.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _SECRET_WORDS = frozenset(
     {"auth", "authorization", "connection", "credential", "keys", "passphrase", "passwd", "pwd", "sas", "secrets"}
     | {"signature", "tokens"}
 )
-_SECRET_ENDINGS = ("credentials", "key", "keyid", "password", "secret", "token")  # of words, whole ones too
+_SECRET_ENDINGS = ("credentials", "key", "keyid", "password", "secret", "token")  # of a word, or a whole word
 
 _HTTP_USER = re.compile(r"(?i)(\bhttps?://)[^\s'\"<>]*@")
 _USER = re.compile(r"(?<=://)[^/\s?#@]*:[^/\s?#@]*@")
 _QUERY = re.compile(r"(?i)(https?://[^\s?'\"]+\?)[^\s'\"]+")
-# "user:password@host" where a whole value, and within a text, without the scheme of a URL.
+# "user:password@host" without the scheme of a URL: as a whole value, and within a text.
 _VALUE_WITH_USER = re.compile(r"(?is)\s*(?:https?://|[^/\s:@]+:(?!//)).*@")
 _USER_WITHOUT_SCHEME = re.compile(r"(?<![\w/:])[^\s/:@'\"=]{1,100}:[^\s/@'\"]{1,200}@(?=[\w\[])")
 _PART = re.compile(
@@ -46,7 +46,7 @@ _BEARER = re.compile(r"\b([Bb]earer )[\w.~+/=-]{16,}")
 _HEXADECIMAL = re.compile("%[0-9A-F]{2}")
 BETWEEN_URLS = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
 
-# Cc, and of Cf those that reorder what is displayed; U+2028 and U+2029 end a line.
+# The category Cc, the characters of Cf that reorder text, and U+2028 and U+2029, which end a line.
 _MOVES_THE_CURSOR = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _remembered: dict[str, None] = {}
@@ -54,7 +54,7 @@ _longest_first: tuple[str, ...] = ()
 
 
 def remember(secret: str | None) -> None:
-    """Hide a secret from now on wherever it appears, as it is or as URLs, XML, JSON and `repr` write it.
+    """Hide a secret from now on in every text, in the forms in which URLs, XML, JSON and `repr` write it, too.
 
     Args:
         secret: a key, token, signature or password that this process uses; None and short ones are ignored.
@@ -67,7 +67,7 @@ def remember(secret: str | None) -> None:
 
 
 def _forms(secret: str) -> set[str]:
-    """How a secret is written in the texts that may repeat it."""
+    """The forms in which texts may repeat a secret."""
     encoded = quote(secret, safe="")
     in_xml = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     lower = _HEXADECIMAL.sub(lambda found: found[0].lower(), encoded)
@@ -76,7 +76,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def text(text: str) -> str:
-    """The text without what is, or looks like, a secret: for reports."""
+    """The text without secrets, and without values that look like secrets: for reports."""
     text = without_secrets(text)
     if "=" in text or ":" in text:
         text = _PART.sub(rf"\1{HIDDEN}", text)
@@ -84,15 +84,15 @@ def text(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """The text of an error: one line, without secrets. Applying this twice changes nothing.
+    """The text of an error, on one line and without secrets. Applying this function twice changes nothing.
 
-    Parameters such as "sig=" outside of http URLs stay: they may be a part of the key that the message is about.
+    Parameters such as "sig=" outside http URLs are kept, because they may be a part of the key that the message names.
     """
     return printable(without_secrets(text))
 
 
 def without_secrets(text: str) -> str:
-    """The text without remembered secrets, bearer tokens, user info of URLs, and queries of http URLs."""
+    """The text without remembered secrets, bearer tokens, users and passwords in URLs, and queries of http URLs."""
     for secret in _longest_first:
         if secret in text:
             text = text.replace(secret, HIDDEN)
@@ -104,7 +104,7 @@ def without_secrets(text: str) -> str:
 
 
 def url(text: str) -> str:
-    """A URL, or a comma-separated list of URLs, without user info, queries and fragments, however malformed it is."""
+    """A URL, or a comma-separated list of URLs, without users, queries and fragments, even if it is malformed."""
     return ",".join(_one_url(item) for item in BETWEEN_URLS.split(text))
 
 
@@ -119,16 +119,16 @@ def _one_url(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text on one line: characters that move the cursor or reorder what is displayed become escapes."""
+    """The text on one line, with escapes for characters that move the cursor or reorder the display."""
     if text.isprintable():
         return text
     return _MOVES_THE_CURSOR.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def tree(value: Any) -> Any:
-    """A document of mappings, sequences and values, each text in it without secrets.
+    """A document of mappings, sequences and values, without secrets in its texts.
 
-    What stands below a name that says that it is a secret is hidden, also in the form {"name": …, "value": …}.
+    Everything below a name that says that it is secret is hidden, even in the form {"name": …, "value": …}.
     """
     if isinstance(value, dict):
         own = value.get("name")
@@ -142,7 +142,7 @@ def tree(value: Any) -> Any:
 
 
 def _below(name: str, entry: Any) -> Any:
-    """What stands below a name: each value hidden if the name says that it is a secret."""
+    """The content below a name, with every value hidden if the name says that it is secret."""
     return _all_hidden(entry) if _is_secret(name) else entry
 
 
@@ -155,7 +155,7 @@ def _all_hidden(entry: Any) -> Any:
 
 
 def setting(name: str, value: str) -> str:
-    """The value of a setting as it may be shown.
+    """The value of a setting in a form that may be shown.
 
     Args:
         name: its path, such as "storage.storage_options.access_key_id".
@@ -170,5 +170,5 @@ def _is_secret(name: str) -> bool:
 
 
 def _value(value: str) -> str:
-    """A whole value: nothing but the user info of a URL in it may hold blanks or the marks of one."""
+    """A whole value. If it holds a user and a password, these may contain blanks and the separators of a URL."""
     return text(url(value) if _VALUE_WITH_USER.match(value) else value)

@@ -3,10 +3,9 @@
 
     s3://bucket/key   az://container/key   gs://bucket/key   file:///absolute/path   direct:///absolute/path
 
-A key is taken as it is written: nothing is percent-decoded, no slash is folded, no dot removed, for an object store
-treats all of these as parts of a name. A path on a file system is handed to the kernel as it is; the one thing
-refused is a `..` that would climb out of the root. Everything else that cannot name an object is refused here, with
-a message that shows what was expected, so that no store has to.
+A key is used as it is written: percent signs, repeated slashes and dots are parts of a name in an object store. A path
+on a file system goes to the kernel as it is written, unless a ".." climbs out of the root. The parser refuses every
+other text that cannot name an object, with a message that shows what was expected, so that no store has to.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ FILE_SCHEMES = ("file", "direct")
 CLOUD_SCHEMES = ("s3", "az", "gs")
 
 _DOT = (".", "%2e", "%2E")
-# What "." and ".." are in the path of a request, percent-encoded or not: it would be sent about something else.
+# "." and "..", percent-encoded or not: servers remove them from a path, and so would act on another object.
 _DOTS = frozenset([*_DOT, *(first + second for first in _DOT for second in _DOT)])
 _EXPECTED = "expected s3://bucket/key, az://container/key, gs://bucket/key, file:///path or direct:///path"
 
@@ -31,8 +30,8 @@ class URI(NamedTuple):
     Attributes:
         scheme: "s3", "az", "gs", "file" or "direct".
         container: bucket or container; "" for files.
-        key: the object's key, without a leading slash; for files the absolute path, with it.
-        text: the URI as it was given.
+        key: the object's key, without the slash before it; for files, the absolute path.
+        text: the URI as it was written.
     """
 
     scheme: str
@@ -42,12 +41,12 @@ class URI(NamedTuple):
 
     @property
     def root(self) -> str:
-        """What stands before the key in the text: "s3://bucket/", or "file://"."""
+        """The text before the key: "s3://bucket/", or "file://"."""
         return f"{self.scheme}://{self.container}/" if self.container else f"{self.scheme}://"
 
     @property
     def folder_key(self) -> str:
-        """The key as the name of a folder: it ends in one more "/" if it had none; "" for a whole bucket."""
+        """The key with a "/" at its end, as the name of a folder; "" for a whole bucket."""
         return self.key if not self.key or self.key.endswith("/") else self.key + "/"
 
     def with_key(self, key: str) -> URI:
@@ -58,7 +57,10 @@ class URI(NamedTuple):
         """The URI of an object below this folder.
 
         Args:
-            relative: the part of the key below the folder; on file schemes it must stay below.
+            relative: the part of the key below the folder.
+
+        Raises:
+            InvalidURIError: the scheme is one of files, and the path would leave the folder.
         """
         if self.scheme in FILE_SCHEMES and (relative.startswith("/") or _climbs_out(relative)):
             raise InvalidURIError(
@@ -68,7 +70,7 @@ class URI(NamedTuple):
         return self.with_key(self.folder_key + relative)
 
 
-_new = tuple.__new__  # half the time of the generated constructor, which every call would pay
+_new = tuple.__new__  # takes half the time of the generated constructor, in every call
 
 
 def parse(text: str) -> URI:
@@ -78,39 +80,39 @@ def parse(text: str) -> URI:
         text: a URI of one of the five schemes.
 
     Raises:
-        InvalidURIError: the text is empty, has no or an unknown scheme, lacks its container, holds a NUL or a lone
+        InvalidURIError: the text is empty, has no scheme or an unknown one, lacks its container, holds a NUL or a lone
             surrogate, or its path climbs out of the root with "..".
-        TypeError: not a string.
+        TypeError: the argument is not a string.
     """
     try:
         scheme, mark, rest = text.partition("://")
     except (AttributeError, TypeError):
         raise TypeError(f"a URI must be a str, not {type(text).__name__}: {text!r}") from None
     if "\0" in text:
-        raise InvalidURIError(f"{text!r} holds a NUL character, which no store takes in a name", uri=text)
+        raise InvalidURIError(f"{text!r} holds a NUL character, which no store accepts in a name", uri=text)
     if not text.isascii():
         _check_encodable(text, scheme)
     if mark:
         if scheme == "file" or scheme == "direct":
             if not rest.startswith("/"):
                 raise InvalidURIError(
-                    f"{text!r} names no absolute path: write {scheme}:/// and the path, three slashes",
+                    f"{text!r} is not an absolute path: write {scheme}:///path, with three slashes",
                     uri=text,
                 )
             if ".." in rest and _climbs_out(rest):
-                raise InvalidURIError(f"{text!r} leaves the root with '..': give a path below it", uri=text)
+                raise InvalidURIError(f"{text!r} leaves the root with '..': use a path below the root", uri=text)
             return _new(URI, (scheme, "", rest, text))
         if scheme in CLOUD_SCHEMES:
             container, _, key = rest.partition("/")
             if ":" in container and "@" in rest and not container.startswith("arn:"):
                 raise InvalidURIError(
                     f"a URI {scheme}://USER:PASSWORD@… holds credentials, which would end up in logs: write"
-                    f" {scheme}://bucket/key, and give the credentials by the environment or by s3dlio.configure"
+                    f" {scheme}://bucket/key, and set the credentials in the environment or by s3dlio.configure"
                 )
             if container in _DOTS:
                 what = "container" if scheme == "az" else "bucket"
                 raise InvalidURIError(
-                    f"{text!r}: no {what} is named {container!r}, which a path takes for a folder: expected"
+                    f"{text!r}: a {what} cannot have the name {container!r}, a step in a path: expected"
                     f" {scheme}://{what}/key",
                     uri=text,
                 )
@@ -131,12 +133,12 @@ def of_path(path: str | os.PathLike[str]) -> str:
 def _check_encodable(text: str, scheme: str) -> None:
     try:
         if scheme in FILE_SCHEMES:
-            os.fsencode(text)  # takes the surrogates that stand for undecodable bytes in names from a listing
+            os.fsencode(text)  # accepts surrogates that stand for undecodable bytes, as in names from a listing
         else:
             text.encode()
     except UnicodeEncodeError:
         raise InvalidURIError(
-            f"{text!r} holds half a surrogate pair, which no store takes in a name", uri=text
+            f"{text!r} holds half a surrogate pair, which no store accepts in a name", uri=text
         ) from None
 
 
@@ -159,5 +161,5 @@ def _refusal(text: str, scheme: str | None) -> str:
         hint = f"; for a local path write file://{text}" if text.startswith("/") else ""
         return f"{text!r} has no scheme: {_EXPECTED}{hint}"
     if scheme.lower() in FILE_SCHEMES + CLOUD_SCHEMES:
-        return f"{text!r}: a scheme is written in lower case, {scheme.lower()}://"
+        return f"{text!r}: write the scheme in lower case, {scheme.lower()}://"
     return f"{text!r} has the unknown scheme {scheme!r}: {_EXPECTED}"

@@ -54,8 +54,8 @@ class CredentialSource:
     """Gives the credentials to sign with, from a pair of keys or from botocore's chain. Threads share it.
 
     Args:
-        access_key: the access key ID of the settings; None or empty if there is none.
-        secret_key: the secret access key of the settings; None or empty if there is none.
+        access_key: the access key ID of the settings; None or empty if unset.
+        secret_key: the secret access key of the settings; None or empty if unset.
         session_token: the session token that goes with the pair, if any. Ignored without a pair.
         profile: the profile at which the chain starts; None for AWS_PROFILE or "default".
 
@@ -153,7 +153,7 @@ def _errors_of_the_chain() -> Iterator[None]:
 
 
 def _nothing_found(session: Any) -> str:
-    """The message that names every source that was looked at, and never a secret value."""
+    """The message that lists every source in which the chain has looked, without secrets."""
     profile = session.get_config_variable("profile") or "default"
     files = " and ".join(
         f"{path} ({'read' if os.path.exists(os.path.expanduser(path)) else 'no such file'})"

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AWS Signature Version 4 as S3 wants it: the fields to add to a request, or a presigned target.
+"""AWS Signature Version 4 for S3: the fields to add to a request, or a presigned target.
 
-Strategy. Pure functions of credentials, request and time: no socket, no environment, no setting. What does
-not change from request to request is made once. The signing key, four HMACs, is cached per secret, day,
-region and service. A `Signer` belongs to one (credentials, region, host) and keeps, for the second it is in,
-all that depends on nothing but the time; a GET then costs one SHA-256, one HMAC and the joining of strings.
+Strategy. Pure functions of credentials, request and time, without sockets, environment or settings. Everything that
+requests share is computed once: the signing key (four HMACs) for each secret, day, region and service; the parts of a
+signature that depend only on the time, for each second; and the part of the signed text that depends on the fields
+(`Form`). A GET then costs one SHA-256, one HMAC and the joining of strings.
 
-S3 departs from the general algorithm: the path is signed as it is sent, percent-encoded once and never
-normalised, since `a//b` and `a/../b` are keys; and the payload's hash is itself a field, which may say
-UNSIGNED-PAYLOAD because a SHA-256 pass costs more than the transfer.
+S3 differs from the general algorithm in two ways. The path is signed as it is sent, percent-encoded once and never
+normalized, since `a//b` and `a/../b` are keys. The hash of the payload is a field of its own, whose value may be
+UNSIGNED-PAYLOAD: computing a SHA-256 takes longer than the transfer.
 
 Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)".
 """
+
+from __future__ import annotations
 
 import hashlib
 import re
@@ -24,21 +26,21 @@ from typing import NamedTuple
 from s3dlio.auth.encoding import HmacKey, canonical_query, check_presigned_life
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-"""The payload hash that leaves the payload out of the signature."""
+"""A payload hash that excludes the payload from the signature."""
 
-_FORMS_KEPT = 16
+_FORMS_KEPT = 16  # for each second; further ones are made each time
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _SPACES = re.compile(r"[ \t]+")
 
 
 @dataclass(frozen=True)
 class AwsCredentials:
-    """What a request is signed with.
+    """The keys that requests are signed with.
 
     Attributes:
-        access_key: The access key id, which a signature shows to everyone.
-        secret_key: The secret access key; never part of a repr.
-        session_token: The token of temporary credentials, None for permanent ones; never part of a repr.
+        access_key: the access key ID, which is visible in each signature.
+        secret_key: the secret access key; never part of a repr.
+        session_token: the token of temporary credentials, None for permanent ones; never part of a repr.
     """
 
     access_key: str
@@ -47,15 +49,15 @@ class AwsCredentials:
 
 
 class Signer:
-    """Signs the requests of one set of credentials to one host.
+    """Signs the requests to one host with one set of credentials.
 
-    Threads may share it: what it remembers is replaced whole.
+    Threads may share a signer: its cache is replaced in one step.
 
     Args:
-        credentials: What to sign with.
-        region: The region of the bucket, such as ``us-east-1``.
-        host: The Host field exactly as it will be sent, with the port where that is not the scheme's own.
-        service: The service's name in the scope of the signature.
+        credentials: the keys to sign with.
+        region: the region of the bucket, such as "us-east-1".
+        host: the Host field exactly as it is sent, with the port unless that is the scheme's default.
+        service: the name of the service in the scope of the signature.
     """
 
     __slots__ = ("_moment", "credentials", "host", "region", "service")
@@ -79,17 +81,17 @@ class Signer:
         """The fields to add to a request so that S3 accepts it.
 
         Args:
-            method: The method, in capitals.
-            path: The path as sent: percent-encoded (`uri_encode`), from its first ``/``, without the query.
-            query: The query as sent, without ``?``, in the form that `canonical_query` gives.
-            headers: Further fields to sign, which must be sent as they are: every ``x-amz-*`` field of the
-                request, Content-Type and Content-MD5 where there are any; Range and others if wished. Not
-                Host, which is always signed.
-            payload_hash: SHA-256 of the payload in lower-case hexadecimal, or UNSIGNED-PAYLOAD.
-            now: Seconds since the epoch; None for the clock.
+            method: in capitals.
+            path: the path as it is sent: percent-encoded (`uri_encode`), with its leading "/", without the query.
+            query: the query as it is sent, without "?", in the form that `canonical_query` returns.
+            headers: other fields to sign, which must be sent unchanged: every "x-amz-*" field of the request,
+                Content-Type and Content-MD5 if the request has them; Range and others are optional. Not Host, which is
+                always signed.
+            payload_hash: SHA-256 of the payload in lower-case hexadecimal, or UNSIGNED_PAYLOAD.
+            now: seconds since the epoch; None for the clock.
 
         Raises:
-            ValueError: A field has a character beyond Latin-1.
+            ValueError: a field has a character outside Latin-1.
         """
         form = self.form(tuple(headers), payload_hash, now)
         return [*form.added, ("Authorization", form.authorization + form.signature(path, method=method, query=query))]
@@ -100,15 +102,12 @@ class Signer:
         payload_hash: str = UNSIGNED_PAYLOAD,
         now: float | None = None,
         hole: str = "",
-    ) -> "Form":
-        """What all requests with these fields that are signed in this second have in common.
-
-        The same object until the second is over, so that a caller may keep by it what it has made of it.
+    ) -> Form:
+        """The part of the signature that requests with the same fields share within a second.
 
         Args:
-            headers, payload_hash, now: as for `sign`.
-            hole: what in the value of a field stands for something that differs from request to request; "" if nothing
-                does.
+            headers, payload_hash, now: see `sign`.
+            hole: a placeholder in the value of one field, which differs from request to request; "" for none.
         """
         second = int(time.time() if now is None else now)
         moment = self._moment
@@ -133,18 +132,18 @@ class Signer:
         expires: int = 3600,
         now: float | None = None,
     ) -> str:
-        """The request target, path and query, with which anyone can make this one request.
+        """A request target, path and query, with which anyone can make one request.
 
         Args:
-            method: The method the target is good for.
-            path: The path, percent-encoded (`uri_encode`), from its first ``/``.
-            query: Further parameters of the request, not encoded.
-            headers: Fields that the request must then carry with these values, besides Host.
-            expires: The target's life in seconds, 1 to 604800.
-            now: Seconds since the epoch at which its life begins; None for the clock.
+            method: the method of the request.
+            path: the path, percent-encoded (`uri_encode`), with its leading "/".
+            query: other parameters of the request, not encoded.
+            headers: fields that the request must carry with these values, in addition to Host.
+            expires: for how many seconds the target is valid, 1 to 604800.
+            now: seconds since the epoch from which it is valid; None for the clock.
 
         Raises:
-            ValueError: `expires` is out of bounds, or a field has a character beyond Latin-1.
+            ValueError: `expires` is out of bounds, or a field has a character outside Latin-1.
         """
         check_presigned_life(expires)
         moment = self._moment_at(int(time.time() if now is None else now))
@@ -163,8 +162,8 @@ class Signer:
         signature = Form(moment, [], "", tail).signature(path, method=method, query=signed_query)
         return f"{path}?{signed_query}&X-Amz-Signature={signature}"
 
-    def _moment_at(self, second: int) -> "_Moment":
-        """All that requests signed in this second share."""
+    def _moment_at(self, second: int) -> _Moment:
+        """What requests signed in this second share."""
         timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
         day = timestamp[:8]
         scope = f"{day}/{self.region}/{self.service}/aws4_request"
@@ -179,7 +178,7 @@ class Signer:
         )
 
     def _added_fields(self, timestamp: str, payload_hash: str) -> list[tuple[str, str]]:
-        """The fields, but for Authorization, that a signed request has and an unsigned one has not."""
+        """The fields that signing adds to a request, except for Authorization."""
         fields = [("x-amz-content-sha256", payload_hash), ("x-amz-date", timestamp)]
         if self.credentials.session_token is not None:
             fields.append(("x-amz-security-token", self.credentials.session_token))
@@ -189,8 +188,13 @@ class Signer:
 class _Moment(NamedTuple):
     """What requests signed in one second share.
 
-    `key` signs the hash of a canonical request: what stands before that in the string to sign is in the key already.
-    `forms` keeps the first few, by their fields and payload hash: reads repeat theirs from request to request.
+    Attributes:
+        second: seconds since the epoch.
+        timestamp: the second as the signature writes it.
+        scope: day, region and service, as the signature writes them.
+        key: signs the hash of a canonical request; already fed with the lines that come before the hash.
+        authorization: the value of Authorization up to the names of the signed fields.
+        forms: the first few forms, by fields, payload hash and hole. Most requests repeat those of another one.
     """
 
     second: int
@@ -198,40 +202,48 @@ class _Moment(NamedTuple):
     scope: str
     key: HmacKey
     authorization: str
-    forms: "dict[tuple[tuple[tuple[str, str], ...], str, str], Form]"
+    forms: dict[tuple[tuple[tuple[str, str], ...], str, str], Form]
 
 
 class Form:
     """The part of a signature that does not depend on method, path and query.
 
     Attributes:
-        added: the fields, but for Authorization, that a signed request has and an unsigned one has not.
-        authorization: the value of Authorization up to where the signature follows.
+        added: the fields that signing adds to a request, except for Authorization.
+        authorization: the value of Authorization up to the signature.
     """
 
-    __slots__ = ("_behind", "_key", "_tail", "added", "authorization")
+    __slots__ = ("_after_hole", "_key", "_tail", "added", "authorization")
 
     def __init__(
         self, moment: _Moment, added: list[tuple[str, str]], authorization: str, tail: str, hole: str = ""
     ) -> None:
         self._key = moment.key
-        self._tail, _, self._behind = tail.partition(hole) if hole else (tail, "", "")
+        self._tail, _, self._after_hole = tail.partition(hole) if hole else (tail, "", "")
         self.added = added
         self.authorization = authorization
 
     def signature(self, path: str, filled: str = "", *, method: str = "GET", query: str = "") -> str:
-        """The signature of a request, in hexadecimal; see `Signer.sign` for the arguments. `filled` fills the hole."""
+        """The signature of a request, in hexadecimal.
+
+        Args:
+            path, method, query: see `Signer.sign`.
+            filled: the value that the hole stands for.
+
+        Raises:
+            ValueError: a field has a character outside Latin-1.
+        """
         try:
-            # As the fields are sent.
-            request = f"{method}\n{path}\n{query}\n{self._tail}{filled}{self._behind}".encode("latin-1")
+            # In the encoding in which fields are sent.
+            request = f"{method}\n{path}\n{query}\n{self._tail}{filled}{self._after_hole}".encode("latin-1")
         except UnicodeEncodeError:
-            # Without its cause, which would carry the whole request, session token included.
-            raise ValueError("a field to sign has a character beyond Latin-1") from None
+            # Raised without its cause, which would carry the whole request with its session token.
+            raise ValueError("cannot sign a field with a character outside Latin-1: encode its value first") from None
         return self._key.sign(hashlib.sha256(request).hexdigest().encode()).hexdigest()
 
 
 def _canonical_fields(fields: Iterable[tuple[str, str]], payload_hash: str) -> tuple[str, str]:
-    """The names of the signed fields, and the canonical request from its fields on."""
+    """The names of the signed fields, and the part of the canonical request that begins with the fields."""
     values: dict[str, str] = {}
     for name, value in fields:
         name = name.lower()
@@ -246,7 +258,7 @@ def _canonical_fields(fields: Iterable[tuple[str, str]], payload_hash: str) -> t
 
 @lru_cache(maxsize=64)
 def _signing_key(secret_key: str, day: str, region: str, service: str) -> HmacKey:
-    """The key that a day's signatures for one region and service are made with."""
+    """The key for the signatures of one day, region and service."""
     key = f"AWS4{secret_key}".encode()
     for part in (day, region, service, "aws4_request"):
         key = HmacKey(key).sign(part.encode()).digest()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The storage account that az:// uses, as the settings describe it: name, endpoint and credential.
 
-Precedence. Settings of their own come before the parts of the connection string. Of several credentials, the account
+Precedence. Separate settings come before the parts of the connection string. Of several credentials, the account
 key comes first, then a shared access signature, then Entra ID. Settings that contradict each other are an error.
 
 Endpoints. The account's name is in the host (https://account.blob.core.windows.net), or in the path where one host
@@ -103,7 +103,7 @@ def _endpoint(settings: Settings, parts: dict[str, str], name: str) -> tuple[str
         split = urlsplit(given.strip())
         host = split.hostname or ""
     except ValueError:
-        return given, source  # `http.address.parse_endpoint` reports what is wrong with it
+        return given, source  # `http.address.parse_endpoint` reports the fault
     path = split.path.strip("/")
     if _has_account_in_path(host):
         if not path and not name:

@@ -20,7 +20,7 @@ from s3dlio.errors import ConfigurationError, missing_extra
 
 Fields = tuple[tuple[str, str], ...]
 
-_SCOPE = "https://storage.azure.com/.default"  # the same in every cloud
+_SCOPE = "https://storage.azure.com/.default"  # in every cloud
 
 # azure-identity's own requests: a token service that cannot be reached must not hold up a call for long.
 _REQUESTS = {"connection_timeout": 2, "read_timeout": 10, "retry_connect": 1}

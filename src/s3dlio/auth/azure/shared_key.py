@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Azure Storage's Shared Key: the fields to add to a request, or the token that lets anyone read one blob.
+"""Azure Storage's Shared Key: the fields to add to a request, or the query that lets anyone use one blob.
 
-Strategy. Pure functions of account, key, request and time, as in `sigv4`: no socket, no environment, no setting. What
-requests of a second share is made once in that second: the date, and for requests without a body, whose fields repeat,
-all that is signed before the path. What is left is the joining of strings and one HMAC.
+Strategy. Pure functions of account, key, request and time, without sockets, environment or settings. The parts that the
+requests of one second share are computed once in that second: the date, and the signed text before the path of requests
+without a body, whose fields repeat. Each request then costs one HMAC and the joining of strings.
 
-The service orders the signed fields not by their bytes but as a dictionary would: hyphens and apostrophes count only
-where names are the same without them, and digits come after most signs. The vendor's library does the same, and the
-tests hold every signature against its.
+The service orders the signed fields by the rules of a dictionary instead of by their bytes: hyphens and apostrophes
+count only if the names are equal without them, and digits come after most signs. The vendor's library does so, too, and
+the tests compare every signature with that library's.
 
 Source: Azure Storage REST API, "Authorize with Shared Key"; "Create a service SAS".
 """
@@ -38,11 +38,11 @@ _SIGNED = (
     "range",
 )
 _SIGNED_SET = frozenset(_SIGNED)
-_BEGINNINGS_KEPT = 16
+_BEGINNINGS_KEPT = 16  # for each second; further ones are made each time
 
-# Signs, digits and letters of field names in the order of the service; hyphen and apostrophe are left out at first.
+# Signs, digits and letters of field names in the order of the service, which at first ignores hyphen and apostrophe.
 _FIRST_ORDER = "!#$%&*.^_`|~+0123456789abcdefghijklmnopqrstuvwxyz"
-_FIRST = {**{ord(char): place + 2 for place, char in enumerate(_FIRST_ORDER)}, ord("-"): None, ord("'"): None}
+_FIRST = {**{ord(char): rank for rank, char in enumerate(_FIRST_ORDER, 2)}, ord("-"): None, ord("'"): None}
 _SECOND = {**dict.fromkeys(range(33, 127), 1), ord("'"): 2, ord("-"): 3}
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -52,7 +52,10 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 class _Moment(NamedTuple):
     """What requests signed in one second share.
 
-    `beginnings` keeps the first few of what is signed before the path, by method and fields.
+    Attributes:
+        second: seconds since the epoch.
+        date: the second as HTTP writes it.
+        beginnings: the first few texts that are signed before the path, by method and fields.
     """
 
     second: int
@@ -61,12 +64,12 @@ class _Moment(NamedTuple):
 
 
 class Authorization(NamedTuple):
-    """What allows the GETs of one second that differ in nothing but their path.
+    """Authorizes the GETs of one second that differ only in their paths.
 
     Attributes:
-        query: to send with each.
-        fields: to add to each; of the last one, if it is signed, the value up to the signature.
-        sign: gives the signature for a path, and nothing else (see `http.client.Heads`); None if there is none to make.
+        query: the query to send with each GET.
+        fields: the fields to add to each GET. If they are signed, the value of the last one ends before the signature.
+        sign: returns the signature for a path (see `objects.request.Heads`); None if requests are not signed.
     """
 
     query: str
@@ -78,11 +81,11 @@ class Authorization(NamedTuple):
 
 
 class SharedKey:
-    """Signs the requests to one storage account. Threads may share it: what it remembers is replaced whole.
+    """Signs the requests to one storage account. Threads may share it: its cache is replaced in one step.
 
     Args:
-        account: The account's name.
-        key: One of the account's two keys, decoded from base64; never part of a repr.
+        account: name of the account.
+        key: one of the account's two keys, decoded from base64; never part of a repr.
     """
 
     __slots__ = ("_key", "_moment", "account")
@@ -107,13 +110,13 @@ class SharedKey:
         """The query to send and the fields to add, so that the service accepts a request.
 
         Args:
-            method: The method, in capitals.
-            path: The path as sent: percent-encoded, from its first ``/``, without the query.
-            query: The query as sent, without ``?``.
-            headers: Every other field of the request that the signature covers: all ``x-ms-*``, Content-MD5,
-                Content-Type, Range and conditions. Not Content-Length.
-            length: Bytes of the body.
-            now: Seconds since the epoch; None for the clock.
+            method: in capitals.
+            path: the path as it is sent: percent-encoded, with its leading "/", without the query.
+            query: the query as it is sent, without "?".
+            headers: the other fields that the signature covers: all "x-ms-*", Content-MD5, Content-Type, Range and
+                conditions. Not Content-Length.
+            length: of the body, in bytes.
+            now: seconds since the epoch; None for the clock.
 
         Returns:
             The query unchanged, and the fields x-ms-date and Authorization.
@@ -129,14 +132,18 @@ class SharedKey:
         return query, [("x-ms-date", moment.date), ("Authorization", f"SharedKey {self.account}:{signature}")]
 
     def authorize_gets(self, headers: Sequence[tuple[str, str]] = (), now: float | None = None) -> Authorization:
-        """The same for all GETs without a query that have these fields, in this second."""
+        """What allows the GETs of this second that have these fields and no query.
+
+        Args:
+            headers, now: see `authorize`.
+        """
         moment = self._moment_at(now)
         key = self._key.after(self._beginning("GET", headers, 0, moment.date).encode())
         fields = [("x-ms-date", moment.date), ("Authorization", f"SharedKey {self.account}:")]
         return Authorization("", fields, lambda path, _: _text(key.sign(path.encode())))
 
     def _moment_at(self, now: float | None) -> _Moment:
-        """What requests of a second share."""
+        """What requests signed in one second share."""
         second = int(time.time() if now is None else now)
         moment = self._moment
         if moment.second != second:
@@ -144,7 +151,7 @@ class SharedKey:
         return moment
 
     def _beginning(self, method: str, headers: Sequence[tuple[str, str]], length: int, date: str) -> str:
-        """What is signed of a request, up to its path."""
+        """The signed text of a request up to its path."""
         standard = {"content-length": str(length)} if length else {}
         own = [("x-ms-date", date)]
         for name, value in headers:
@@ -154,22 +161,22 @@ class SharedKey:
             elif name in _SIGNED_SET:
                 standard[name] = value.strip(" \t")
         if len(own) > 1:
-            own.sort(key=_place)
+            own.sort(key=_rank)
         fields = "".join([f"{name}:{value}\n" for name, value in own])
         get = standard.get
         values = "\n".join([get(name, "") for name in _SIGNED])
         return f"{method}\n{values}\n{fields}/{self.account}"
 
     def blob_sas(self, container: str, key: str, permissions: str, version: str, expires: int, only_https: bool) -> str:
-        """The query with which anyone may use one blob: a service SAS.
+        """A query with which anyone can use one blob: a service SAS.
 
         Args:
-            container: The blob's container.
-            key: The blob's name, not encoded.
-            permissions: What is allowed, such as ``r`` for reading.
-            version: The version of the service, 2020-12-06 or later.
-            expires: When the permission ends, in seconds since the epoch.
-            only_https: Whether it is good for https alone.
+            container: container of the blob.
+            key: name of the blob, not encoded.
+            permissions: what is allowed, such as "r" for reading.
+            version: version of the service, 2020-12-06 or later.
+            expires: when the permission ends, in seconds since the epoch.
+            only_https: whether to allow requests with TLS only.
         """
         end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
         protocol = "https" if only_https else "https,http"
@@ -197,24 +204,24 @@ def http_date(second: int) -> str:
     """A moment as HTTP writes it (RFC 9110, section 5.6.7), whatever the locale.
 
     Args:
-        second: Seconds since the epoch.
+        second: seconds since the epoch.
     """
     year, month, day, hour, minute, sec, weekday = time.gmtime(second)[:7]
     return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{sec:02} GMT"
 
 
-def _place(field: tuple[str, str]) -> tuple[str, str]:
-    return _place_of(field[0])
+def _rank(field: tuple[str, str]) -> tuple[str, str]:
+    return _rank_of(field[0])
 
 
 @lru_cache(maxsize=1024)
-def _place_of(name: str) -> tuple[str, str]:
-    """What the lower-case name of a field is sorted by."""
+def _rank_of(name: str) -> tuple[str, str]:
+    """The key that sorts the lower-case name of a field."""
     return name.translate(_FIRST), name.translate(_SECOND)
 
 
 def _canonical(query: str) -> str:
-    """The parameters of a query as they are signed: decoded, by name, one a line; several values of one by comma."""
+    """The parameters of a query as they are signed: decoded, sorted by name, one to a line, values joined by commas."""
     values: dict[str, list[str]] = {}
     for parameter in query.split("&"):
         name, _, value = parameter.partition("=")
