@@ -92,7 +92,7 @@ def test_a_run_that_was_killed_has_a_report_that_says_so(tmp_path: Path) -> None
     numbers = _numbers(page)
     assert numbers["epochs"][0]["utilisation_percent"] == 81.25
     notes = "\n".join(numbers["notes"])
-    assert "There is no summary.json: the run was ended before" in notes
+    assert "There is no summary.json: the run ended before" in notes
     assert "1 lines" not in notes
     assert "1 line of" in notes
     assert all(note.split("'")[0][:40] in page.read_text() for note in numbers["notes"])
@@ -111,7 +111,7 @@ def test_without_recorded_operations_there_is_what_dlio_says(tmp_path: Path) -> 
     page = write_report(tmp_path)[0]
     assert any("S3DLIO_METRICS_DIR" in note for note in _numbers(page)["notes"])
     text = page.read_text()
-    assert "<h3>Utilisation per epoch</h3>" in text
+    assert "<h3>Utilization per epoch</h3>" in text
     assert "<h3>Throughput over time</h3>" not in text
 
 
@@ -218,12 +218,12 @@ def test_a_long_run_takes_seconds_and_makes_no_larger_page(tmp_path: Path) -> No
 def test_what_is_no_folder_of_results_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
     result = run("dlio", "report", tmp_path)
     assert result.status == 1
-    assert f"{tmp_path} holds no results of DLIO: looked for summary.json, dlio.log" in result.err
+    assert f"{tmp_path} holds no results of DLIO: searched for summary.json, dlio.log" in result.err
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(s3dlio.ObjectNotFoundError, match="missing is no folder"):
+    with pytest.raises(s3dlio.ObjectNotFoundError, match="missing is not a folder"):
         write_report(tmp_path / "missing")
     write_dlio(tmp_path / "hydra_log" / "unet3d" / "now", main=True)
-    with pytest.raises(s3dlio.ObjectNotFoundError, match=r"below it there is .*/hydra_log/unet3d/now"):
+    with pytest.raises(s3dlio.ObjectNotFoundError, match=r"folders with results are .*/hydra_log/unet3d/now"):
         write_report(tmp_path)
     with pytest.raises(s3dlio.ObjectNotFoundError, match="holds no recorded operations"):
         write_report(tmp_path / "hydra_log" / "unet3d" / "now", metrics=tmp_path)

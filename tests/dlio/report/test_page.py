@@ -21,7 +21,7 @@ FIGURES = [
     "Latency over time",
     "Latency percentiles",
     "Shares of the endpoints",
-    "Utilisation per epoch",
+    "Utilization per epoch",
     "Training throughput per epoch",
     "Checkpoint rates",
 ]
@@ -76,10 +76,10 @@ def _probed(page: Path, folder: Path, **options: Any) -> dict[str, Any]:
 
 
 def _contrast(one: str, other: str) -> float:
-    """The ratio of two colours as WCAG 2 defines it."""
+    """The ratio of two colors as WCAG 2 defines it."""
 
-    def luminance(colour: str) -> float:
-        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    def luminance(color: str) -> float:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
         red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
@@ -107,9 +107,9 @@ def test_a_browser_shows_everything_and_asks_for_nothing(page: Path, tmp_path: P
         assert text in opened.dom, text
     with Image.open(picture) as image:
         assert image.size == (1200, 1600)
-        colours = image.convert("RGB").getcolors(1 << 24)
-        assert colours is not None
-        assert len(colours) > 200  # an empty page has one
+        colors = image.convert("RGB").getcolors(1 << 24)
+        assert colors is not None
+        assert len(colors) > 200  # an empty page has one
 
 
 @pytest.mark.usefixtures("chromium")

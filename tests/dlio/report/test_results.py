@@ -34,7 +34,7 @@ def test_without_a_summary_the_epochs_are_those_of_all_ranks(tmp_path: Path) -> 
     first, second = results.epochs
     assert (first.utilisation_percent, second.utilisation_percent) == (89.5, 99.5)
     assert (first.samples_per_second, second.samples_per_second) == (20, 40)
-    assert any("from each rank's steps" in note for note in results.notes)
+    assert any("from the steps of all ranks" in note for note in results.notes)
 
 
 @pytest.mark.parametrize("main", [False, True], ids=["2.0.0", "main"])

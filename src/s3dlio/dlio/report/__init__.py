@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report of a run of DLIO: one HTML page that needs nothing else, and the same numbers as JSON.
+"""Makes a report of a run of DLIO: a single HTML page that loads nothing, and the same numbers as JSON.
 
-Strategy: `results` reads what DLIO has written and `operations` what s3dlio has recorded; `figures` joins them to the
-numbers of the report, which are the JSON. `plots` draws them and `page` writes the page. Only those two need
-matplotlib, and only a report imports them: it is the extra `report`.
+Strategy: `results` reads what DLIO has written, and `statistics` what s3dlio has recorded. `numbers` joins both; its
+document is the JSON. `plots` draws the numbers, `figures` adds captions and tables, and `page` puts the page together
+from `markup`. The last four need matplotlib, which the extra `report` installs; they are imported to write a report.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ def write_report(
     html: str | os.PathLike[str] | None = None,
     json_file: str | os.PathLike[str] | None = None,
 ) -> tuple[Path, Path]:
-    """Write the report of a run, over an earlier one.
+    """Write the report of a run. An earlier report is replaced.
 
     Args:
-        results: DLIO's output folder (`hydra.run.dir`), whether the run ended well or not; or a folder of recorded
-            operations alone.
-        metrics: the folder that S3DLIO_METRICS_DIR named during the run, if it did.
-        html: the page; by default `report.html` in the output folder.
-        json_file: the numbers; by default beside the page, under its name.
+        results: DLIO's output folder (`hydra.run.dir`), even of a failed run; or a folder that holds recorded
+        operations
+            alone.
+        metrics: the folder that S3DLIO_METRICS_DIR named during the run, if the variable was set.
+        html: the page to write; by default `report.html` in the output folder.
+        json_file: the file for the numbers; by default beside the page, with the suffix `.json`.
 
     Returns:
-        The paths of the page and of the JSON. Each file is replaced when it is whole.
+        The paths of the page and of the JSON. A file appears, or is replaced, when it is complete.
 
     Raises:
         ConfigurationError: matplotlib or PyYAML is not installed.
-        ObjectNotFoundError: nothing of a run is there.
+        ObjectNotFoundError: the folder holds nothing of a run.
         S3dlioError: a file cannot be written.
     """
     for module, package in (("matplotlib", "matplotlib"), ("yaml", "PyYAML")):

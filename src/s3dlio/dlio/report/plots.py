@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plots of a report, as SVG to be put into its page.
+"""The plots of a report, as SVG for its page.
 
-Strategy: matplotlib draws each figure without a window or a global state, at about the size at which it is shown on a
-phone: the page scales it up, never far down. Text stays text, to be read aloud, searched and copied. Colours are
-stand-ins, which become variables of the page's style sheet in the finished SVG: one drawing serves light and dark.
-What tells curves apart is never the colour alone.
+Strategy: matplotlib draws each plot without a window or global state, at about the size of a phone's screen, so that
+the page scales plots up and never far down. Text stays text, so that it can be read aloud, searched and copied. Each
+color is a placeholder, which becomes a variable of the page's style sheet in the finished SVG: one drawing serves the
+light and the dark page. Curves and bars also differ by marker, dash or hatch, not by color alone.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _VARIABLES = {
     _LINES: "--lines",
     _BAND: "--band",
     _CARD: "--card",
-    **{colour: f"--series-{number}" for number, colour in enumerate(_SERIES, 1)},
+    **{color: f"--series-{number}" for number, color in enumerate(_SERIES, 1)},
 }
 
-_WIDTH = 4.9  # inches; 72 units of the SVG each
+_WIDTH = 4.9  # inches; an inch is 72 units of the SVG
 _HEIGHT = 2.75
 _STYLE = {
     "axes.axisbelow": True,
@@ -49,7 +49,7 @@ _STYLE = {
     "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "font.family": "DejaVu Sans",  # the one that comes with matplotlib: the same metrics everywhere
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that text has the same width everywhere
     "font.size": 10,
     "grid.color": _LINES,
     "grid.linewidth": 0.6,
@@ -57,7 +57,7 @@ _STYLE = {
     "legend.frameon": False,
     "svg.fonttype": "none",
     "text.color": _INK,
-    "text.parse_math": False,  # a "$" in a name is one
+    "text.parse_math": False,  # a "$" in a name is no formula
     "xtick.color": _LINES,
     "xtick.labelcolor": _MUTED,
     "ytick.color": _LINES,
@@ -69,13 +69,13 @@ _PERCENTILES = (("p50", "o"), ("p90", "^"), ("p99", "D"), ("max", "s"))
 
 
 def label(kind: str) -> str:
-    """A kind of operation in words."""
+    """The name of a kind of operation for readers."""
     return kind.replace("_", " ")
 
 
 def throughput(report: Report) -> str:
     """Bytes per second over time, by kind."""
-    series = report.operations.series
+    series = report.recorded.series
     largest = max((max(rates) for rates in series.rate_bytes_per_second.values()), default=0.0)
     divisor, unit = units.scale(largest)
 
@@ -83,9 +83,9 @@ def throughput(report: Report) -> str:
         time, edges = _time_axis(axes, report)
         for kind, rates in series.rate_bytes_per_second.items():
             values = [rate / divisor for rate in rates]
-            colour = _colour(report, kind)
-            axes.stairs(values, edges, fill=True, color=colour, alpha=0.18)
-            axes.stairs(values, edges, color=colour, linewidth=1.4, label=label(kind))
+            color = _color(report, kind)
+            axes.stairs(values, edges, fill=True, color=color, alpha=0.18)
+            axes.stairs(values, edges, color=color, linewidth=1.4, label=label(kind))
         axes.set_ylim(0, max(largest / divisor, 1e-9) * 1.18)  # room for the names of the epochs
         axes.set_ylabel(f"{unit}/s")
         _epochs(axes, report, time)
@@ -96,13 +96,13 @@ def throughput(report: Report) -> str:
 
 def latency(report: Report) -> str:
     """Median and 99th percentile over time, by kind, on a logarithmic axis."""
-    series = report.operations.series
+    series = report.recorded.series
 
     def draw(axes: Any) -> None:
         time, edges = _time_axis(axes, report)
         middles = [(low + high) / 2 for low, high in pairwise(edges)]
         for number, kind in enumerate(series.p50_seconds):
-            style = {"color": _colour(report, kind), "marker": _MARKERS[number % len(_MARKERS)]}
+            style = {"color": _color(report, kind), "marker": _MARKERS[number % len(_MARKERS)]}
             axes.plot(*_known(middles, series.p50_seconds[kind]), **style, ms=3, lw=1.4, label=f"{label(kind)}, p50")
             high = _known(middles, series.p99_seconds[kind])
             axes.plot(*high, **style, ms=2.4, lw=0.8, ls=(0, (3, 2)), alpha=0.75, label=f"{label(kind)}, p99")
@@ -115,15 +115,15 @@ def latency(report: Report) -> str:
 
 
 def percentiles(report: Report) -> str:
-    """p50, p90, p99 and the longest latency of each kind, on a logarithmic axis."""
-    kinds = [kind for kind in reversed(report.operations.kinds) if kind.max_seconds is not None]
+    """The latency of each kind on a logarithmic axis: p50, p90, p99 and the longest."""
+    kinds = [kind for kind in reversed(report.recorded.kinds) if kind.max_seconds is not None]
 
     def draw(axes: Any) -> None:
         for row, kind in enumerate(kinds):
             axes.plot([kind.p50_seconds, kind.max_seconds], [row, row], color=_MUTED, lw=0.8, alpha=0.5)
         for number, (name, marker) in enumerate(_PERCENTILES):
             values = [getattr(kind, f"{name}_seconds") for kind in kinds]
-            rows = [row + 0.18 - 0.12 * number for row in range(len(kinds))]  # equal ones do not hide each other
+            rows = [row + 0.18 - 0.12 * number for row in range(len(kinds))]  # equal values do not hide each other
             axes.plot(values, rows, marker, color=_SERIES[number], ms=5, label=name)
         axes.set_yticks(range(len(kinds)), [label(kind.kind) for kind in kinds])
         axes.set_ylim(-0.6, len(kinds) - 0.4)
@@ -134,8 +134,8 @@ def percentiles(report: Report) -> str:
 
 
 def endpoints(report: Report) -> str:
-    """The share of each endpoint in requests and in bytes; the last of many are drawn as one."""
-    shares = report.operations.endpoints
+    """The share of each endpoint in requests and in bytes; beyond `MOST_ENDPOINTS` the rest is drawn as one bar."""
+    shares = report.recorded.endpoints
     if len(shares) > MOST_ENDPOINTS:
         shown, rest = shares[: MOST_ENDPOINTS - 1], shares[MOST_ENDPOINTS - 1 :]
         requests, size = (sum(getattr(share, name) for share in rest) for name in ("requests", "bytes"))
@@ -143,10 +143,10 @@ def endpoints(report: Report) -> str:
     rows = range(len(shares), 0, -1)  # the first one at the top
 
     def draw(axes: Any) -> None:
-        for offset, name, colour, hatch in ((0.2, "requests", _SERIES[0], ""), (-0.2, "bytes", _SERIES[1], "///")):
+        for offset, name, color, hatch in ((0.2, "requests", _SERIES[0], ""), (-0.2, "bytes", _SERIES[1], "///")):
             numbers = [getattr(share, name) for share in shares]
             values = [100 * number / max(1, sum(numbers)) for number in numbers]
-            bars = axes.barh([row + offset for row in rows], values, 0.36, color=colour, label=name)
+            bars = axes.barh([row + offset for row in rows], values, 0.36, color=color, label=name)
             _hatch(bars, hatch)
             axes.bar_label(bars, [units.percent(value) for value in values], padding=3, color=_MUTED, fontsize=9)
         axes.set_yticks(rows, [_shortened(share.url) for share in shares])
@@ -159,14 +159,14 @@ def endpoints(report: Report) -> str:
     return _svg("Shares of the endpoints in requests and bytes", draw, 1.25 + 0.42 * len(shares))
 
 
-def utilisation(report: Report) -> str:
-    """Accelerator utilisation of each epoch, and what the workload asks for."""
+def utilization(report: Report) -> str:
+    """Accelerator utilization of each epoch, and the utilization that the workload requires."""
     epochs = [epoch for epoch in report.results.epochs[:MOST_BARS] if epoch.utilisation_percent is not None]
     expected = report.results.expected_utilisation_percent
 
     def draw(axes: Any) -> None:
         values = {epoch.epoch: epoch.utilisation_percent or 0.0 for epoch in epochs}
-        _bars(axes, values, len(values), _SERIES[0], "utilisation")
+        _bars(axes, values, len(values), _SERIES[0], "utilization")
         if expected is not None:
             axes.axhline(expected, color=_SERIES[1], lw=1.3, ls=(0, (4, 2)), label=f"expected, {expected:g} %")
         axes.set_ylim(0, max(108.0, *values.values()))
@@ -174,7 +174,7 @@ def utilisation(report: Report) -> str:
         _whole_numbers(axes, "epoch")
         _legend(axes)
 
-    return _svg("Accelerator utilisation of each epoch", draw)
+    return _svg("Accelerator utilization of each epoch", draw)
 
 
 def samples(report: Report) -> str:
@@ -191,19 +191,19 @@ def samples(report: Report) -> str:
 
 
 def checkpoints(report: Report) -> str:
-    """The rate of each checkpoint, in the order in which they were begun."""
-    found = report.operations.checkpoints[:MOST_BARS]
+    """The rate of each checkpoint, in the order in which they began."""
+    found = report.recorded.checkpoints[:MOST_BARS]
     divisor, unit = units.scale(max(checkpoint.rate_bytes_per_second for checkpoint in found))
 
     def draw(axes: Any) -> None:
-        for number, kind in enumerate(CHECKPOINT_KINDS):
+        for kind, hatch in zip(CHECKPOINT_KINDS, ("", "///"), strict=True):
             rates = {
-                place: checkpoint.rate_bytes_per_second / divisor
-                for place, checkpoint in enumerate(found, 1)
+                number: checkpoint.rate_bytes_per_second / divisor
+                for number, checkpoint in enumerate(found, 1)
                 if checkpoint.kind == kind
             }
             if rates:
-                _bars(axes, rates, len(found), _colour(report, kind), label(kind), "///" if number else "")
+                _bars(axes, rates, len(found), _color(report, kind), label(kind), hatch)
         axes.set_ylabel(f"{unit}/s")
         _whole_numbers(axes, "checkpoint")
         _legend(axes)
@@ -211,19 +211,19 @@ def checkpoints(report: Report) -> str:
     return _svg("Rate of each checkpoint", draw)
 
 
-# What they share...
+# Parts that the plots share...
 
 
-def _colour(report: Report, kind: str) -> str:
-    """Kinds keep their colours from plot to plot, and those of data from report to report."""
-    others = [found.kind for found in report.operations.kinds if found.kind not in DATA_KINDS]
+def _color(report: Report, kind: str) -> str:
+    """The color of a kind: the same in all plots, and for kinds that move data the same in all reports."""
+    others = [found.kind for found in report.recorded.kinds if found.kind not in DATA_KINDS]
     return _SERIES[[*DATA_KINDS, *others].index(kind) % len(_SERIES)]
 
 
 def _time_axis(axes: Any, report: Report) -> tuple[float, list[float]]:
-    """Labels the axis of time; returns the seconds of its unit, and the borders of the bins in it."""
-    series = report.operations.series
-    unit, name = units.time_scale(report.operations.seconds)
+    """Label the axis of time; returns the seconds in its unit, and the edges of the bins in that unit."""
+    series = report.recorded.series
+    unit, name = units.time_scale(report.recorded.seconds)
     edges = [start / unit for start in (*series.start_seconds, len(series.start_seconds) * series.width_seconds)]
     axes.set_xlabel(f"time since the first operation ({name})")
     axes.set_xlim(0, edges[-1])
@@ -232,7 +232,7 @@ def _time_axis(axes: Any, report: Report) -> tuple[float, list[float]]:
 
 
 def _epochs(axes: Any, report: Report, unit: float) -> None:
-    """Shades the epochs, darker and lighter in turn, and names those that are wide enough."""
+    """Shade the epochs, darker and lighter in turn, and name those that are wide enough."""
     _, right = axes.get_xlim()
     for epoch in report.results.epochs[:MOST_BARS]:
         start, end = (report.since_began(moment) for moment in (epoch.start, epoch.end))
@@ -255,7 +255,7 @@ def _epochs(axes: Any, report: Report, unit: float) -> None:
 
 
 def _log_axis(axes: Any, name: str, values: Iterable[float | None]) -> None:
-    """A logarithmic axis of times over whole decades, so that it has at least two labels."""
+    """Make an axis of times logarithmic, over whole decades, so that it has at least two labels."""
     positive = [value for value in values if value]
     if not positive:
         return
@@ -263,21 +263,30 @@ def _log_axis(axes: Any, name: str, values: Iterable[float | None]) -> None:
     low = math.floor(math.log10(min(positive)))
     high = max(low + 1, math.ceil(math.log10(max(positive))))
     getattr(axes, f"set_{name}scale")("log")
-    room = 2.5 if name == "y" else 1.1  # above, for the names of the epochs
+    room = 2.5 if name == "y" else 1.1  # the names of the epochs stand above the curves
     getattr(axes, f"set_{name}lim")(10.0**low * 0.9, 10.0**high * room)
     axis.set_major_locator(LogLocator(numticks=8))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: units.round_duration(value)))
 
 
-def _bars(axes: Any, values: dict[int, float], places: int, colour: str, name: str, hatch: str = "") -> None:
-    """Bars over whole numbers, each with its value where there is room."""
-    bars = axes.bar(values.keys(), values.values(), min(0.6, 0.05 + 0.15 * places), color=colour, label=name)
+def _bars(axes: Any, values: dict[int, float], count: int, color: str, name: str, hatch: str = "") -> None:
+    """Draw bars over whole numbers, each with its value if there is room.
+
+    Args:
+        axes: where to draw.
+        values: heights by number.
+        count: bars that share the axis, including those of other calls.
+        color: color of the bars.
+        name: their name in the legend.
+        hatch: a pattern of matplotlib's, or "".
+    """
+    bars = axes.bar(values.keys(), values.values(), min(0.6, 0.05 + 0.15 * count), color=color, label=name)
     _hatch(bars, hatch)
     axes.margins(y=0.12)
-    if places <= 8:
+    if count <= 8:
         written = [units.number(value) for value in values.values()]
-        beneath = {"facecolor": _CARD, "edgecolor": "none", "pad": 0.6}  # a line may cross the number
+        beneath = {"facecolor": _CARD, "edgecolor": "none", "pad": 0.6}  # for a line that crosses the number
         axes.bar_label(bars, written, padding=3, color=_MUTED, fontsize=9, bbox=beneath)
 
 
@@ -300,9 +309,10 @@ def _hatch(bars: Any, hatch: str) -> None:
         bar.set(hatch=hatch, edgecolor=_BAND, linewidth=0)
 
 
-def _known(places: Sequence[float], values: Sequence[float | None]) -> tuple[list[float], list[float]]:
-    pairs = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
-    return [place for place, _ in pairs], [value for _, value in pairs]
+def _known(times: Sequence[float], values: Sequence[float | None]) -> tuple[list[float], list[float]]:
+    """The points of a curve, without those that have no value."""
+    points = [(time, value) for time, value in zip(times, values, strict=True) if value is not None]
+    return [time for time, _ in points], [value for _, value in points]
 
 
 def _shortened(url: str) -> str:
@@ -310,19 +320,19 @@ def _shortened(url: str) -> str:
     return name if len(name) <= 24 else f"{name[:11]}…{name[-12:]}"
 
 
-# From a figure to SVG that a page can hold...
+# From matplotlib's figure to SVG for the page...
 
 
 def _svg(title: str, draw: Callable[[Any], None], height: float = _HEIGHT) -> str:
     """Draw on one pair of axes.
 
     Args:
-        title: what the picture shows, for those who cannot see it; no other plot of the page has the same.
-        draw: gets the axes.
-        height: inches.
+        title: what the plot shows, for readers who cannot see it; unique in the page.
+        draw: draws on the axes that it gets.
+        height: in inches.
 
     Returns:
-        An <svg> element, as wide as what it stands in.
+        An <svg> element, as wide as the element around it.
     """
     prefix = re.sub(r"\W+", "-", f"{title} ").lower()
     written = io.StringIO()
@@ -336,12 +346,12 @@ def _svg(title: str, draw: Callable[[Any], None], height: float = _HEIGHT) -> st
 def _for_page(svg: str, title: str, prefix: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)  # holds for all of the page, which has its own
+    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)  # would apply to the whole page
     head, rest = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None
-    # Several figures share a page, and so the names in it.
+    # Several plots share the page, and so the namespace of identifiers.
     rest = re.sub(r'(\bid="|\burl\(#|href="#)', rf"\g<1>{prefix}", rest)
-    for stand_in, variable in _VARIABLES.items():
-        rest = rest.replace(stand_in, f"var({variable})")
+    for placeholder, variable in _VARIABLES.items():
+        rest = rest.replace(placeholder, f"var({variable})")
     return f'<svg {box[0]} role="img" aria-label="{escape(title)}">{rest}'

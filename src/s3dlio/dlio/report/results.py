@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What DLIO itself has left in its output folder, of 2.0.0 or of the main branch, as far as it got.
+"""Reads what DLIO has written into its output folder; both 2.0.0 and the main branch, and even if the run was killed.
 
-Strategy: DLIO writes its figures only when a run ends: `summary.json`; each rank's steps in `<rank>_output.json`; the
-times of each epoch in `per_epoch_stats.json` (2.0.0) or `<rank>_per_epoch_stats.json` (main). Of a run that was killed
-there is the log, in which rank 0 tells of each epoch as it ends. They are read in the opposite order, so that what is
-known better replaces what is known less well. Whatever is missing or damaged is a note, not an error.
+Strategy: DLIO writes most numbers when a run ends: `summary.json`; the steps of each rank in `<rank>_output.json`; the
+times of each epoch in `per_epoch_stats.json` (2.0.0) or `<rank>_per_epoch_stats.json` (main). A run that was killed has
+only its log, in which rank 0 reports each epoch when it ends. The files are read from the least to the most accurate,
+and a later one replaces the numbers of an earlier one. A missing or damaged file is a note, not an error.
 
-DLIO's times are local ones of a machine whose time zone nobody wrote down. They are read as UTC here, and
-`Results.shifted` puts them right by the clock of the recorded operations, which is absolute.
+DLIO writes local times without their time zone. They are read as UTC, and `Results.shifted` corrects them by the clock
+of the recorded operations.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?")
 _EPOCH = re.compile(r"(Starting|Ending) epoch (\d+)\b")
 _BLOCK = re.compile(r"Epoch (\d+) - Block \d+ \[Training\] (Accelerator Utilization|Throughput) [^:]*: (\d+(?:\.\d+)?)")
 _MESSAGE = re.compile(r"\[(WARNING|ERROR|CRITICAL)\]\s*(.*?)(?:\s\[\S+:\d+\])?$")
-_QUARTER = 900.0  # seconds: what time zones differ by
+_QUARTER = 900.0  # seconds; time zones differ by multiples of a quarter of an hour
 
 
 @dataclass
 class Epoch:
-    """One epoch; what is not known is None.
+    """One epoch; an attribute that is not known is None.
 
     Attributes:
         start, end: in seconds since 1970.
-        utilisation_percent: of the accelerators, mean over ranks.
-        samples_per_second: of all ranks.
+        utilisation_percent: utilization of the accelerators, mean over the ranks.
+        samples_per_second: samples of all ranks.
         steps: training steps of all ranks.
-        waiting_percent: the share of the time of those steps in which a rank waited for its batch.
-        evaluation_utilisation_percent, evaluation_samples_per_second: the same of its evaluation.
+        waiting_percent: the share of the time of these steps in which a rank waited for its batch.
+        evaluation_utilisation_percent, evaluation_samples_per_second: utilization and samples of the evaluation.
     """
 
     epoch: int
@@ -59,20 +59,20 @@ class Epoch:
 
 @dataclass
 class Results:
-    """What DLIO says of a run.
+    """What DLIO wrote about a run; a number that is not known is None.
 
     Attributes:
         folder: DLIO's output folder.
-        files: what was found in it.
-        workload: the name of its configuration, such as "unet3d_h100", or "".
-        start: in seconds since 1970, or None.
-        ranks, hosts: how many, or None.
-        expected_utilisation_percent: what the workload asks for, or None.
-        mean_utilisation_percent, mean_samples_per_second: over the epochs, or None.
-        metric: the averages in the summary, by DLIO's names, which carry the units.
-        settings: by name, as text, secrets hidden.
-        messages: warnings and errors in the log, with their level, the first `MOST_MESSAGES`.
-        notes: what is missing or could not be read, and what follows from that.
+        files: the names of the files that were found in it.
+        workload: the name of the workload's configuration, such as "unet3d_h100", or "".
+        start: in seconds since 1970.
+        ranks, hosts: how many there were.
+        expected_utilisation_percent: the utilization that the workload requires.
+        mean_utilisation_percent, mean_samples_per_second: means over the epochs.
+        metric: the averages in the summary, by DLIO's names, which end in their units.
+        settings: values by name, as text, with secrets hidden.
+        messages: the first `MOST_MESSAGES` warnings and errors in the log, as (level, text).
+        notes: what is missing or could not be read, and how that limits the report.
     """
 
     folder: Path
@@ -91,10 +91,13 @@ class Results:
     notes: list[str] = field(default_factory=list)
 
     def shifted(self, first_operation: float) -> Results:
-        """The same with all times on the clock of the operations.
+        """These results with all times corrected by the clock of the recorded operations.
+
+        DLIO writes its first time within seconds of the first operation. The difference between the two, rounded to a
+        quarter of an hour, is the time zone.
 
         Args:
-            first_operation: when it began, in seconds since 1970; DLIO writes its first time within seconds of it.
+            first_operation: when it began, in seconds since 1970.
         """
         if self.start is None:
             return self
@@ -111,11 +114,13 @@ class Results:
 
 
 def read_results(folder: Path) -> Results:
-    """Read what DLIO has written into its output folder; an empty folder gives empty results."""
+    """Read what DLIO has written into its output folder. An empty folder gives empty results."""
     return _Reader(folder).read()
 
 
 class _Reader:
+    """Reads the files of one folder into one `Results`."""
+
     def __init__(self, folder: Path) -> None:
         self._results = Results(folder)
         self._epochs: dict[int, Epoch] = {}
@@ -136,7 +141,7 @@ class _Reader:
     def _epoch(self, number: int) -> Epoch:
         return self._epochs.setdefault(number, Epoch(number))
 
-    # The log: all there is of a run that was killed...
+    # The log, which a killed run has, too...
 
     def _read_log(self) -> None:
         path = self._results.folder / "dlio.log"
@@ -177,7 +182,7 @@ class _Reader:
             else:
                 epoch.end = _seconds(time[0])
 
-    # The figures, which are written when a run ends...
+    # The numbers that DLIO writes when a run ends...
 
     def _read_epoch_stats(self) -> None:
         for name in ("per_epoch_stats.json", "0_per_epoch_stats.json"):
@@ -208,10 +213,10 @@ class _Reader:
         summary = self._document("summary.json")
         if not summary:
             if results.files and "summary.json" not in results.files:
-                source = "each rank's steps" if self._ranks_known else "what rank 0 said in dlio.log"
+                source = "the steps of all ranks" if self._ranks_known else "rank 0's messages in dlio.log"
                 self._note(
-                    "There is no summary.json: the run was ended before DLIO wrote it. The figures of the epochs are "
-                    f"from {source}."
+                    "There is no summary.json: the run ended before DLIO wrote it. The numbers of the epochs are from "
+                    f"{source}."
                 )
             return
         results.start = _seconds(summary.get("start")) or results.start
@@ -238,7 +243,7 @@ class _Reader:
         folder = results.folder / ".hydra"
         if not folder.is_dir():
             if results.files:
-                self._note("There is no .hydra folder: the settings of the run are not known.")
+                self._note("There is no folder .hydra, so the settings of the run are not known.")
             return
         config = self._yaml(".hydra/config.yaml")
         tree = config.get("workload", config) if isinstance(config, dict) else None
@@ -255,14 +260,14 @@ class _Reader:
     # Files...
 
     def _document(self, name: str) -> dict[str, Any]:
-        """The object in a JSON file; empty, with a note, if it is damaged; empty if it is not there."""
+        """The object in a JSON file; empty if the file does not exist; empty, with a note, if it is damaged."""
         try:
             value = json.loads((self._results.folder / name).read_bytes())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
             self._results.files.append(name)
-            why = error.strerror if isinstance(error, OSError) else "it is cut off or damaged"
+            why = error.strerror if isinstance(error, OSError) else "the file is truncated or damaged"
             self._note(f"{name} cannot be read: {why}.")
             return {}
         self._results.files.append(name)
@@ -276,7 +281,7 @@ class _Reader:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, yaml.YAMLError):
-            self._note(f"{name} cannot be read: it is cut off or damaged.")
+            self._note(f"{name} cannot be read: the file is truncated or damaged.")
             value = None
         self._results.files.append(name)
         return value
@@ -286,7 +291,13 @@ class _Reader:
 
 
 class _RankEpoch(NamedTuple):
-    """An epoch as one rank saw it: seconds of all steps and of waiting in them; percent; samples per second."""
+    """An epoch on one rank.
+
+    Attributes:
+        seconds, waiting: the time of all steps, and the part of it in which the rank waited for its batch.
+        utilisation: percent.
+        throughput: samples per second.
+    """
 
     steps: int
     seconds: float
@@ -296,14 +307,14 @@ class _RankEpoch(NamedTuple):
 
 
 def _rank_epoch(epoch: Any) -> _RankEpoch | None:
-    """None if the epoch has no training step, or is not what DLIO writes."""
+    """What DLIO wrote about an epoch on one rank; None if it has no training step, or is damaged."""
     try:
         steps = {block: times for block, times in epoch["proc"].items() if block != "eval"}
         counts = {block: len(times) for block, times in steps.items()}
         total = sum(counts.values())
         if not total:
             return None
-        # Means over blocks that count their steps, as DLIO's own.
+        # Means over the blocks, weighted by their steps, as DLIO computes them.
         utilisation, throughput = (
             sum(epoch[what][block] * counts[block] for block in steps) / total for what in ("au", "throughput")
         )
@@ -314,7 +325,7 @@ def _rank_epoch(epoch: Any) -> _RankEpoch | None:
 
 
 def _flat(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """The leaves of a tree of settings: dotted name, value as text. Mappings in a list are numbered from 0."""
+    """The leaves of a tree of settings, as (dotted name, value as text). Mappings in a list are numbered from 0."""
     for key, value in tree.items():
         name = f"{above}{key}"
         if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
@@ -332,7 +343,7 @@ def _expected(tree: dict[str, Any]) -> float | None:
 
 
 def _seconds(moment: object) -> float | None:
-    """Seconds since 1970 of one of DLIO's times, read as UTC."""
+    """One of DLIO's times in seconds since 1970, read as UTC; None if it is damaged."""
     try:
         return datetime.fromisoformat(str(moment)).replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
@@ -340,7 +351,7 @@ def _seconds(moment: object) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    """The value if it is a number; DLIO writes NaN where it has divided by the samples that there were none of."""
+    """The value if it is a finite number. DLIO writes NaN for a mean over no samples."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         return None
     return float(value)

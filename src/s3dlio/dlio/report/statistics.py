@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the recorded operations of a run come to: by kind, over time, by endpoint, by checkpoint, and the errors.
+"""Statistics of the recorded operations of a run: by kind, over time, by endpoint, by checkpoint, and the failures.
 
-Strategy: one pass over all lines keeps three numbers of each operation in arrays (24 bytes: a million operations are
-24 MB) and the earliest errors whole. Time is cut into at most `MOST_BINS` bins of a round width, whatever the run's
-length, so that what is drawn and listed is bounded. The bytes of an operation are spread over its duration, since a
-checkpoint of a minute is no burst at its end. Percentiles are values that occurred: the smallest one that at least so
-many percent do not exceed (nearest rank).
+Strategy: one pass over all lines keeps three numbers per operation in arrays (24 bytes, so that a million operations
+take 24 MB), and the earliest failures as a whole. The run is cut into at most `MOST_BINS` bins of a round width, so
+that plots and tables stay bounded however long it was. The bytes of an operation are spread over its duration: a
+checkpoint that takes a minute is not a burst at its end. A percentile is the latency of one of the operations, by
+nearest rank: the smallest value that at least this percentage of the values does not exceed.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ MOST_BINS = 80
 MOST_FAILURES = 100
 
 CHECKPOINT_KINDS = ("checkpoint_write", "checkpoint_read")
-DATA_KINDS = ("read", "generate", *CHECKPOINT_KINDS)  # in the order in which they are listed, before all others
+DATA_KINDS = ("read", "generate", *CHECKPOINT_KINDS)  # listed in this order, before all others
 
-# DLIO's main branch has a folder per checkpoint; 2.0.0 puts epoch, step and rank into the names of files.
+# DLIO's main branch has a folder for each checkpoint; 2.0.0 puts epoch, step and rank into the names of the files.
 _CHECKPOINT = (re.compile(r"/global_epoch(\d+)_step(\d+)/"), re.compile(r"-(\d+)-(\d+)-\d+\.\w+$"))
 
 
 @dataclass(frozen=True)
 class Kind:
-    """All operations of one kind. Latencies are those of operations that ended well, None if there are none.
+    """All operations of one kind. The latencies are those of the successful ones, None if there are none.
 
     Attributes:
-        busy_seconds: during which at least one of them was under way.
-        rate_bytes_per_second: the bytes of all by the busy seconds.
+        operations, errors: how many succeeded, and how many failed.
+        busy_seconds: the time in which at least one of them was running.
+        rate_bytes_per_second: the bytes of all of them, divided by the busy seconds.
     """
 
     kind: str
@@ -60,12 +61,12 @@ class Series:
     """The run over time, in bins of one width.
 
     Attributes:
-        width_seconds: of a bin.
+        width_seconds: width of a bin.
         start_seconds: where each bin begins, counted from the first operation.
-        rate_bytes_per_second: by kind, for those that moved bytes.
-        p50_seconds, p99_seconds: latency by kind of the operations that began in the bin, None where none did; for
-            the kinds that moved bytes, or, if none has, for all.
-        errors: operations that began in the bin and failed, of any kind.
+        rate_bytes_per_second: the rate in each bin, by kind; only for kinds that moved bytes.
+        p50_seconds, p99_seconds: the latency of the operations that began in each bin, by kind, None if none did; only
+            for kinds that moved bytes, or for all kinds if none moved bytes.
+        errors: the number of operations of any kind that began in each bin and failed.
     """
 
     width_seconds: float
@@ -78,7 +79,7 @@ class Series:
 
 @dataclass(frozen=True)
 class EndpointShare:
-    """What went to one endpoint: requests, repeated ones included, and bytes of bodies in both directions."""
+    """The traffic with one endpoint: requests, including repeated ones, and bytes of bodies in both directions."""
 
     url: str
     requests: int
@@ -87,12 +88,12 @@ class EndpointShare:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was written, or read back, by all ranks together.
+    """A checkpoint that all ranks together wrote or read.
 
     Attributes:
         kind: "checkpoint_write" or "checkpoint_read".
-        start_seconds: when the first of its files was begun, counted from the first operation.
-        seconds: during which at least one of its files was under way.
+        start_seconds: when the transfer of its first file began, counted from the first operation.
+        seconds: the time in which at least one of its files was being transferred.
     """
 
     name: str
@@ -106,7 +107,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Failure:
-    """An operation that failed; `start_seconds` counts from the first operation."""
+    """A failed operation; `start_seconds` is counted from the first operation."""
 
     start_seconds: float
     kind: str
@@ -117,15 +118,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Everything that a run recorded.
+    """The statistics of a run.
 
     Attributes:
-        began: when the first operation began, in seconds since 1970; None if there is none.
-        seconds: from there to the end of the last one.
-        processes: that recorded something.
-        schemes: of the URIs, in alphabetical order.
-        failures: the earliest `MOST_FAILURES` of those that failed.
-        unreadable_lines: that are no record, such as the last one of a process that was killed while it wrote.
+        began: when the first operation began, in seconds since 1970; None if none was recorded.
+        seconds: from the begin of the first operation to the end of the last one.
+        processes: number of processes that recorded something.
+        schemes: the schemes of all URIs, in alphabetical order.
+        failures: the earliest `MOST_FAILURES` failed operations.
+        unreadable_lines: number of lines that are no record, such as the last one of a process that was killed while it
+            wrote.
     """
 
     began: float | None
@@ -141,17 +143,17 @@ class Statistics:
 
     @property
     def errors(self) -> int:
-        """How many operations failed."""
+        """The number of failed operations."""
         return sum(kind.errors for kind in self.kinds)
 
     def kind(self, name: str) -> Kind | None:
-        """The operations of that kind, if there are any."""
+        """The operations of one kind, None if there are none."""
         return next((kind for kind in self.kinds if kind.kind == name), None)
 
 
 @dataclass
 class _Columns:
-    """Start, seconds and bytes of the operations of one kind that ended well, and the starts of those that failed."""
+    """One kind of operations: start, seconds and bytes of each successful one, and the start of each failed one."""
 
     starts: array[float] = field(default_factory=lambda: array("d"))
     seconds: array[float] = field(default_factory=lambda: array("d"))
@@ -163,7 +165,7 @@ class _Columns:
 
 
 class _Reading:
-    """What has been read so far."""
+    """Collects the lines of all files."""
 
     def __init__(self) -> None:
         self.kinds: dict[str, _Columns] = defaultdict(_Columns)
@@ -186,20 +188,20 @@ class _Reading:
                     self.unreadable += 1
 
     def _add(self, record: dict[str, Any], process: str) -> None:
-        # Everything is looked at before anything is added: a line counts whole or not at all.
+        # Convert everything before adding anything, so that a damaged line counts nowhere.
         kind, uri, scheme = str(record["kind"]), str(record["uri"]), str(record["scheme"])
         start, seconds, size = float(record["start"]), float(record["seconds"]), int(record["bytes"])
-        well, error = bool(record["ok"]), str(record["error"])
+        succeeded, error = bool(record["ok"]), str(record["error"])
         shares = [
             (str(url), int(share["requests"]), int(share["bytes"]))
             for url, share in record.get("endpoints", {}).items()
         ]
         if not (math.isfinite(start) and 0 <= seconds < math.inf and 0 <= size < 1 << 63):
-            raise ValueError("no such time or size")
+            raise ValueError("impossible time or size")
         columns = self.kinds[kind]
         self.ended = max(self.ended, start + seconds)
         self.schemes.add(scheme)
-        if well:
+        if succeeded:
             columns.starts.append(start)
             columns.seconds.append(seconds)
             columns.sizes.append(size)
@@ -220,10 +222,10 @@ class _Reading:
 
 
 def read_records(folder: Path | None) -> Statistics:
-    """Read what all processes of a run recorded.
+    """Read what all processes of a run have recorded.
 
     Args:
-        folder: the folder that S3DLIO_METRICS_DIR named during the run; None for none.
+        folder: the folder that S3DLIO_METRICS_DIR named during the run; None if there are no records.
     """
     reading = _Reading()
     for path in sorted(folder.glob("*.jsonl")) if folder is not None else ():
@@ -250,12 +252,17 @@ def read_records(folder: Path | None) -> Statistics:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The smallest of some values in ascending order that at least so many percent of them do not exceed."""
+    """A percentile by nearest rank: the smallest value that at least `percent` percent of the values do not exceed.
+
+    Args:
+        ordered: the values, in ascending order; at least one.
+        percent: 0 to 100.
+    """
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def bin_width(span: float) -> float:
-    """The width of bins, 1, 2 or 5 times a power of ten, of which at most `MOST_BINS` cover a span of seconds."""
+    """The width of the bins for a span of seconds: 1, 2 or 5 times a power of ten, so that `MOST_BINS` are enough."""
     least = max(span, 1e-3) / MOST_BINS
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
@@ -294,9 +301,14 @@ def _series(kinds: dict[str, _Columns], began: float, span: float) -> Series:
 
 
 def _rates(columns: _Columns, began: float, width: float, count: int) -> list[float]:
-    """Bytes per second in each bin: those of an operation are spread evenly over its duration."""
+    """Bytes per second in each bin. The bytes of an operation are spread evenly over its duration.
+
+    The first and the last bin of an operation get their share at once. For the full bins between, `steps` notes where
+    the share begins and where it ends, and a running sum over `steps` adds it to each of them: so an operation takes
+    the same time however many bins it covers.
+    """
     bins = [0.0] * count
-    steps = [0.0] * (count + 1)  # where the bytes of the bins that an operation fills begin and end
+    steps = [0.0] * (count + 1)
     for start, seconds, size in zip(columns.starts, columns.seconds, columns.sizes, strict=True):
         low, high = (start - began) / width, (start + seconds - began) / width
         first, last = min(count - 1, int(low)), min(count - 1, int(high))

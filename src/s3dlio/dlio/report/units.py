@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers as people read them, each with its unit; sizes and rates in powers of 1000."""
+"""Formats numbers with their units; sizes and rates are in powers of 1000."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ _PREFIXES = ("", "k", "M", "G", "T", "P")
 
 
 def scale(largest: float) -> tuple[float, str]:
-    """What to divide bytes by so that the largest of them is a handy number, and the unit that makes of "B"."""
+    """The divisor and the unit for byte counts of which `largest` is the largest."""
     power = 0
     while abs(largest) >= 999.5 and power < len(_PREFIXES) - 1:  # 999.5 would be written as 1,000
         largest /= 1000
@@ -16,44 +16,44 @@ def scale(largest: float) -> tuple[float, str]:
 
 
 def time_scale(span: float) -> tuple[float, str]:
-    """The same for a span of time in seconds: seconds, minutes or hours."""
+    """The divisor and the unit for a span of time in seconds: "s", "min" or "h"."""
     if span <= 180:
         return 1.0, "s"
     return (60.0, "min") if span <= 3 * 3600 else (3600.0, "h")
 
 
 def number(value: float) -> str:
-    """Three significant digits, and no fewer than all before the point."""
+    """A number with three significant digits, or with more if they are before the decimal point."""
     if abs(value) >= 99.95 or not value:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
 
 
 def size(count: float) -> str:
-    """Bytes."""
+    """A number of bytes, as in "12.3 MB"."""
     divisor, unit = scale(count)
     return f"{count:.0f} B" if divisor == 1 else f"{number(count / divisor)} {unit}"
 
 
 def rate(bytes_per_second: float) -> str:
-    """Bytes per second."""
+    """A number of bytes per second, as in "12.3 MB/s"."""
     return f"{size(bytes_per_second)}/s"
 
 
 def duration(seconds: float) -> str:
-    """Seconds, from microseconds to hours."""
+    """A number of seconds in a unit between microseconds and hours, as in "35.8 ms"."""
     value, unit = _time(seconds)
     return f"{number(value)} {unit}"
 
 
 def round_duration(seconds: float) -> str:
-    """The same of a round number, without the zeros behind its point."""
+    """A round number of seconds, without zeros after the decimal point, as in "2.5 s" or "3 min"."""
     value, unit = _time(seconds)
     return f"{value:.4g} {unit}"
 
 
 def percent(value: float) -> str:
-    """Percent, with one decimal."""
+    """A number of percent, with one decimal."""
     return f"{value:.1f} %"
 
 
