@@ -75,7 +75,7 @@ def test_early_successes_of_parts_do_not_end_their_sending(serve: Serve) -> None
 def test_an_early_success_on_a_connection_that_closes_is_none(reply: bytes, serve: Serve) -> None:
     os.environ["S3DLIO_RETRIES"] = "1"
     with serve([[EARLY, reply, 0.1, CLOSE]] * 2) as server:
-        with pytest.raises(s3dlio.StoreUnavailableError, match=r"case.*answered with 200 already"):
+        with pytest.raises(s3dlio.StoreUnavailableError, match=r"case.*already answered 200"):
             s3dlio.put_bytes(CASE, DATA)
         assert server.bodies == []
     with serve([[EARLY, reply, 0.1, CLOSE], [STORED]]) as server:

@@ -95,7 +95,7 @@ def test_an_object_without_a_length_within_the_limit_is_read() -> None:
 
 OK = b"HTTP/1.1 200 OK\r\n"
 FLOODS: dict[str, tuple[list[bytes], str]] = {
-    "interim answers": ([Endless(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")], "more than 32 answers 1xx"),
+    "interim answers": ([Endless(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")], "more than 32 interim answers"),
     "fields": ([OK, Endless(b"X-Field: x\r\n")], "65536 bytes"),
     "a field": ([OK, b"X-Field: ", Endless(b"x" * 1000)], "65536 bytes"),
     "many small fields": ([OK, b"X: 1\r\n" * 300, b"Content-Length: 0\r\n\r\n"], "256 fields"),

@@ -20,7 +20,7 @@ import pytest
 
 import s3dlio
 from s3dlio.errors import S3dlioError
-from s3dlio.http import connection, exchange
+from s3dlio.http import connection, exchange, receive
 from s3dlio.http.connection import LOW_WATER, Connection
 from s3dlio.http.pool import pool
 from s3dlio.memory.checksums import crc32c, crc32c_text
@@ -187,9 +187,9 @@ def test_a_body_that_pours_is_stayed_with(
         while left and not _waiting(self) and time.monotonic() < deadline:
             time.sleep(0.001)
 
+    monkeypatch.setattr(receive, "BODY_BYTES_IN_A_TURN", at_once)
     for module in (exchange, read_module):
-        monkeypatch.setattr(module, "AT_ONCE", at_once)
-        monkeypatch.setattr(module, "FEW", few)
+        monkeypatch.setattr(module, "FEW_IN_FLIGHT", few)
     monkeypatch.setattr(Poller, "poll", counted)
     monkeypatch.setattr(Connection, "expect", noted)
     with scripted([[whole]]):

@@ -1,77 +1,102 @@
 # SPDX-License-Identifier: Apache-2.0
 """One exchange: a request out, its answer in, on one connection.
 
-An `Exchange` is awaited by a store's operation and driven by the engine, which calls its `_on_…` method of the moment
-when the socket is ready. It lives through these: opening (a new connection only), sending, head, body, done.
+An operation awaits an `Exchange`, and the engine drives it: it calls the exchange's handler of the moment when the
+socket is ready. An exchange is in one of these states:
 
-- A kept-alive connection may have been closed by the server in the moment it was taken. If it ends before a single
-  byte of an answer, the request goes out again on a new connection, once, and nobody hears of it. The same if bytes
-  arrive that are no answer at all: they belong to an earlier one.
-- An answer that has no body by definition (to HEAD, 204, 304) is complete with its head; if it announces a body, or
-  bytes follow it, the connection is closed.
-- While a body is being sent the answer is watched for: a server may refuse early. A refusal ends the sending and is
-  what the exchange gives, and a failed write is no error then. A success (2xx) ends nothing: the body is sent to its
-  end, and the answer counts only once the other side's kernel has confirmed all of it. Without that a body that fits
-  into this kernel's buffers would count as sent as soon as it is in there.
-- What a server sends is bounded. The content of an object of known length may be as long as memory allows; one of
-  unknown length up to S3DLIO_UNSIZED_MAX_MB. Any other answer (a page of a listing, the result of a copy) has at most
-  `DOCUMENT_BYTES`. The body of an error has at most `ERROR_BYTES`: of a longer one only status and fields are used.
-- The limit on a request as a whole leaves out the time in which a body moves, in either direction. A body is bounded by
-  silence, and by the least rate that it must have on average. Of a body that is sent, what counts is what the other
-  side has confirmed: megabytes fit into the kernel, and take minutes to leave it over a slow network.
-- A body of known length is received into its final buffer: one pooled for it, or the target that `receive` names when
-  it has seen the head. Checksums are taken on the way, while the bytes are in the cache. A body that tells its length
-  only by its end is collected, whatever `receive` says.
+    state     waits for                                         next
+    -------   -----------------------------------------------   ----------------------------------------------------
+    NEW       being awaited                                     SENDING with an idle connection, OPENING without one
+    OPENING   a new connection                                  SENDING; WAITING if no descriptor is left
+    WAITING   a connection of another exchange, or its          SENDING; OPENING
+              descriptor
+    SENDING   room in the socket, and an answer that comes      HEAD when all is sent; EARLY; BODY
+              before all is sent
+    HEAD      the head of the answer                            BODY; EARLY; NEW on a stale connection
+    EARLY     all of the request's body to be sent and          BODY
+              confirmed, after a success has been received
+    BODY      the rest of the answer's body                     ENDED
+    ENDED     nothing
+
+Every state may also end in ENDED: by a failure, a deadline, or because the operation is stopped. The operation is
+resumed once, on the way to ENDED.
+
+Rules:
+
+- Stale connections. A server may have closed an idle connection at the moment it is taken. If a reused connection ends
+  before the first byte of an answer, the request is sent again on a new connection, once and silently. The same happens
+  if bytes arrive that are not an answer: they belong to an earlier one.
+- Early answers. The answer is watched for while a body is sent, because a server may refuse early. A refusal ends the
+  sending and is the result; a failed write is then not an error. A success (2xx) does not end the sending: the answer
+  counts only after the other side's kernel has confirmed the whole body. Otherwise a body that fits into this kernel's
+  buffers would count as stored once it is in there.
+- Answers without a body (to HEAD; 204, 304) are complete with their heads. If such an answer announces a body, or bytes
+  follow it, the connection is closed.
+- Bounds. The content of an object may be as long as memory allows if the head states its length, and as
+  `Limits.unsized_max` otherwise. Any other answer, such as a page of a listing, has at most `DOCUMENT_BYTES`. The body
+  of an error has at most `ERROR_BYTES`; of a longer one only status and fields are used.
+- Deadlines. The time in which a body moves, in either direction, does not count towards `Limits.total`
+  (`http.deadlines`). For a body that is sent, the bytes that the other side has confirmed count: the kernel holds
+  megabytes, which take minutes to leave over a slow network.
+- Memory. A body of known length is received into its final target (`http.receive`): the one that `receive` names after
+  the head, or a pooled buffer. Checksums are computed meanwhile, while the bytes are in the processor's cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from enum import Enum
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from s3dlio.http.address import Address
 from s3dlio.http.connection import WOULD_BLOCK, ConnectError, Connection
 from s3dlio.http.deadlines import Limits, Pace
-from s3dlio.http.framing import (
-    BodyKind,
-    ChunkedDecoder,
-    FirstLineError,
-    FramingError,
-    ResponseHead,
-    find_head_end,
-    parse_head,
-)
+from s3dlio.http.framing import BodyKind, FirstLineError, FramingError, ResponseHead, find_head_end, parse_head
 from s3dlio.http.opening import Opening
-from s3dlio.http.pool import HEAD_BYTES, connections_of
+from s3dlio.http.pool import connections_of
+from s3dlio.http.receive import BodyUntilClose, ChunkedBody, Observe, TooLongError, receive_into
 from s3dlio.http.response import Response, TransportError
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.target import Buffer, Target
 from s3dlio.runtime.poller import READ, WRITE
+from s3dlio.tuning import FEW_IN_FLIGHT, HEAD_BYTES
 
 if TYPE_CHECKING:
     from s3dlio.runtime.engine import Engine
     from s3dlio.runtime.operation import Task
 
-_PIECE_BYTES = 256 * 1024  # of a body whose length is not known
+ERROR_BYTES = 1 << 20  # the longest body of an error
+DOCUMENT_BYTES = 64 << 20  # the longest body that is not an object's content: 5,000 of Azure's longest names fit
+CONFIRMED_BYTES = 64 << 10
+"""The longest request body whose confirmation is not waited for. Any kernel confirms this many bytes before its program
+has read them, so a confirmation would prove nothing."""
+
+_MOST_INTERIM = 32  # 1xx answers before the final one
+_LOOK_AGAIN = 0.01  # seconds between two checks whether the other side has confirmed a body that was answered early
 _NOTHING = memoryview(b"")
 _NO_BYTES = bytearray()
 _MIB = 1 << 20
-_MOST_INTERIM = 32  # 1xx answers before the real one
-_LOOK_AGAIN = 0.01  # seconds between two looks at what the other side has confirmed of a body that was answered early
-CONFIRMED_BYTES = 64 << 10
-"""The longest body of a request that is not looked after when its answer has come: any kernel takes so many bytes
-whether its program reads them or not, so that their being confirmed would prove nothing."""
-
-ERROR_BYTES = 1 << 20  # the longest body of an error
-DOCUMENT_BYTES = 64 << 20  # the longest body that is no object's content: 5,000 of Azure's longest names fit
-AT_ONCE = 64 << 20  # bytes of a body that are received before others have their turn
-FEW = 16  # as many may have to wait meanwhile
-OBSERVED_BYTES = 2 << 20  # received at once where a body is looked at on the way: what the cache holds, and no less
 
 Receive = Callable[[ResponseHead], "Target | None"]
-Observe = Callable[[memoryview], None]
+
+
+class State(Enum):
+    """The states of an exchange. The table at the top of this module describes them."""
+
+    NEW = "new"
+    OPENING = "opening"
+    WAITING = "waiting"
+    SENDING = "sending"
+    HEAD = "head"
+    EARLY = "early"
+    BODY = "body"
+    ENDED = "ended"
+
+
+# As globals, because on Python 3.10 an attribute of an Enum class takes a method call.
+NEW, OPENING, WAITING, SENDING, HEAD, EARLY, BODY, ENDED = State
 
 
 class Continuation(NamedTuple):
@@ -95,23 +120,50 @@ class Continuation(NamedTuple):
     target: Buffer | None = None
 
 
+class Outgoing(Protocol):
+    """A request without its head.
+
+    Attributes:
+        method: the method, in capitals; the answer to HEAD has no body.
+        body: the body of the request. It is not copied, so it must not change until the exchange has ended.
+        receive: called with the head of the answer before its body. Returns the target for a body of known length, with
+            exactly as much free room; None for a pooled buffer.
+        observe: called with each piece of a body of known length, in order, while it is in the cache.
+        finish_before_stop: whether an operation that is stopped still waits for the answer, since it names what the
+            operation has to undo.
+        leave_last_connection: whether to open a connection instead of using the last idle one.
+    """
+
+    method: str
+    body: Sequence[memoryview]
+    receive: Receive | None
+    observe: Observe | None
+    finish_before_stop: bool
+    leave_last_connection: bool
+
+
 class Exchange:
-    """Awaitable: `response = await Exchange(...)`."""
+    """Awaitable: `response = await Exchange(...)`. Raises TransportError if it fails.
+
+    Attributes:
+        address: the server.
+        task: the operation that awaits this exchange.
+        began: when the exchange began, in seconds of the monotonic clock.
+        touched: when a byte last moved, or the state last changed, on that clock.
+        finish_before_stop: whether an operation that is stopped still waits for the answer (see `engine.Awaited`).
+    """
 
     __slots__ = (
-        "_body",
-        "_chunks",
         "_closes",
+        "_collected",
         "_confirmed",
         "_connection",
         "_connections",
         "_continuation",
-        "_decoder",
         "_early",
         "_engine",
         "_finish_before_stop",
         "_fresh",
-        "_got",
         "_head",
         "_head_bytes",
         "_interim",
@@ -125,11 +177,10 @@ class Exchange:
         "_opening",
         "_pace",
         "_receive",
-        "_receiving",
         "_request",
+        "_state",
         "_target",
         "_unsent",
-        "_waiting",
         "_write_failed",
         "address",
         "began",
@@ -138,54 +189,44 @@ class Exchange:
         "touched",
     )
 
+    _unsent: list[memoryview]
+
     def __init__(
         self,
+        request: Outgoing,
         address: Address,
-        method: str,
         head: bytes,
         limits: Limits,
-        body: Sequence[memoryview] = (),
-        receive: Receive | None = None,
-        observe: Observe | None = None,
         continuation: Continuation | None = None,
-        finish_before_stop: bool = False,
-        leave_last_connection: bool = False,
     ) -> None:
         """
         Args:
+            request: the request without its head.
             address: the server.
-            method: of the request; HEAD has no body in its answer.
-            head: the head of the request, as it goes out.
-            limits: deadlines.
-            body: the body of the request; not copied, so it must not change meanwhile.
-            receive: given the head of each answer before its body, names the target for that body, which has as much
-                room as the body is long; None for a pooled one.
-            observe: called with each piece of a body of known length, in order, while it is still in the cache.
+            head: the head of the request, signed.
+            limits: the bounds of the exchange.
             continuation: the request under way that this exchange continues; None for a new one.
-            finish_before_stop: whether an operation that is stopped still waits for the answer, since it names what the
-                operation has to undo.
-            leave_last_connection: whether to open a connection instead of using the last idle one.
         """
         self.address = address
-        self._method = method
-        self._request = [memoryview(head), *filter(len, body)]
+        self._method = request.method
+        self._request = [memoryview(head), *filter(len, request.body)]
         self._limits = limits
-        self._receive = receive
-        self._observe = observe
+        self._receive = request.receive
+        self._observe = request.observe
         self._continuation = continuation
-        self._finish_before_stop = finish_before_stop
-        self.finish_before_stop = False  # until the request is being sent (see `engine.Awaited`)
-        self._leave_last_connection = leave_last_connection
-        self._fresh = False
-        self._moved = 0.0  # seconds in which a body has moved, before the one that moves now
-        self._moves_since = 0.0  # when the body that moves now began to; 0 if none does
-        self._moved_at = 0.0  # when bytes of the request's body last moved
-        self._confirmed = -1  # bytes that the other side has received on the connection; -1 for not known
-        self._pace: Pace | None = None  # of that body
-        self._receiving = False  # whether the body that moves is the answer's
-        self._waiting = False  # for a connection of another exchange, or its descriptor
+        self._finish_before_stop = request.finish_before_stop
+        self.finish_before_stop = False  # until the request is being sent
+        self._leave_last_connection = request.leave_last_connection
+        self._state = NEW
+        self._fresh = False  # whether only a new connection will do
         self._connection: Connection | None = None
         self._opening: Opening | None = None
+        # The body that moves now, of the request or of the answer; and those that have moved before it.
+        self._moves_since = 0.0  # when it began to move; 0 if none moves
+        self._moved_at = 0.0  # when bytes of it last moved
+        self._moved = 0.0  # seconds in which others have moved
+        self._pace: Pace | None = None
+        self._confirmed = -1  # bytes that the other side has confirmed on the connection; -1 for not known
 
     def __await__(self) -> Generator[Any, Any, Response]:
         response: Response = yield self
@@ -217,7 +258,7 @@ class Exchange:
 
     def open(self) -> None:
         """Open a connection."""
-        self._waiting = False
+        self._state = OPENING
         self.touched = self._engine.now
         self._opening = Opening(
             self._engine, self._connections.lookups, self.address, self._on_open, self._on_not_opened
@@ -225,13 +266,12 @@ class Exchange:
         self._opening.begin(self._limits.connect)
 
     def take(self, connection: Connection) -> None:
-        """Use the connection of an exchange that has ended, instead of one of its own."""
-        self._waiting = False
+        """Use a connection that another exchange has released."""
         self.touched = self._engine.now
         self._start(connection)
 
     def is_connected(self) -> bool:
-        """Whether it holds a connection, or opens one."""
+        """Whether the exchange holds a connection, or opens one."""
         return self._connection is not None or self._opening is not None
 
     def _on_open(self, connection: Connection) -> None:
@@ -245,27 +285,44 @@ class Exchange:
             if self._connections.close_idle():
                 self.open()
             elif self._connections.wait(self):
-                self._waiting = True
+                self._state = WAITING
             else:
                 self._fail(error.kind, str(error))
         elif isinstance(error, ConnectError):
             self._fail(error.kind, str(error))
-        else:  # a CA file that cannot be read, a name that TLS does not take
+        else:  # such as a CA file that cannot be read, or a name that TLS does not accept
             self._drop()
             self._engine.resume(self.task, error=error)
 
     # Sending the request...
 
     def _start(self, connection: Connection) -> None:
+        """Send the request on a connection."""
         self._reset(connection)
         self._unsent = self._request.copy()
         if len(self._unsent) > 1:
             self._begin_to_send(self._engine.now)
         connection.will_send(sum(map(len, self._unsent)))
         if self._send():
+            self._state = HEAD
             self._engine.watch(connection.fd, READ, self._on_head)
         else:
+            self._state = SENDING
             self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
+
+    def _reset(self, connection: Connection) -> None:
+        """Begin on a connection: nothing has been sent, and nothing received."""
+        self._connection = connection
+        self.finish_before_stop = self._finish_before_stop
+        self._unsent = []
+        self._write_failed: OSError | None = None
+        self._head: ResponseHead | None = None
+        self._head_bytes = b""  # received, and not yet a whole head
+        self._interim = 0
+        self._closes = False  # whether the server may send more after the answer
+        self._early = b""  # received after the head of an early success
+        self._target: Target | None = None  # of a body of known length
+        self._collected: ChunkedBody | BodyUntilClose | None = None  # a body of unknown length
 
     def _take_over(self, begun: Continuation) -> None:
         """Continue a request that has been sent, or a part of it."""
@@ -276,17 +333,19 @@ class Exchange:
             self._begin_to_send(begun.began)
         if begun.unsent:
             self._unsent = list(begun.unsent)
+            self._state = SENDING
             self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
             return
+        self._state = HEAD
         self._engine.watch(connection.fd, READ, self._on_head)
         if begun.target is not None:
             self._moved = begun.touched - begun.began
         if begun.received:
-            behind = begun.target.received() if begun.target is not None else None
-            self._take_head(begun.received, len(begun.received), behind)
-            if self._receiving:
+            rest = begun.target.received() if begun.target is not None else None
+            self._take_head(begun.received, len(begun.received), rest)
+            if self._state is BODY:
                 self._pace = Pace(self._engine.now, 0, begun.began)
-        if self._connection is connection and self._head is None and self.address.tls:
+        if self._connection is connection and self._state is HEAD and self.address.tls:
             self._on_head(READ)
 
     def _begin_to_send(self, now: float) -> None:
@@ -296,20 +355,8 @@ class Exchange:
         self._moves_since = self._moved_at = now
         self._confirmed, self._pace = -1, None
 
-    def _reset(self, connection: Connection) -> None:
-        self._connection = connection
-        self.finish_before_stop = self._finish_before_stop
-        self._unsent = []
-        self._write_failed: OSError | None = None
-        self._head: ResponseHead | None = None
-        self._head_bytes = b""
-        self._interim = 0
-        self._closes = False  # whether bytes may follow the answer
-        self._early: bytes | None = None  # what followed the head of a success that came before the body was sent
-        self._got = 0
-
     def _send(self) -> bool:
-        """Send what fits; whether nothing is left to send."""
+        """Send what fits; returns whether nothing is left to send."""
         unsent = self._unsent
         connection = self._connection
         assert connection is not None
@@ -321,52 +368,77 @@ class Exchange:
                 self.touched = self._moved_at = self._engine.now
                 self._unsent = unsent = without_first(unsent, count)
         except OSError as error:
-            # The server may have refused and closed: its answer, if there is one, is what counts.
+            # The server may have refused and closed the connection. Then its answer counts.
             self._write_failed = error
             self._unsent = []
         return True
 
     def _on_sending(self, events: int) -> None:
+        """Handle the socket in SENDING and EARLY: read an answer, if any, before sending more."""
         connection = self._connection
         assert connection is not None
-        if events & ~WRITE and self._early is None:
+        if events & ~WRITE and self._state is SENDING:
             self._on_head(events)
-            if self._connection is not connection or (self._head is not None and self._early is None):
-                return
+            if self._connection is not connection or self._state is BODY:
+                return  # the exchange has ended, begins on another connection, or receives a refusal
         if not self._send():
             return
-        head, early = self._head, self._early
-        if early is None or head is None:
+        if self._state is SENDING:
+            self._state = HEAD
             self._engine.watch(connection.fd, READ, self._on_head)
         elif self._write_failed is not None:
             self._lost(self._write_failed)
         else:
-            self._take_early(connection)
+            self._use_early(connection)
 
-    def _take_early(self, connection: Connection) -> None:
-        """Use the success that came early if the other side has confirmed all that was sent; else look again soon."""
-        head, early = self._head, self._early
-        if self._connection is not connection or head is None or early is None or self._unsent:
-            return  # it has ended meanwhile
+    # An early success...
+
+    def _is_early(self) -> bool:
+        """Whether an answer has been received before the other side has confirmed the body of the request."""
+        if self._unsent or self._write_failed is not None:
+            return True
+        if sum(map(len, self._request)) <= CONFIRMED_BYTES:
+            return False
+        assert self._connection is not None
+        return not self._connection.is_delivered()
+
+    def _keep_early(self, rest: memoryview) -> None:
+        """Keep a success until the body of the request is confirmed; `rest` has been received after its head."""
+        connection = self._connection
+        assert connection is not None
+        self._state = EARLY
+        self._early = bytes(rest)
+        if self._write_failed is not None:
+            self._lost(self._write_failed)
+        elif self._unsent:
+            self._engine.watch(connection.fd, WRITE, self._on_sending)
+        else:
+            self._use_early(connection)
+
+    def _use_early(self, connection: Connection) -> None:
+        """Use an early success if the other side has confirmed all that was sent; otherwise check again soon."""
+        if self._connection is not connection or self._state is not EARLY or self._unsent:
+            return  # the exchange has ended since this check was scheduled
         delivered = connection.is_delivered()
         if delivered is None:
-            self._engine.watch(connection.fd, 0, self._on_sending)  # that it is broken is told all the same
-            self._engine.call_later(_LOOK_AGAIN, partial(self._take_early, connection))
+            self._engine.watch(connection.fd, 0, self._on_sending)  # a broken connection is reported nevertheless
+            self._engine.call_later(_LOOK_AGAIN, partial(self._use_early, connection))
         elif delivered:
-            self._early = None
-            self._engine.watch(connection.fd, READ, self._on_head)  # an idle connection is to be told of what comes
-            self._begin_body(head, memoryview(early))
+            assert self._head is not None
+            self._engine.watch(connection.fd, READ, self._on_head)  # an idle connection is watched for what arrives
+            self._begin_body(self._head, memoryview(self._early))
         else:
             self._lost(None)
 
-    # Receiving the answer...
+    # Receiving the head...
 
     def _on_head(self, _: int) -> None:
+        """Handle the socket in HEAD, and in SENDING when an answer arrives."""
         while self._receive_head():  # no poller sees the bytes that TLS has read ahead
             pass
 
     def _receive_head(self) -> bool:
-        """Receive once; whether to do so again at once, for more of the head."""
+        """Receive once; returns whether to do so again at once, for the rest of the head."""
         connection, connections = self._connection, self._connections
         assert connection is not None
         try:
@@ -381,256 +453,291 @@ class Exchange:
         self.touched = self._engine.now
         return self._take_head(connections.head_buffer, count)
 
-    def _take_head(self, buffer: bytearray, count: int, behind: memoryview | None = None) -> bool:
+    def _take_head(self, buffer: bytearray, count: int, rest: memoryview | None = None) -> bool:
         """Read the head, if it is whole, and begin the body.
 
         Args:
-            buffer: what has come, in its first `count` bytes.
-            behind: what came behind the head, if it is not in there.
+            buffer: has received the beginning of the answer, or more of its head, in its first `count` bytes.
+            count: how many bytes have been received.
+            rest: what was received after the head, if the buffer holds only the head.
 
         Returns:
-            Whether to receive again at once, for more of the head.
+            Whether to receive again at once, for the rest of the head.
         """
-        engine, connections = self._engine, self._connections
+        if self._head_bytes:
+            buffer = bytearray(self._head_bytes) + buffer[:count]
+            count = len(buffer)
         try:
-            if self._head_bytes:
-                buffer = bytearray(self._head_bytes) + buffer[:count]
-                count = len(buffer)
-            start = 0
-            while True:
-                end = find_head_end(buffer, start, count)
-                if end < 0:
-                    self._head_bytes = bytes(buffer[start:count])
-                    return self.address.tls
-                head = parse_head(buffer[start:end], self._method)
-                if head.status >= 200:
-                    break
-                start = end  # 1xx: the answer is still to come
-                self._closes = self._closes or not head.keep_alive
-                self._interim += 1
-                if self._interim > _MOST_INTERIM:
-                    raise FramingError(f"more than {_MOST_INTERIM} answers 1xx came, and no other")
-        except FirstLineError as error:
-            if not self._interim and self._was_reused():
+            head, end = self._read_head(buffer, count)
+        except FramingError as error:
+            if isinstance(error, FirstLineError) and not self._interim and self._was_reused():
                 self._begin_anew()
             else:
                 self._malformed(error)
             return False
-        except FramingError as error:
-            self._malformed(error)
-            return False
+        if head is None:
+            self._head_bytes = bytes(buffer[end:count])
+            return self.address.tls
         self._head = head
-        if behind is None:
+        if rest is None:
+            connections = self._connections
             whole = connections.head_view if buffer is connections.head_buffer else memoryview(buffer)
-            behind = whole[end:count]
+            rest = whole[end:count]
         if head.status < 300 and len(self._request) > 1 and self._is_early():
-            self._early = bytes(behind)
-            assert self._connection is not None
-            if self._write_failed is not None:
-                self._lost(self._write_failed)
-            elif self._unsent:
-                engine.watch(self._connection.fd, WRITE, self._on_sending)
-            else:
-                self._take_early(self._connection)
-            return False
-        self._begin_body(head, behind)
+            self._keep_early(rest)
+        else:
+            self._begin_body(head, rest)
         return False
 
-    def _is_early(self) -> bool:
-        """Whether an answer has come before the other side has received the body of the request."""
-        if self._unsent or self._write_failed is not None:
-            return True
-        if sum(map(len, self._request)) <= CONFIRMED_BYTES:
-            return False
-        assert self._connection is not None
-        return not self._connection.is_delivered()
+    def _read_head(self, buffer: bytearray, count: int) -> tuple[ResponseHead | None, int]:
+        """The head of the final answer, and where it ends; or None, and where it begins, if it is not whole.
+
+        Interim answers (1xx) before it are skipped.
+
+        Raises:
+            FramingError: the bytes are not an answer.
+        """
+        start = 0
+        while True:
+            end = find_head_end(buffer, start, count)
+            if end < 0:
+                return None, start
+            head = parse_head(buffer[start:end], self._method)
+            if head.status >= 200:
+                return head, end
+            start = end
+            self._closes = self._closes or not head.keep_alive
+            self._interim += 1
+            if self._interim > _MOST_INTERIM:
+                raise FramingError(f"the server sent more than {_MOST_INTERIM} interim answers (1xx) and no final one")
+
+    # Receiving the body...
 
     def _begin_body(self, head: ResponseHead, rest: memoryview) -> None:
-        """Decide where the body goes, and take what came behind the head."""
+        """Decide where the body goes, and take what was received after the head."""
         if self._moves_since:  # the request had a body
             self._moved, self._pace = self.body_seconds(), None
-        self._moves_since, self._receiving = self._engine.now, True
-        kind = head.body
+        self._state = BODY
+        self._moves_since = self._moved_at = self._engine.now
         try:
             target = self._receive(head) if self._receive is not None else None
         except (MemoryError, OverflowError):
             self._malformed(_no_memory(head.length))
             return
-        except Exception as error:  # what the operation makes of the head is its own to hear
+        except Exception as error:  # the operation refuses this head: it gets its own error
             self._drop()
             self._engine.resume(self.task, error=error)
             return
-        if kind is BodyKind.LENGTH:
-            length = head.length
-            assert length is not None
-            if target is None:
-                if length == len(rest) == 0:  # as the answers to most writes
-                    self._done(_NOTHING)
-                    return
-                if not self._fits(head, length):
-                    return
-                try:
-                    target = Buffer(lease(length))
-                except (MemoryError, OverflowError):
-                    self._malformed(_no_memory(length))
-                    return
-            if target.size - target.filled != length:
-                room = target.size - target.filled
-                self._malformed(FramingError(f"the answer has {length} bytes where {room} were asked for"))
-                return
-            got = len(rest)
-            if got > length:
-                self._malformed(FramingError("the answer is longer than its Content-Length"))
-                return
-            self._target, self._got = target, got
-            if got:
-                target.take(rest)
-                if self._observe is not None:
-                    self._observe(rest)
-            if got == length:
-                self._done_of_length(length)
-            else:
-                self._go_on(self._on_body, at_once=len(rest) >= HEAD_BYTES // 2)
-        elif kind is BodyKind.NONE:
+        if head.body is BodyKind.LENGTH:
+            self._begin_sized(head, rest, target)
+        elif head.body is BodyKind.NONE:
             self._closes = self._closes or len(rest) > 0
             self._done(_NOTHING)
         else:
-            self._chunks = bytearray()
-            if kind is BodyKind.CHUNKED:
-                self._decoder = ChunkedDecoder()
-                self._take_chunked(rest)
-                if self._connection is not None:
-                    self._go_on(self._on_chunked, at_once=False)
-            else:
-                self._chunks += rest
-                self._go_on(self._on_until_close, at_once=False)
+            most = self._longest(head)
+            body = ChunkedBody(most) if head.body is BodyKind.CHUNKED else BodyUntilClose(most)
+            self._begin_collected(body, rest)
 
-    def _fits(self, head: ResponseHead, count: int) -> bool:
-        """Whether so many bytes of a body are within the limits; if not, the exchange has ended."""
+    # ... of known length
+
+    def _begin_sized(self, head: ResponseHead, rest: memoryview, target: Target | None) -> None:
+        length = head.length
+        assert length is not None
+        if target is None:
+            if length == len(rest) == 0:  # such as the answers to most writes
+                self._done(_NOTHING)
+                return
+            if length > self._longest(head):
+                self._too_long(head)
+                return
+            try:
+                target = Buffer(lease(length))
+            except (MemoryError, OverflowError):
+                self._malformed(_no_memory(length))
+                return
+        room = target.size - target.filled
+        if room != length:
+            self._malformed(FramingError(f"the answer has {length} bytes, but {room} bytes were requested"))
+            return
+        if len(rest) > length:
+            self._malformed(FramingError("the server sent more bytes than the answer's Content-Length"))
+            return
+        self._target = target
+        if rest:
+            target.take(rest)
+            if self._observe is not None:
+                self._observe(rest)
+        if len(rest) == length:
+            self._done_sized(target)
+            return
+        assert self._connection is not None
+        self._engine.watch(self._connection.fd, READ, self._on_sized)
+        # Receive at once if bytes are likely to wait, or may be inside TLS, where no poller sees them.
+        if len(rest) >= HEAD_BYTES // 2 or self.address.tls:
+            self._on_sized(READ)
+
+    def _on_sized(self, _: int) -> None:
+        """Handle the socket in BODY, for a body of known length."""
+        connection, target = self._connection, self._target
+        assert connection is not None
+        assert target is not None
+        before = target.filled
+        is_open, lost = False, None
+        try:
+            is_open = receive_into(target, connection, len(self._connections.in_flight) <= FEW_IN_FLIGHT, self._observe)
+        except OSError as error:
+            lost = error
+        if target.filled != before:
+            self.touched = self._moved_at = self._engine.now
+        if target.filled == target.size:
+            self._done_sized(target)
+        elif not is_open:
+            self._lost(lost)
+
+    def _done_sized(self, target: Target) -> None:
+        """The target is full: the last part of its bytes is the body."""
+        assert self._head is not None
+        length = self._head.length or 0
+        whole = target.result()
+        self._done(whole if len(whole) == length else whole[len(whole) - length :])
+
+    # ... of unknown length
+
+    def _begin_collected(self, body: ChunkedBody | BodyUntilClose, rest: memoryview) -> None:
+        connection = self._connection
+        assert connection is not None
+        self._collected = body
+        self._collect(partial(body.take, rest))
+        if self._state is BODY:
+            self._engine.watch(connection.fd, READ, self._on_collected)
+            if self.address.tls:  # bytes may be inside TLS, where no poller sees them
+                self._on_collected(READ)
+
+    def _on_collected(self, _: int) -> None:
+        """Handle the socket in BODY, for a body of unknown length."""
+        connection, body = self._connection, self._collected
+        assert connection is not None
+        assert body is not None
+        self._collect(partial(body.receive, connection))
+
+    def _collect(self, step: Callable[[], bool]) -> None:
+        """Take more of the body; end if it is whole, lost, or wrong.
+
+        Args:
+            step: takes more, and returns whether the connection is still open.
+        """
+        body, head = self._collected, self._head
+        assert body is not None
+        assert head is not None
+        before = body.count
+        try:
+            is_open = step()
+        except OSError as error:
+            self._lost(error)
+        except FramingError as error:
+            self._malformed(error)
+        except TooLongError:
+            self._too_long(head)
+        else:
+            if body.count != before:
+                self.touched = self._moved_at = self._engine.now
+            if body.is_whole:
+                self._done(body.result())
+            elif not is_open:
+                self._lost(None)
+
+    def _longest(self, head: ResponseHead) -> float:
+        """The most bytes that the body of an answer may have, unless it goes into a target."""
         if head.status >= 300:
-            if count <= ERROR_BYTES:
-                return True
+            return ERROR_BYTES
+        return self._limits.unsized_max if self._is_unsized_object(head) else DOCUMENT_BYTES
+
+    def _is_unsized_object(self, head: ResponseHead) -> bool:
+        return self._receive is not None and head.body is not BodyKind.LENGTH and head.status in (200, 206)
+
+    def _too_long(self, head: ResponseHead) -> None:
+        """End because the body is longer than its limit. Of an error, status and fields are the result."""
+        if head.status >= 300:
             self._closes = True
             reason = f"{head.reason} (with a body longer than {ERROR_BYTES >> 10} KiB, the limit for errors)"
             self._head = head._replace(reason=reason.strip())
             self._done(_NOTHING)
-            return False
-        if self._receive is not None and head.body is not BodyKind.LENGTH and head.status in (200, 206):
-            most = self._limits.unsized_max
-            if count <= most:
-                return True
-            why = f"the answer does not tell its length, and is longer than {most / _MIB:g} MiB (S3DLIO_UNSIZED_MAX_MB)"
-        elif count <= DOCUMENT_BYTES:
-            return True
+        elif self._is_unsized_object(head):
+            limit = f"{self._limits.unsized_max / _MIB:g} MiB (S3DLIO_UNSIZED_MAX_MB)"
+            self._malformed(FramingError(f"the answer does not state its length and is longer than {limit}"))
         else:
-            why = f"the answer is longer than {DOCUMENT_BYTES >> 20} MiB, the limit for what is no object's content"
-        self._malformed(FramingError(why))
-        return False
+            limit = f"{DOCUMENT_BYTES >> 20} MiB, the limit for answers that are not an object"
+            self._malformed(FramingError(f"the answer is longer than {limit}"))
 
-    def _go_on(self, handler: Callable[[int], None], *, at_once: bool) -> None:
-        """Receive the body when the socket is ready; at once where bytes are known, or may be, to wait already."""
-        assert self._connection is not None
-        self._engine.watch(self._connection.fd, READ, handler)
-        if at_once or self.address.tls:  # no poller sees the bytes that TLS has read ahead
-            handler(READ)
+    def _received(self) -> int:
+        """How many bytes of the body are in its target."""
+        target, head = self._target, self._head
+        if target is None or head is None or head.length is None:
+            return 0
+        return head.length - (target.size - target.filled)
 
-    def _on_body(self, _: int) -> None:
-        connection, target, got, observe = self._connection, self._target, self._got, self._observe
-        assert connection is not None
-        length = got + target.size - target.filled
-        few = len(self._connections.in_flight) <= FEW
-        until, pours = got + AT_ONCE, few and connection.low_water > 1
-        while True:
-            view = target.room() if observe is None else target.room(OBSERVED_BYTES)
-            try:
-                count = connection.receive(view)
-            except OSError as error:
-                self._lost(error)
-                return
-            if count <= 0:
-                if count != WOULD_BLOCK:
-                    self._lost(None)
-                return
-            self.touched = self._engine.now
-            if observe is not None:
-                observe(view[:count])
-            target.filled += count  # type: ignore[misc]
-            self._got = got = got + count
-            connection.expect(length - got)
-            pours = pours or (few and connection.low_water > 1)
-            if got == length:
-                self._done_of_length(length)
-                return
-            if self.address.tls:
-                if count < len(view) and connection.low_water > 1:
-                    return  # inside TLS there is less than a record
-            elif got >= until or not pours:
-                return  # what else is there the poller will tell, for less than a receive that finds nothing
+    # Deadlines...
 
-    def _done_of_length(self, length: int) -> None:
-        """The body is whole: the last `length` bytes of its target."""
-        whole = self._target.result()
-        self._done(whole if len(whole) == length else whole[len(whole) - length :])
+    def body_seconds(self) -> float:
+        """Seconds in which a body, of the request or of the answer, has moved."""
+        return self._moved + (max(0.0, self._moved_at - self._moves_since) if self._moves_since else 0.0)
 
-    def _on_chunked(self, _: int) -> None:
-        while (piece := self._receive_piece()) is not None:
-            self._take_chunked(piece)
-            if not self._is_more_inside():
-                return
+    def check_deadlines(self, now: float) -> None:
+        """Fail if a deadline has passed."""
+        limits = self._limits
+        moved = self._body_bytes(now) if self._moves_since else None
+        if now - self.began > limits.total and now - self.began - self.body_seconds() > limits.total:
+            self._fail("timeout", "the request took longer than S3DLIO_REQUEST_TIMEOUT allows")
+        elif self._opening is not None:
+            if now - self.touched > limits.connect:
+                # Another try at once is worthwhile only if it begins with another IP address.
+                kind = "connect" if self._opening.give_up() else "connect timeout"
+                self._fail(kind, f"no connection within {limits.connect:g} s")
+        elif self._state is not WAITING and now - self.touched > limits.idle:
+            self._fail("timeout", f"no byte moved for {limits.idle:g} s")
+        elif self._connection is not None and not self._is_too_slow(now, moved):
+            self._connection.look(now - self.touched)
 
-    def _take_chunked(self, piece: memoryview) -> None:
-        try:
-            for data in self._decoder.feed(piece):
-                self._chunks += data
-            if self._head is None or not self._fits(self._head, len(self._chunks)):
-                return
-            if self._decoder.done:
-                if self._decoder.consumed != len(piece):
-                    raise FramingError("the answer goes on behind its last chunk")
-                self._done(memoryview(self._chunks))
-        except FramingError as error:
-            self._malformed(error)
+    def _is_too_slow(self, now: float, moved: int | None) -> bool:
+        """Fail if the body that moves is too slow.
 
-    def _on_until_close(self, _: int) -> None:
-        while (piece := self._receive_piece(at_end=self._done_until_close)) is not None:
-            self._chunks += piece
-            if self._head is None or not self._fits(self._head, len(self._chunks)) or not self._is_more_inside():
-                return
+        Args:
+            now: the time, on the monotonic clock.
+            moved: bytes of the body that have moved; None if none moves.
+        """
+        if moved is None:
+            self._pace = None
+            return False
+        self._pace = self._pace or Pace(now, moved)
+        if not self._pace.is_too_slow(now, moved, self._limits):
+            return False
+        self._fail("slow", self._limits.why_too_slow())
+        return True
 
-    def _done_until_close(self) -> None:
-        self._done(memoryview(self._chunks))
-
-    def _is_more_inside(self) -> bool:
-        """Whether bytes wait inside TLS. What waits in the socket the poller will tell, after a look at the clock."""
-        return self._connection is not None and self._connection.pending() > 0
-
-    def _receive_piece(self, at_end: Callable[[], None] | None = None) -> memoryview | None:
+    def _body_bytes(self, now: float) -> int | None:
+        """Bytes that have moved of the body that moves now, counted from an arbitrary start; None if none moves."""
         connection = self._connection
         if connection is None:
             return None
-        view = memoryview(bytearray(_PIECE_BYTES))
-        try:
-            count = connection.receive(view)
-        except OSError as error:
-            self._lost(error)
-            return None
-        if count <= 0:
-            if count != WOULD_BLOCK:
-                if at_end is not None:
-                    at_end()
-                else:
-                    self._lost(None)
-            return None
-        self.touched = self._engine.now
-        return view[:count]
+        if self._state is BODY:
+            return self._received() if self._collected is None else self._collected.count
+        known = connection.confirmed()
+        if known is None:  # the kernel does not tell: count what it has taken
+            return sum(map(len, self._request)) - sum(map(len, self._unsent)) if self._unsent else None
+        confirmed, everything = known
+        if confirmed > self._confirmed >= 0:
+            self.touched = self._moved_at = now
+        self._confirmed = confirmed
+        return None if everything and not self._unsent else confirmed  # None: the server is preparing its answer
 
     # Ending...
 
     def _done(self, body: memoryview) -> None:
+        """End with an answer."""
         connection, head, connections = self._connection, self._head, self._connections
         assert connection is not None
         assert head is not None
-        self._connection = None
+        self._state, self._connection = ENDED, None
         connections.in_flight.discard(self)
         if head.keep_alive and not self._closes and not self._unsent and self._write_failed is None:
             connections.release(connection)
@@ -647,12 +754,12 @@ class Exchange:
         if self._head is None:
             failed = self._write_failed
             what = f"while the request was sent ({failed.strerror or failed})" if failed else "before an answer"
-        elif self._early is not None:
-            what = f"while the body was sent, which the server had answered with {self._head.status} already"
-        elif self._head.body is BodyKind.LENGTH:
-            what = f"after {self._got} of {self._head.length} bytes of the body"
+        elif self._state is EARLY:
+            what = f"while the body was sent, although the server had already answered {self._head.status}"
+        elif self._collected is None:
+            what = f"after {self._received()} of {self._head.length} bytes of the body"
         else:
-            what = "in the body"
+            what = "while the body was received"
         self._fail("lost", f"the connection was lost {what}: {why}")
 
     def _was_reused(self) -> bool:
@@ -669,70 +776,26 @@ class Exchange:
     def _malformed(self, error: FramingError) -> None:
         self._fail("malformed", str(error))
 
-    def body_seconds(self) -> float:
-        """Seconds in which a body, of the request or of the answer, has moved."""
-        until = self.touched if self._receiving else self._moved_at
-        return self._moved + (max(0.0, until - self._moves_since) if self._moves_since else 0.0)
-
-    def check_deadlines(self, now: float) -> None:
-        """Fail if a deadline has passed."""
-        limits = self._limits
-        moved = self._look_at_body(now) if self._moves_since else None
-        if now - self.began > limits.total and now - self.began - self.body_seconds() > limits.total:
-            self._fail("timeout", "the request took longer than S3DLIO_REQUEST_TIMEOUT allows")
-        elif self._opening is not None:
-            if now - self.touched > limits.connect:
-                # Worth another try at once only where the next one begins with another address.
-                kind = "connect" if self._opening.give_up() else "connect timeout"
-                self._fail(kind, f"no connection within {limits.connect:g} s")
-        elif not self._waiting and now - self.touched > limits.idle:
-            self._fail("timeout", f"no byte moved for {limits.idle:g} s")
-        elif moved is None:
-            self._pace = None
-            if self._connection is not None:
-                self._connection.look(now - self.touched)
-        elif self._connection is not None:
-            self._pace = self._pace or Pace(now, moved)
-            if self._pace.is_too_slow(now, moved, limits):
-                self._fail("slow", limits.why_too_slow())
-            else:
-                self._connection.look(now - self.touched)
-
-    def _look_at_body(self, now: float) -> int | None:
-        """Bytes of the body that moves, counted from anywhere; None if it has moved as a whole."""
-        connection = self._connection
-        if connection is None:
-            return None
-        if self._receiving:
-            assert self._head is not None
-            return self._got if self._head.body is BodyKind.LENGTH else len(self._chunks)
-        known = connection.confirmed()
-        if known is None:
-            return sum(map(len, self._request)) - sum(map(len, self._unsent)) if self._unsent else None
-        confirmed, everything = known
-        if confirmed > self._confirmed >= 0:
-            self.touched = self._moved_at = now
-        self._confirmed = confirmed
-        return None if everything and not self._unsent else confirmed  # None: the server thinks about its answer
+    def _fail(self, kind: str, message: str) -> None:
+        """End with an error."""
+        head = None if self._connection is None else self._head
+        received = 0 if head is None else self._received()
+        self._drop()
+        self._engine.resume(self.task, error=TransportError(kind, message, head, received))
 
     def detach(self) -> bool:
         """Release everything, because the operation is stopped (see `engine.Awaited`)."""
         self._drop()
         return True
 
-    def _fail(self, kind: str, message: str) -> None:
-        head = None if self._connection is None else self._head
-        got = 0 if head is None else self._got
-        self._drop()
-        self._engine.resume(self.task, error=TransportError(kind, message, head, got))
-
     def _drop(self) -> None:
+        """Release everything without an outcome."""
         connections = self._connections
         connections.in_flight.discard(self)
         self.finish_before_stop = False
-        if self._waiting:
-            self._waiting = False
+        if self._state is WAITING:
             connections.waiting.remove(self)
+        self._state = ENDED
         if self._opening is not None:
             self._opening.close()
             self._opening = None
@@ -742,12 +805,12 @@ class Exchange:
 
 
 def _no_memory(length: int | None) -> FramingError:
-    """The error for an answer that is said to have more bytes than there is memory."""
-    return FramingError(f"the answer is said to have {length} bytes: there is no memory for them")
+    """The error for an answer that states a length for which there is no memory."""
+    return FramingError(f"there is no memory for an answer of {length} bytes, the length that it states")
 
 
 def without_first(views: Sequence[memoryview], count: int) -> list[memoryview]:
-    """What is left of some views after their first bytes."""
+    """The rest of some views after their first `count` bytes."""
     left = []
     for view in views:
         if count < len(view):

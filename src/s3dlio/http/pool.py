@@ -27,8 +27,7 @@ from s3dlio.http.connection import Connection
 from s3dlio.http.deadlines import Limits
 from s3dlio.http.opening import Lookup
 from s3dlio.runtime.engine import Engine
-
-HEAD_BYTES = 8192  # received at once while a head is awaited; small, because what follows the head is copied
+from s3dlio.tuning import HEAD_BYTES
 
 
 class InFlight(Protocol):

@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from s3dlio.http.connection import WOULD_BLOCK, Connection
 from s3dlio.http.exchange import Continuation
-from s3dlio.http.pool import HEAD_BYTES, Connections
+from s3dlio.http.pool import Connections
 from s3dlio.objects.request import Begun
 from s3dlio.runtime.operation import Operation
+from s3dlio.tuning import HEAD_BYTES
 
 if TYPE_CHECKING:
     from s3dlio.http.deadlines import Limits

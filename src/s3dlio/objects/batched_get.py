@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from s3dlio.http.connection import WOULD_BLOCK
 from s3dlio.http.deadlines import Limits, Pace
-from s3dlio.http.exchange import AT_ONCE, FEW, OBSERVED_BYTES
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.head_patterns import shape_of
-from s3dlio.http.pool import HEAD_BYTES, Connections, connections_of
+from s3dlio.http.pool import Connections, connections_of
+from s3dlio.http.receive import receive_into
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.checksums import Expected
 from s3dlio.memory.target import Buffer, Target
@@ -43,6 +43,7 @@ from s3dlio.objects.ranges import RangeStore, mismatch, read_unsplit
 from s3dlio.objects.request import Begun
 from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.poller import READ
+from s3dlio.tuning import FEW_IN_FLIGHT, HEAD_BYTES
 
 if TYPE_CHECKING:
     from s3dlio.http.endpoints import Endpoint
@@ -104,6 +105,13 @@ class Read(BatchedRequest, Target):
             return {"received": self.head, "target": Buffer(self._memory, self.filled)}
         return {"received": received}
 
+    def sum_further(self, _: memoryview) -> None:
+        """Add the bytes that have come to the checksum, once there are enough of them."""
+        if self.filled - self._summed >= _SUMMED:
+            assert self._expected is not None
+            self._expected.update(self.received(self._summed))
+            self._summed = self.filled
+
     def is_late(self, now: float, limits: Limits) -> bool:
         """Whether a deadline has passed. A body may take any time while it moves fast enough."""
         if not self.head:
@@ -139,7 +147,7 @@ class Read(BatchedRequest, Target):
     def advance_together(engine: Engine, ready: list[Read]) -> None:
         """Take reads whose sockets are ready as far as they come."""
         connections = connections_of(engine)
-        few = len(ready) <= FEW
+        few = len(ready) <= FEW_IN_FLIGHT
         for start in range(0, len(ready), TOGETHER):
             reads = ready[start : start + TOGETHER]
             small = []
@@ -257,43 +265,24 @@ def _note_sizes(connections: Connections, sizes: tuple[int, int]) -> None:
 
 
 def _receive_bodies(reads: list[Read], now: float, *, few: bool) -> None:
-    """Receive what has come of bodies whose heads have.
-
-    A large one is stayed with while more comes, as far as is fair to others: its server goes on sending meanwhile, and
-    what it sends is received while it is in the cache still. Not where many are ready, whose bytes wait and leave it.
-    """
+    """Receive what has arrived of the bodies of reads whose heads have been read; `few` as for `receive_into`."""
     for read in reads:
-        connection, got = read.connection, read.filled
+        connection, before, size = read.connection, read.filled, read.size
         if connection is None or not read.head:
             continue
-        tls, expected, length = connection.tls, read._expected, read.size
-        until, pours = got + AT_ONCE, few and connection.low_water > 1
-        while got < length:
-            view = read.room() if expected is None else read.room(OBSERVED_BYTES)
+        expected = read._expected
+        if before < size:
+            observe = None if expected is None or size <= _SUMMED else read.sum_further
             try:
-                count = connection.sock.recv_into(view) if tls is None else tls.receive(view)
-            except BlockingIOError:
-                break
+                is_open = receive_into(read, connection, few, observe)
             except OSError:
-                count = 0
-            if count <= 0:
-                if count != WOULD_BLOCK:
-                    read.hand_over()
-                break
-            read.touched = now
-            read.filled = got = got + count
-            if expected is not None and got - read._summed >= _SUMMED:
-                expected.update(read.received(read._summed))
-                read._summed = got
-            connection.expect(length - got)
-            pours = pours or (few and connection.low_water > 1)
-            if tls is not None:
-                if count < len(view) and connection.low_water > 1:
-                    break  # inside TLS there is less than a record
-                continue  # no poller sees the bytes that TLS has read ahead
-            if got >= until or not pours:
-                break  # what else is there the poller will tell, for less than a receive that finds nothing
-        if expected is not None and got == length:
+                is_open = False
+            if read.filled != before:
+                read.touched = now
+            if not is_open:
+                read.hand_over()
+                continue
+        if expected is not None and read.filled == size:
             expected.update(read.received(read._summed))  # at once: the bytes are in the cache still
 
 

@@ -20,8 +20,9 @@ from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http.address import Address
 from s3dlio.http.deadlines import Limits
 from s3dlio.http.endpoints import Endpoint, Endpoints
-from s3dlio.http.exchange import Continuation, Exchange, Observe, Receive
+from s3dlio.http.exchange import Continuation, Exchange, Receive
 from s3dlio.http.framing import ResponseHead
+from s3dlio.http.receive import Observe
 from s3dlio.http.response import Response, TransportError
 from s3dlio.memory.target import Buffer
 from s3dlio.objects.heads import Heads
@@ -173,19 +174,19 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
         StoreTimeoutError: no answer in time.
         S3dlioError: an answer that is not HTTP.
     """
-    endpoints = service.endpoints
-    limits = service.limits
-    tries = Tries(service.settings, endpoints, (time.monotonic() if begun is None else begun.began) + limits.total)
+    endpoints, limits = service.endpoints, service.limits
+    began = time.monotonic() if begun is None else begun.began
+    tries: Tries | None = None  # made after the first failure, which is rare
     redirections = 0
     endpoint: Endpoint | None = None
     while True:
         # One try...
         if begun is None:
             endpoint = endpoints.choose(endpoint)
-            exchange = _exchange(request, limits, *service.prepare(request, endpoint))
+            exchange = Exchange(request, *service.prepare(request, endpoint), limits)
         else:
             endpoint = begun.endpoint
-            exchange = _exchange(request, limits, begun.address, begun.sent, begun.continuation)
+            exchange = Exchange(request, begun.address, begun.sent, limits, begun.continuation)
             begun = None
         outcome: Response | TransportError
         endpoint.in_flight += 1
@@ -198,13 +199,14 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
             endpoint.traffic.requests += 1
 
         # Does the outcome call for another one?
-        if isinstance(outcome, TransportError):
-            request = _after_failure(endpoint, request, outcome, tries)
-        elif not _is_transient(service, endpoint, request, outcome):
+        if isinstance(outcome, Response) and not _is_transient(service, endpoint, request, outcome):
             if redirections == _MOST_REDIRECTIONS or not service.redirected(request, outcome):
                 return outcome
             redirections += 1
             continue
+        tries = tries or Tries(service.settings, endpoints, began + service.limits.total)
+        if isinstance(outcome, TransportError):
+            request = _after_failure(endpoint, request, outcome, tries)
 
         # Wait before it...
         now = time.monotonic()
@@ -218,26 +220,11 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
         limits = limits._replace(total=tries.left(now) - wait)
 
 
-def _exchange(
-    request: Request, limits: Limits, address: Address, head: bytes, continuation: Continuation | None = None
-) -> Exchange:
-    return Exchange(
-        address,
-        request.method,
-        head,
-        limits,
-        request.body,
-        request.receive,
-        request.observe,
-        continuation,
-        request.finish_before_stop,
-        request.leave_last_connection,
-    )
-
-
 def _is_transient(service: Service, endpoint: Endpoint, request: Request, response: Response) -> bool:
     """Whether an answer says that another try may succeed. Notes what the answer tells about the endpoint."""
-    endpoint.traffic.bytes += len(response.body) + sum(map(len, request.body))
+    endpoint.traffic.bytes += len(response.body)
+    if request.body:
+        endpoint.traffic.bytes += sum(map(len, request.body))
     if not service.is_transient(response):
         endpoint.worked()
         return False
