@@ -16,8 +16,7 @@ When the process can open no more files, an exchange first closes idle connectio
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from typing import Protocol
 
@@ -70,14 +69,15 @@ class Connections:
         self.engine = engine
         self.in_flight: set[InFlight] = set()
         self.lookups: dict[tuple[str, int], Lookup] = {}
-        self.waiting: deque[Waiting] = deque()
+        self.waiting: list[Waiting] = []
         self.head_buffer = bytearray(HEAD_BYTES)
         self.head_view = memoryview(self.head_buffer)
         self.head_buffers: list[tuple[bytearray, memoryview]] = []
         self.last_answer = (0, 0)
         self.usual_answer: tuple[int, int] | None = None
+        self._handlers = engine.handlers
         self._idle: dict[Address, list[Connection]] = {}
-        self._limits: Limits | None = None  # of the last request
+        self._limits: Limits | None = None  # of the last request for which there was no connection here
 
     # Taking and releasing...
 
@@ -89,7 +89,6 @@ class Connections:
             limits: say how long an idle connection may be reused.
             leave_last: whether to return None instead of the last idle connection.
         """
-        self._limits = limits
         idle = self._idle.get(address)
         if leave_last and (len(idle) if idle else 0) + pool.count(address) < 2:
             return None
@@ -98,13 +97,16 @@ class Connections:
             if connection.is_quiet():
                 return connection
             self.drop(connection)
+        self._limits = limits
         return pool.take(address, limits.keep_alive)
 
     def take_checked(self, address: Address, limits: Limits) -> Connection | None:
         """An open connection as `take` gives it. Right after `check` that needs no system call for each connection."""
-        self._limits = limits
         idle = self._idle.get(address)
-        return idle.pop() if idle else pool.take(address, limits.keep_alive)
+        if idle:
+            return idle.pop()
+        self._limits = limits
+        return pool.take(address, limits.keep_alive)
 
     def check(self) -> None:
         """Close the idle connections of this engine on which something has arrived, asking the kernel only once."""
@@ -114,7 +116,7 @@ class Connections:
     def release(self, connection: Connection) -> None:
         """Keep a connection for the next request of this call."""
         connection.reused = True
-        self.engine.watch_idle(connection.fd)
+        del self._handlers[connection.fd]
         if connection.pending() and not connection.is_quiet():  # inside TLS, where no poller sees it
             self.drop(connection)
         elif not self.waiting or not self._hand_on(connection):
@@ -129,7 +131,7 @@ class Connections:
 
     def close_idle(self) -> bool:
         """Close every idle connection of this engine and of the process; returns whether there was one."""
-        idle = [*self._every_idle()]
+        idle = [connection for connections in self._idle.values() for connection in connections]
         self._idle.clear()
         for connection in idle:
             self.drop(connection)
@@ -187,10 +189,7 @@ class Connections:
     def on_close(self) -> None:
         """Put the connections into the pool of the process."""
         if self._limits is not None:
-            pool.give(self._every_idle(), self._limits)
-
-    def _every_idle(self) -> Iterator[Connection]:
-        return chain.from_iterable(self._idle.values())
+            pool.give(chain.from_iterable(self._idle.values()), self._limits)
 
 
 def connections_of(engine: Engine) -> Connections:

@@ -31,11 +31,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from s3dlio import forks
-from s3dlio.runtime.operation import TICK, Operation, Stopped, Task
+from s3dlio.runtime.operation import TICK, UNDO_SECONDS, Operation, Stopped, Task
 from s3dlio.runtime.poller import Poller
-
-# Seconds in which a stopped operation may undo what it began. After that it is stopped again, wherever it waits.
-UNDO_SECONDS = 2.0
 
 Handler = Callable[[int], None]
 
@@ -112,13 +109,13 @@ class Engine:
         self.now = time.monotonic()  # when the last wait ended
         self.extension: Extension | None = None
         self.closing = False
+        self.handlers: dict[int, Handler | Batched] = {}  # `http.pool` removes one to make its connection idle
         self._tasks: set[Task] = set()  # that have not ended
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()  # to run, each with its value or error
-        self._handlers: dict[int, Handler | Batched] = {}
         self._events: dict[int, int] = {}  # the events that each descriptor is watched for
         self._timers: list[tuple[float, int, Callable[[], None]]] = []  # a heap: when, order of the calls, what to call
         self._order = itertools.count()
-        self._next_tick = 0.0
+        self._next_tick = self.now + TICK
         self._canceled: list[tuple[float, Task]] = []  # each with the time at which it is stopped again
         _engines.add(self)
 
@@ -226,8 +223,11 @@ class Engine:
     # Descriptors...
 
     def watch(self, fd: int, events: int, handler: Handler | Batched) -> None:
-        """Call `handler` with the events of a descriptor, or advance batched work when there is one."""
-        self._handlers[fd] = handler
+        """Call `handler` with the events of a descriptor, or advance batched work when there is one.
+
+        The events of a descriptor that is watched and has no handler any more go to the extension.
+        """
+        self.handlers[fd] = handler
         known = self._events.get(fd)
         if known != events:
             if known is None:
@@ -236,19 +236,15 @@ class Engine:
                 self.poller.modify(fd, events)
             self._events[fd] = events
 
-    def watch_idle(self, fd: int) -> None:
-        """Keep watching a descriptor, without a handler: the extension gets its events."""
-        del self._handlers[fd]
-
     def poll_idle(self) -> None:
         """Give the extension the events of descriptors without a handler. Events of others stay for the next turn."""
         for fd, _ in self.poller.poll(0):
-            if fd not in self._handlers and self.extension is not None:
+            if fd not in self.handlers and self.extension is not None:
                 self.extension.on_idle_event(fd)
 
     def forget(self, fd: int) -> None:
         """Stop watching a descriptor, which may be closed already."""
-        self._handlers.pop(fd, None)
+        self.handlers.pop(fd, None)
         if self._events.pop(fd, None) is not None:
             try:
                 self.poller.unregister(fd)
@@ -281,7 +277,7 @@ class Engine:
         self.run_ready()
         events = self._poll(timeout, before_waiting)
         self.now = now = time.monotonic()
-        handlers = self._handlers
+        handlers = self.handlers
         batches: dict[type[Batched], list[Batched]] = {}
         for fd, event in events:
             handler = handlers.get(fd)
@@ -291,7 +287,11 @@ class Engine:
             elif callable(handler):
                 handler(event)
             else:
-                batches.setdefault(type(handler), []).append(handler)
+                batch = batches.get(type(handler))
+                if batch is None:
+                    batches[type(handler)] = [handler]
+                else:
+                    batch.append(handler)
         for kind, batch in batches.items():
             kind.advance_together(self, batch)
         if self._timers:
@@ -333,8 +333,9 @@ class Engine:
         if self._tasks:
             self._stop_all()
         self.poller.close()  # which forgets every descriptor at once
-        if self.extension is not None:
-            self.extension.on_close()
+        extension, self.extension = self.extension, None  # which refers to this engine: leave no garbage cycle
+        if extension is not None:
+            extension.on_close()
 
     def _stop_all(self) -> None:
         for task in list(self._tasks):

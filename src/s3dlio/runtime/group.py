@@ -73,18 +73,21 @@ class Gather:
         """Start as many children as there is room for; resume the parent if there is none left to wait for."""
         engine = self._engine
         room = 0 if self._exhausted or self._signal is not None else max(0, self._limit - len(self._active))
-        batches: dict[type[Batched], list[Batched]] = {}
+        batches: dict[type[Any], list[Any]] = {}
         try:
             for operation in islice(self._operations, room):
                 room -= 1
-                if isinstance(operation, CoroutineType):
+                batch = batches.get(type(operation))
+                if batch is not None:  # first: `isinstance` is slow where it fails
+                    batch.append(operation)
+                elif isinstance(operation, CoroutineType):
                     self._active.add(engine.start(operation, self._on_end))
                 elif isinstance(operation, Signal):
                     self._signal = operation
                     engine.watch(operation.reader.fileno(), READ, self._on_signal)
                     break
                 else:
-                    batches.setdefault(type(operation), []).append(operation)  # type: ignore[arg-type]
+                    batches[type(operation)] = [operation]
             else:
                 self._exhausted = self._exhausted or room > 0
         except Exception as error:  # raised by the iterator

@@ -25,6 +25,9 @@ Operation = Coroutine[Any, Any, T]
 # just before a wait does not end that wait.
 TICK = 0.1
 
+# Seconds in which a stopped operation may undo what it began. After that it is stopped again, wherever it waits.
+UNDO_SECONDS = 2.0
+
 
 class Stopped(BaseException):
     """Thrown into an operation that has to end now, because its call was interrupted or its task was canceled."""

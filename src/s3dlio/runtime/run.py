@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, TypeVar
 
-from s3dlio.runtime.operation import TICK, Operation, Stopped, Task
+from s3dlio.runtime.operation import TICK, UNDO_SECONDS, Operation, Stopped, Task
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def _run_on_engine(
     before_waiting: Callable[[], None] | None,
 ) -> T:
     """Run the rest of an operation, which waits for `awaited`, on an engine of its own."""
-    from s3dlio.runtime.engine import UNDO_SECONDS, Engine
+    from s3dlio.runtime.engine import Engine
 
     engine = Engine()
     try:
