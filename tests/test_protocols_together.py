@@ -19,7 +19,7 @@ import s3dlio
 from s3dlio.runtime.run import run
 from s3dlio.stores import store_for
 from s3dlio.uri import parse
-from tests.auth.google_files import service_account, written
+from tests.auth.google.key_files import service_account, written
 from tests.replay import Received, Replay, answer
 from tests.servers.base import AzureServer, GcsServer, S3Server
 from tests.test_integration_snippet import SNIPPET as TESTING

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be a secret does not get into a report, and what is none stays readable."""
+"""Secrets do not get into messages and reports, and other text stays readable."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_secrets_within_texts_are_hidden(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["s3://bucket/a?b", "s3://bucket/key", "ValueError: what?", "http://host:9000/path", "user@host", "a = b"]
 )
-def test_other_texts_stay_as_they_are(text: str) -> None:
+def test_other_texts_are_unchanged(text: str) -> None:
     assert redaction.text(text) == text
 
 
@@ -54,7 +54,7 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
         "x.db_password",
     ],
 )
-def test_a_setting_of_such_a_name_is_hidden(name: str) -> None:
+def test_a_setting_with_a_secret_name_is_hidden(name: str) -> None:
     assert setting(name, "hush") == HIDDEN
     assert setting(name, "") == ""
 
@@ -75,7 +75,7 @@ def test_mappings_are_judged_by_the_names_in_them_at_any_depth() -> None:
 
 
 @pytest.mark.parametrize("secret", ["h@ush", "hu#sh", "hu/sh", "hu:sh", "h?ush", "a,hush"])
-def test_user_info_with_the_marks_of_a_url_is_hidden_whole(secret: str) -> None:
+def test_a_password_with_the_separators_of_a_url_is_hidden_completely(secret: str) -> None:
     for shown in (
         redaction.url(f"http://user:{secret}@host:9000/path"),
         redaction.url(f"http://a:1,https://user:{secret}@host"),
@@ -94,7 +94,7 @@ def test_a_secret_in_use_is_hidden_wherever_a_server_repeats_it(form: str) -> No
         assert sent not in str(S3dlioError(form.format(sent)))
 
 
-def test_an_error_is_one_line_that_moves_no_cursor_and_survives_pickling() -> None:
+def test_an_error_is_one_line_without_control_characters_and_can_be_pickled() -> None:
     error = S3dlioError("a\r\nb\x1b[2J\x9bc\u202ed\u2028e\0", uri="s3://b/a\nb")
     assert str(error) == r"a\r\nb\x1b[2J\x9bc\u202ed\u2028e\x00"
     again = pickle.loads(pickle.dumps(error))
@@ -147,7 +147,7 @@ def test_everything_below_the_name_of_a_secret_is_hidden(tree: object) -> None:
 
 
 @pytest.mark.parametrize("value", ["s3://bucket/run@2/a:b", "/data/a:b@c", "user@host", "a: b", "12:30"])
-def test_values_without_user_info_stay_as_they_are(value: str) -> None:
+def test_values_without_a_user_are_unchanged(value: str) -> None:
     assert setting("storage.storage_root", value) == value
 
 
@@ -158,12 +158,12 @@ def test_a_secret_is_hidden_as_urls_xml_json_and_repr_write_it() -> None:
 
 
 @pytest.mark.parametrize("mark", ["#", "?"])
-def test_what_follows_the_path_of_an_endpoint_is_hidden(mark: str) -> None:
+def test_the_query_and_fragment_of_an_endpoint_are_hidden(mark: str) -> None:
     assert redaction.url(f"http://host/path{mark}hush") == f"http://host/path{mark}{HIDDEN}"
 
 
 @pytest.mark.parametrize("before", [30, 50, 59])
-def test_a_secret_that_a_message_would_cut_in_two_is_hidden(before: int) -> None:
+def test_a_secret_at_the_end_of_a_shortened_message_is_hidden(before: int) -> None:
     redaction.remember("a-token-that-is-secret")
     for line in (b"no colon ", b"Transfer-Encoding: "):
         sent = b"HTTP/1.1 200 OK\r\n" + line + b"x" * before + b"a-token-that-is-secret\r\n\r\n"

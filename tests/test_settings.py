@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings: the environment is obeyed when it changes, configure comes before it, and mistakes change nothing."""
+"""Settings follow the environment, `configure` takes precedence, and a wrong value changes nothing."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def test_the_environment_is_read_again_when_it_changes() -> None:
     assert settings.current().direct_in_flight == 4
 
 
-def test_an_empty_variable_is_none() -> None:
+def test_an_empty_variable_counts_as_unset() -> None:
     os.environ["S3DLIO_DIRECT_IN_FLIGHT"] = ""
     assert settings.current().direct_in_flight == 4
 
 
-def test_what_is_configured_comes_before_the_environment_until_it_is_given_back() -> None:
+def test_configure_takes_precedence_over_the_environment_until_it_is_set_to_none() -> None:
     os.environ["S3DLIO_DIRECT_IN_FLIGHT"] = "7"
     s3dlio.configure(direct_in_flight=2)
     assert settings.current().direct_in_flight == 2
@@ -59,7 +59,7 @@ def test_what_is_configured_comes_before_the_environment_until_it_is_given_back(
         ("off", False),
     ],
 )
-def test_switches_are_written_in_many_ways(text: str, value: bool) -> None:
+def test_a_boolean_can_be_written_in_several_ways(text: str, value: bool) -> None:
     os.environ["S3DLIO_FILE_SYNC"] = text
     assert settings.current().file_sync is value
     s3dlio.configure(file_sync=value)
@@ -83,7 +83,7 @@ def test_every_setting_is_in_the_table_with_its_variable_and_meaning() -> None:
     assert all(meaning for _, _, meaning in rows)
 
 
-def test_a_variable_of_the_program_that_starts_us_is_obeyed() -> None:
+def test_the_inherited_environment_is_read() -> None:
     program = "from s3dlio import settings; print(settings.current().direct_in_flight)"
     assert output(program, S3DLIO_DIRECT_IN_FLIGHT="11") == "11\n"
 
@@ -127,7 +127,7 @@ def test_blanks_and_line_ends_around_a_credential_are_not_part_of_it(variable: s
     "variable", [word for word in WORDS if word != "AZURE_STORAGE_ACCOUNT_KEY"]
 )  # see its own tests
 @pytest.mark.parametrize("value", IMPOSSIBLE_WORDS)
-def test_a_credential_that_cannot_be_one_is_an_error_that_names_its_variable(variable: str, value: str) -> None:
+def test_the_error_for_an_impossible_credential_names_its_variable(variable: str, value: str) -> None:
     os.environ[variable] = value
     try:
         with pytest.raises(s3dlio.ConfigurationError, match=variable) as caught:
@@ -187,7 +187,7 @@ def test_credentials_given_in_code_are_never_combined_with_others_from_the_envir
     assert settings.current().aws_session_token == "env-token"
 
 
-def test_a_session_token_given_in_code_goes_with_the_keys_given_in_code() -> None:
+def test_a_session_token_given_in_code_belongs_to_the_keys_given_in_code() -> None:
     os.environ.update(ENVIRONMENT)
     configured = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "aws_session_token": "t"}
     s3dlio.configure(**configured)
@@ -198,7 +198,7 @@ def test_a_session_token_given_in_code_goes_with_the_keys_given_in_code() -> Non
 
 
 @pytest.mark.parametrize("secret", ["hush", "h@ush", "hu/sh", "hu#sh", "hu:sh"])
-def test_settings_show_no_secret(secret: str) -> None:
+def test_the_repr_of_settings_shows_no_secret(secret: str) -> None:
     os.environ.update(dict.fromkeys(SECRETS, secret))
     os.environ["AZURE_STORAGE_CONNECTION_STRING"] = f"AccountName=a;AccountKey={secret}"
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "AWS_ENDPOINT_URL", "AZURE_STORAGE_ENDPOINT", "GCS_ENDPOINT_URL"):

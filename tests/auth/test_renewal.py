@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What expires is fetched again before it does, once for all threads, and anew in a forked child."""
+"""A value is fetched again before it expires, once for all threads, and once more in a forked child."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.threads import meanwhile, until
 
 
 class Source:
-    """Gives numbers that live as long as it is told; may be slow, and may fail."""
+    """Returns numbers that are valid for `lives` seconds. Can be slow, and can fail."""
 
     def __init__(self, lives: float = 3600) -> None:
         self.lives = lives
         self.asked = 0
         self.failing = ""
-        self.open = threading.Event()  # cleared: whoever asks waits
+        self.open = threading.Event()  # cleared: fetches wait
         self.open.set()
         self._numbers = itertools.count(1)
 
@@ -37,7 +37,7 @@ class Source:
         return next(self._numbers), time.time() + self.lives
 
 
-def test_it_is_fetched_once_for_all_threads_that_wait() -> None:
+def test_threads_that_wait_share_one_fetch() -> None:
     source = Source()
     source.open.clear()
     renewed = Renewed("it", source.fetch, 300)
@@ -49,7 +49,7 @@ def test_it_is_fetched_once_for_all_threads_that_wait() -> None:
     assert source.asked == 1
 
 
-def test_a_failed_attempt_fails_all_that_waited_for_it_and_the_next_call_tries_again() -> None:
+def test_a_failed_fetch_fails_every_waiting_call_and_the_next_call_tries_again() -> None:
     source = Source()
     source.open.clear()
     source.failing = "no"
@@ -65,7 +65,7 @@ def test_a_failed_attempt_fails_all_that_waited_for_it_and_the_next_call_tries_a
     assert renewed.current() == 1
 
 
-def test_a_slow_renewal_before_the_end_stalls_nobody() -> None:
+def test_a_slow_early_renewal_delays_no_call() -> None:
     source = Source(lives=8)
     renewed = Renewed("it", source.fetch, 7.9)  # due at half its time
     assert renewed.current() == 1
@@ -81,7 +81,7 @@ def test_a_slow_renewal_before_the_end_stalls_nobody() -> None:
     assert source.asked == 2
 
 
-def test_the_time_of_renewal_is_early_enough_but_never_before_half_of_the_life() -> None:
+def test_the_value_is_renewed_early_but_not_before_half_of_its_life() -> None:
     now = time.time()
     for lives, early, expected in ((3600, 300, 3300), (3600, 3000, 1800), (100, 300, 50)):
         renewed = Renewed("it", Source(lives).fetch, early)
@@ -90,7 +90,7 @@ def test_the_time_of_renewal_is_early_enough_but_never_before_half_of_the_life()
         assert renewed._held.refresh_at - now == pytest.approx(expected, abs=5)
 
 
-def test_in_its_last_seconds_callers_wait_for_the_next_one() -> None:
+def test_in_its_last_seconds_calls_wait_for_the_next_value() -> None:
     source = Source(lives=0.4)
     renewed = Renewed("it", source.fetch, 0.3)
     assert renewed.current() == 1
@@ -99,7 +99,7 @@ def test_in_its_last_seconds_callers_wait_for_the_next_one() -> None:
     assert renewed.current() == 2
 
 
-def test_a_failed_renewal_is_logged_and_what_is_still_valid_is_used(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_renewal_is_logged_and_the_valid_value_stays_in_use(caplog: pytest.LogCaptureFixture) -> None:
     source = Source()
     renewed = Renewed("the thing", source.fetch, 300)
     renewed.current()
@@ -114,7 +114,7 @@ def test_a_failed_renewal_is_logged_and_what_is_still_valid_is_used(caplog: pyte
     assert renewed.current() == 1
 
 
-def test_a_refused_value_is_replaced_once_for_all_that_sent_it() -> None:
+def test_a_refused_value_is_replaced_once_for_all_requests_that_sent_it() -> None:
     source = Source()
     renewed = Renewed("it", source.fetch, 300)
     first = renewed.current()
@@ -123,7 +123,7 @@ def test_a_refused_value_is_replaced_once_for_all_that_sent_it() -> None:
     assert source.asked == 2
 
 
-def test_a_value_that_follows_a_refusal_and_is_refused_at_once_is_not_replaced() -> None:
+def test_a_value_that_was_fetched_after_a_refusal_and_is_refused_immediately_is_not_replaced() -> None:
     source = Source()
     renewed = Renewed("it", source.fetch, 300)
     assert renewed.renew(renewed.current())
@@ -135,12 +135,12 @@ def test_a_value_that_follows_a_refusal_and_is_refused_at_once_is_not_replaced()
     assert source.asked == 3
 
 
-def test_a_source_that_gives_the_refused_value_again_has_no_other() -> None:
+def test_a_source_that_returns_the_refused_value_again_has_no_other() -> None:
     renewed = Renewed("it", lambda: ("the same", time.time() + 3600), 300)
     assert not renewed.renew(renewed.current())
 
 
-def test_a_service_that_does_not_answer_is_not_asked_by_each_call_in_turn() -> None:
+def test_calls_in_turn_do_not_each_wait_for_a_service_that_does_not_answer() -> None:
     source = Source()
 
     def fetch() -> tuple[int, float]:
@@ -159,7 +159,7 @@ def test_a_service_that_does_not_answer_is_not_asked_by_each_call_in_turn() -> N
     assert source.asked == 2
 
 
-def test_a_change_of_a_variable_fetches_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_environment_variable_fetches_another_value(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source()
     renewed = Renewed("it", source.fetch, 300, ["S3DLIO_A_VARIABLE"])
     assert [renewed.current(), renewed.current()] == [1, 1]
@@ -171,7 +171,7 @@ def test_a_change_of_a_variable_fetches_another(monkeypatch: pytest.MonkeyPatch)
     assert renewed.current() == 3
 
 
-def test_a_forked_child_fetches_its_own_even_if_the_parent_was_fetching() -> None:
+def test_a_child_forked_during_a_fetch_fetches_its_own_value() -> None:
     source = Source()
     renewed = Renewed("it", source.fetch, 300)
     source.open.clear()
@@ -180,7 +180,7 @@ def test_a_forked_child_fetches_its_own_even_if_the_parent_was_fetching() -> Non
     def child() -> None:
         assert os.getpid() != parent
         source.open.set()
-        assert renewed.current() == 1  # by a count of its own
+        assert renewed.current() == 1  # the child counts its fetches from the copy
         assert source.asked == 2
 
     with meanwhile(renewed.current):

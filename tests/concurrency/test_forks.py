@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A forked child works at once, whatever its parent was doing, and does its parent no harm."""
+"""A forked child works immediately, whatever its parent was doing, and does not harm its parent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _sockets() -> list[str]:
     return [name for name in names if name.startswith("socket:") or "eventpoll" in name]
 
 
-def test_a_child_works_after_its_parent_has() -> None:
+def test_a_child_works_after_its_parent_has_transferred() -> None:
     uris = fill("after-use", 40)
     read_all(uris)
 
@@ -74,7 +74,7 @@ def test_a_child_has_none_of_its_parents_connections() -> None:
     Child(work).check()
 
 
-def test_a_child_forked_while_threads_transfer_works_and_so_do_they() -> None:
+def test_a_child_forked_while_threads_transfer_works_and_so_do_the_threads() -> None:
     uris = fill("busy", 60)
     ended = threading.Event()
 
@@ -98,7 +98,7 @@ def test_a_child_forked_while_threads_transfer_works_and_so_do_they() -> None:
         each.result()
 
 
-def test_a_child_forked_in_the_middle_of_a_call_may_unwind_without_harm_to_it() -> None:
+def test_a_child_forked_inside_a_call_can_unwind_without_harming_the_call() -> None:
     uris = [f"s3://concurrency/middle/{number}" for number in range(60)]
 
     def pairs() -> Iterator[tuple[str, bytes]]:
@@ -132,7 +132,7 @@ def test_a_tls_stream_of_the_parent_outlives_its_children(seaweedfs_tls: S3Serve
     pool.clear()
 
 
-def test_reading_ahead_goes_on_in_the_child_with_what_is_left() -> None:
+def test_get_many_iter_continues_in_the_child_with_the_remaining_objects() -> None:
     uris = fill("ahead", 60)
     reading = s3dlio.get_many_iter(uris, max_in_flight=8)
     seen = [uri for uri, _ in itertools.islice(reading, 10)]

@@ -32,7 +32,7 @@ from s3dlio.memory.checksums import crc32c_text
 from s3dlio.runtime.run import run
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.uri import parse
-from tests.auth.google_files import service_account, written
+from tests.auth.google.key_files import service_account, written
 from tests.behavior.content import content
 from tests.processes import in_forked_child, start
 from tests.replay import Received, Replay, answer

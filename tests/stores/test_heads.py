@@ -21,7 +21,7 @@ from s3dlio.stores.cloud import CloudStore
 from s3dlio.stores.s3.service import CHECKSUM, STORED_AS
 from s3dlio.stores.s3.store import S3Store
 from s3dlio.uri import parse
-from tests.auth.google_files import service_account, written
+from tests.auth.google.key_files import service_account, written
 from tests.replay import Received, Replay, answer
 
 KEYS = ["key", "a/b/c.npz", "with space", "a+b&c=d?e#f", "päth/ünïcode", "percent%20sign", "tilde~dash-dot.under_"]

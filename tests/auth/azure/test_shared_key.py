@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared Key: every signature is the one that the vendor's library makes."""
+"""Shared Key: every signature equals that of the vendor's library."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def theirs(case: Case, date: str) -> str:
     return str(request.headers["Authorization"])
 
 
-def test_the_table_is_as_long_as_it_should_be() -> None:
+def test_the_table_of_cases_is_complete() -> None:
     assert len({repr(case) for case in CASES}) >= 100
 
 
@@ -114,7 +114,7 @@ def test_random_names_of_fields_are_signed_in_the_services_order() -> None:
 
 
 def test_a_range_is_signed() -> None:
-    """The vendor's library never sends Range; the documentation says that it has a line of its own."""
+    """The vendor's library never sends Range; according to the documentation, Range has its own line."""
     signer = SharedKey(ACCOUNT, KEY)
     _, plain = signer.authorize("GET", "/c/k", "", [VERSION], 0, NOW)
     _, ranged = signer.authorize("GET", "/c/k", "", [VERSION, ("Range", "bytes=0-1")], 0, NOW)
@@ -123,7 +123,7 @@ def test_a_range_is_signed() -> None:
     assert ranged == again
 
 
-def test_white_space_around_a_value_is_not_signed_since_http_does_not_carry_it() -> None:
+def test_white_space_around_a_value_is_not_signed_because_http_drops_it() -> None:
     signer = SharedKey(ACCOUNT, KEY)
     bare = [VERSION, ("x-ms-meta-a", "b c"), ("Content-Type", "text/plain")]
     padded = [(name, f" \t{value} ") for name, value in bare]

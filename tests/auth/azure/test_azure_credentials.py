@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which account and which credential the settings mean, and Entra ID by way of azure-identity and a server of ours."""
+"""The account and the credential that the settings describe, and Entra ID by azure-identity and a test server."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_an_endpoint_has_the_account_in_its_host_or_in_its_path(given: str, expe
         (KEY_SET | endpoint("https://data.example.org"), "the account that the key belongs to"),
     ],
 )
-def test_settings_that_describe_none_are_an_error_that_says_why(environment: dict[str, str], says: str) -> None:
+def test_the_error_for_settings_without_an_account_says_why(environment: dict[str, str], says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         described(environment)
     message = str(caught.value)
@@ -171,7 +171,7 @@ def test_no_secret_is_in_any_repr() -> None:
 
 
 @pytest.mark.parametrize("signature", ["abc%2Bdef%2F%3D", "abc+def/="])
-def test_a_signature_goes_encoded_into_every_query(signature: str) -> None:
+def test_a_shared_access_signature_is_added_to_every_query_encoded(signature: str) -> None:
     credential = SharedAccessSignature(f"?sv=2021-12-02&sp=r&sig={signature}", "a test")
     expected = "sv=2021-12-02&sp=r&sig=abc%2Bdef%2F%3D"
     assert credential.authorize("GET", "/c/k", "", [], 0) == (expected, [])
@@ -183,7 +183,7 @@ def test_a_signature_goes_encoded_into_every_query(signature: str) -> None:
 
 
 def token(text: str, lives: float = 3600) -> bytes:
-    """What a managed identity answers ("How to use managed identities for App Service", REST endpoint reference)."""
+    """The answer of a managed identity ("How to use managed identities for App Service", REST endpoint reference)."""
     expires = str(int(time.time() + lives))
     body = {
         "access_token": text,
@@ -273,7 +273,7 @@ def test_a_forked_child_fetches_its_own_token(identity: Identity) -> None:
     assert identity.given == 2
 
 
-def test_another_identity_in_the_environment_is_asked(identity: Identity) -> None:
+def test_another_identity_in_the_environment_gives_another_token(identity: Identity) -> None:
     credential = EntraToken()
     bearer(credential)
     with Replay([token("other")]) as server:
@@ -283,7 +283,7 @@ def test_another_identity_in_the_environment_is_asked(identity: Identity) -> Non
 
 
 class Authority:
-    """The token service of a cloud, by https as azure-identity demands it; `refusal` makes it refuse."""
+    """The token service of a cloud, with TLS because azure-identity requires it. `refusal` makes it refuse."""
 
     def __init__(self, folder: Path) -> None:
         made = certificates.make(folder)
@@ -369,7 +369,7 @@ def test_a_workload_identity_gives_the_token(authority: Authority, tmp_path: Pat
 
 
 def test_the_command_line_gives_the_token(tmp_path: Path) -> None:
-    """A program in the place of the vendor's, which takes hundreds of megabytes; it answers as that one does."""
+    """A program that answers like the vendor's, which takes hundreds of megabytes."""
     program = tmp_path / "az"
     expires = int(time.time() + 3600)
     program.write_text(f"""#!/bin/sh
@@ -384,7 +384,7 @@ def test_the_command_line_gives_the_token(tmp_path: Path) -> None:
         os.environ["PATH"] = path.partition(os.pathsep)[2]
 
 
-def test_a_refused_secret_is_an_error_that_says_so_and_does_not_show_it(authority: Authority) -> None:
+def test_the_error_for_a_refused_secret_says_so_without_the_secret(authority: Authority) -> None:
     os.environ["AZURE_CLIENT_SECRET"] = "client-secret"
     authority.refusal = {
         "error": "invalid_client",
@@ -413,7 +413,7 @@ def test_an_authority_that_cannot_be_reached_is_an_error_within_3_s() -> None:
     assert "client-secret" not in str(caught.value)
 
 
-def test_nothing_at_all_is_an_error_within_3_s_that_says_what_to_set() -> None:
+def test_without_credentials_the_error_comes_within_3_s_and_says_what_to_set() -> None:
     began = time.monotonic()
     with pytest.raises(ConfigurationError) as caught:
         bearer(EntraToken())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bearer tokens: every kind of credentials, how they stay valid, and what is said when they do not."""
+"""Tokens of Google: every source of credentials, their renewal, and the errors without them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from s3dlio.errors import (
 )
 from s3dlio.objects import one_off
 from s3dlio.settings import current
-from tests.auth.google_files import EMAIL, authorized_user, external_account, private_key, service_account, written
+from tests.auth.google.key_files import EMAIL, authorized_user, external_account, private_key, service_account, written
 from tests.replay import Received, Replay, answer
 from tests.threads import side_by_side, until
 
@@ -53,13 +53,13 @@ def refused(error: str, description: str, headers: dict[str, str] | None = None)
 
 
 def source(key_file: str | None = None, **more: Any) -> TokenSource:
-    """A source that finds nothing but what it is told."""
+    """A source that finds no credentials except the given ones."""
     more = {"fetch": fetch, "config_folder": os.devnull, "metadata_host": NOWHERE, **more}
     return TokenSource(key_file=key_file, **more)
 
 
 def instead(url: str) -> Any:
-    """A `fetch` that asks a server of ours where google-auth knows but one: Google's."""
+    """A `fetch` that sends requests for Google's servers to a test server."""
 
     def ask(method: str, asked: str, *arguments: Any, **options: Any) -> Any:
         parts = urlsplit(asked)
@@ -71,7 +71,7 @@ def instead(url: str) -> Any:
 
 
 def held(tokens: TokenSource) -> Any:
-    """The token that is held, with its times."""
+    """The current token with its times."""
     assert tokens._tokens._held is not None
     return tokens._tokens._held
 
@@ -80,7 +80,7 @@ def sent(found: Token) -> dict[str, str]:
     return dict(found.fields)
 
 
-# Where tokens come from...
+# Sources...
 
 
 def test_a_service_account_signs_an_assertion(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_service_account_signs_an_assertion(tmp_path: Path) -> None:
     assert abs(said["iat"] - time.time()) < 60
 
 
-def test_an_authorised_user_sends_the_refresh_token_and_is_billed(tmp_path: Path) -> None:
+def test_an_authorized_user_sends_the_refresh_token_and_is_billed(tmp_path: Path) -> None:
     with Replay([token("two")]) as server:
         path = written(tmp_path / "user.json", authorized_user())
         assert sent(source(path, fetch=instead(server.url)).current()) == {
@@ -140,7 +140,7 @@ def test_an_impersonated_account_follows_the_chain(tmp_path: Path) -> None:
     assert EMAIL in server.requests[1].target.replace("%40", "@")
 
 
-def test_gclouds_own_file_is_found_where_gcloud_puts_it(tmp_path: Path) -> None:
+def test_the_file_that_gcloud_writes_is_found(tmp_path: Path) -> None:
     with Replay([token("four")]) as server:
         written(tmp_path / "application_default_credentials.json", authorized_user())
         assert (
@@ -149,7 +149,7 @@ def test_gclouds_own_file_is_found_where_gcloud_puts_it(tmp_path: Path) -> None:
         )
 
 
-def test_the_key_file_comes_before_gclouds(tmp_path: Path) -> None:
+def test_the_key_file_takes_precedence_over_the_file_of_gcloud(tmp_path: Path) -> None:
     with Replay([token("key's")]) as server:
         written(tmp_path / "application_default_credentials.json", authorized_user())
         path = written(tmp_path / "key.json", service_account(server.url))
@@ -157,7 +157,7 @@ def test_the_key_file_comes_before_gclouds(tmp_path: Path) -> None:
         assert sent(found)["Authorization"] == "Bearer key's"
 
 
-def test_a_machine_of_google_cloud_asks_its_metadata_server() -> None:
+def test_without_a_file_the_metadata_server_gives_the_token() -> None:
     with Replay([token("five", 600)]) as server:
         tokens = source(metadata_host=server.url.removeprefix("http://"), quota_project="mine")
         assert sent(tokens.current()) == {"Authorization": "Bearer five", "x-goog-user-project": "mine"}
@@ -167,7 +167,7 @@ def test_a_machine_of_google_cloud_asks_its_metadata_server() -> None:
     assert request.headers["metadata-flavor"] == "Google"
 
 
-def test_a_proxy_is_for_token_endpoints_and_not_for_the_metadata_server(
+def test_requests_to_token_endpoints_use_the_proxy_and_those_to_the_metadata_server_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Replay([token("by-the-proxy")]) as proxy, Replay([token("direct")]) as metadata:
@@ -180,16 +180,16 @@ def test_a_proxy_is_for_token_endpoints_and_not_for_the_metadata_server(
     assert proxy.requests[0].target == "http://token.invalid/path"
 
 
-def test_an_endpoint_that_is_busy_is_asked_again(tmp_path: Path) -> None:
+def test_a_request_to_a_busy_token_endpoint_is_retried(tmp_path: Path) -> None:
     with Replay([answer(503, "busy"), token("later")]) as server:
         path = written(tmp_path / "key.json", service_account(server.url))
         assert sent(source(path).current())["Authorization"] == "Bearer later"
 
 
-# How they stay valid...
+# Renewal...
 
 
-def test_a_token_is_kept_until_it_is_about_to_expire(tmp_path: Path) -> None:
+def test_a_token_is_used_until_it_is_about_to_expire(tmp_path: Path) -> None:
     with Replay([token("first"), token("second", 0.5), token("third")]) as server:
         tokens = source(written(tmp_path / "key.json", service_account(server.url)))
         assert sent(tokens.current())["Authorization"] == "Bearer first"
@@ -200,7 +200,9 @@ def test_a_token_is_kept_until_it_is_about_to_expire(tmp_path: Path) -> None:
         assert sent(tokens.current())["Authorization"] == "Bearer third"
 
 
-def test_the_last_token_serves_while_the_next_cannot_be_had(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_old_token_is_used_while_the_next_one_cannot_be_fetched(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with Replay([token("good", 100), refused("invalid_grant", "no more")]) as server:
         tokens = source(written(tmp_path / "key.json", service_account(server.url)))
         first = tokens.current()
@@ -212,7 +214,7 @@ def test_the_last_token_serves_while_the_next_cannot_be_had(tmp_path: Path, capl
     assert "good" not in caplog.text
 
 
-def test_a_replaced_key_file_is_taken_up(tmp_path: Path) -> None:
+def test_a_replaced_key_file_takes_effect_with_the_next_token(tmp_path: Path) -> None:
     with Replay([token("old"), token("new")]) as server:
         path = written(tmp_path / "key.json", service_account(server.url + "/old"))
         tokens = source(path)
@@ -223,12 +225,12 @@ def test_a_replaced_key_file_is_taken_up(tmp_path: Path) -> None:
     assert [request.target for request in server.requests] == ["/old", "/new"]
 
 
-def test_a_refused_token_is_renewed_once_for_all_who_sent_it(tmp_path: Path) -> None:
+def test_a_refused_token_is_renewed_once_for_all_requests_that_sent_it(tmp_path: Path) -> None:
     with Replay([token("stale"), token("fresh")]) as server:
         tokens = source(written(tmp_path / "key.json", service_account(server.url)))
         stale = tokens.current()
         assert all(tokens.renew(stale) for _ in range(5))
-        assert not tokens.renew(tokens.current())  # the fresh one is refused too: it is not its age
+        assert not tokens.renew(tokens.current())  # the new token is refused, too, so age is not the reason
     assert len(server.requests) == 2
 
 
@@ -268,7 +270,7 @@ def test_the_token_stays_in_use_while_the_next_one_is_fetched(tmp_path: Path) ->
         until(lambda: sent(tokens.current())["Authorization"] == "Bearer second")
 
 
-def test_no_thread_is_started(tmp_path: Path) -> None:
+def test_the_first_token_starts_no_thread(tmp_path: Path) -> None:
     with Replay([token("one")]) as server:
         path = written(tmp_path / "key.json", service_account(server.url))
         before = set(threading.enumerate())
@@ -277,7 +279,7 @@ def test_no_thread_is_started(tmp_path: Path) -> None:
     assert not {name for name in started if "_serve" not in name}
 
 
-# What is said when there is none...
+# Errors...
 
 
 def _said(tokens: TokenSource, kind: type[S3dlioError]) -> str:
@@ -298,14 +300,14 @@ def _said(tokens: TokenSource, kind: type[S3dlioError]) -> str:
     return str(caught.value)
 
 
-def test_without_any_credentials_it_says_what_was_looked_for() -> None:
+def test_without_credentials_the_error_lists_the_three_sources() -> None:
     said = _said(source(), ConfigurationError)
     for part in ("GOOGLE_APPLICATION_CREDENTIALS: not set", "gcloud auth application-default login", NOWHERE):
         assert part in said
     assert "S3DLIO_NO_SIGN=1" in said
 
 
-def test_a_machine_without_a_service_account() -> None:
+def test_the_error_for_a_machine_without_a_service_account() -> None:
     with Replay([answer(404, "not found")]) as server:
         said = _said(source(metadata_host=server.url.removeprefix("http://")), ConfigurationError)
     assert "no service account" in said
@@ -344,7 +346,9 @@ def _without(field: str) -> str:
     ],
     ids=lambda value: None if value is None else value[:30],
 )
-def test_a_key_file_that_is_none_is_named_with_what_is_wrong(tmp_path: Path, content: str | None, message: str) -> None:
+def test_the_error_for_a_wrong_key_file_names_the_file_and_the_fault(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
     path = tmp_path / "key.json"
     if content is not None:
         path.write_text(content)
@@ -354,11 +358,11 @@ def test_a_key_file_that_is_none_is_named_with_what_is_wrong(tmp_path: Path, con
     assert message in said
 
 
-def test_a_key_file_that_is_a_folder(tmp_path: Path) -> None:
+def test_the_error_for_a_key_file_that_is_a_folder(tmp_path: Path) -> None:
     assert "Is a directory" in _said(source(str(tmp_path)), ConfigurationError)
 
 
-def test_a_key_file_that_may_not_be_read(tmp_path: Path) -> None:
+def test_the_error_for_a_key_file_without_permission(tmp_path: Path) -> None:
     path = tmp_path / "key.json"
     path.write_text("{}")
     path.chmod(0)
@@ -410,7 +414,7 @@ def test_a_key_file_that_may_not_be_read(tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_refusal_says_why(tmp_path: Path, reply: bytes, kind: type[S3dlioError], message: str) -> None:
+def test_the_error_for_a_refusal_says_why(tmp_path: Path, reply: bytes, kind: type[S3dlioError], message: str) -> None:
     with Replay(lambda _: reply) as server:
         path = written(tmp_path / "key.json", service_account(server.url))
         said = _said(source(path), kind)
@@ -418,20 +422,20 @@ def test_a_refusal_says_why(tmp_path: Path, reply: bytes, kind: type[S3dlioError
     assert path in said
 
 
-def test_a_token_endpoint_that_refuses_connections(tmp_path: Path) -> None:
+def test_the_error_for_a_token_endpoint_that_refuses_connections(tmp_path: Path) -> None:
     said = _said(source(written(tmp_path / "key.json", service_account(_OK))), StoreUnavailableError)
     assert "Connection refused" in said
     assert "http://127.0.0.1:9" in said
 
 
-def test_a_token_endpoint_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_token_endpoint_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3DLIO_RETRY_SECONDS", "1")
     with Replay(lambda _: answer(503, "down")) as server:
         said = _said(source(written(tmp_path / "key.json", service_account(server.url))), StoreUnavailableError)
     assert "the token endpoint answered 503" in said
 
 
-def test_a_token_endpoint_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_token_endpoint_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     never = threading.Event()
 
     def hang(_: Received) -> bytes:
@@ -448,7 +452,7 @@ def test_a_token_endpoint_that_never_answers(tmp_path: Path, monkeypatch: pytest
         never.set()
 
 
-def test_a_failure_is_not_repeated_by_each_of_many_callers(tmp_path: Path) -> None:
+def test_many_calls_in_turn_do_not_each_wait_for_the_same_failure(tmp_path: Path) -> None:
     tokens = source(written(tmp_path / "key.json", service_account(_OK)))
     began = time.monotonic()
     for _ in range(64):
@@ -457,5 +461,5 @@ def test_a_failure_is_not_repeated_by_each_of_many_callers(tmp_path: Path) -> No
     assert time.monotonic() - began < 10
 
 
-def test_a_token_shows_nothing_of_itself() -> None:
+def test_the_repr_of_a_token_shows_no_secret() -> None:
     assert "secret" not in repr(Token((("Authorization", "Bearer secret"),)))

@@ -192,7 +192,7 @@ class Row(NamedTuple):
 
 
 def table() -> list[Row]:
-    """600 requests, the same in every run: each key with a dozen choices of everything else."""
+    """600 requests, equal in every run: each key with a dozen variations of the other parts."""
     choose = random.Random(4).choice
     return [
         Row(key, choose(QUERIES), choose(HEADERS), *choose(SCOPES), choose(METHODS), choose(BODIES))
@@ -218,7 +218,7 @@ def epoch(timestamp: str) -> int:
     return calendar.timegm(time.strptime(timestamp, "%Y%m%dT%H%M%SZ"))
 
 
-def test_the_table_of_odd_requests_has_the_signatures_of_botocore() -> None:
+def test_odd_requests_have_the_signatures_of_botocore() -> None:
     for row in table():
         oracle = botocore_request(row.method, row.host, row.key, row.query, row.headers)
         oracle.data = row.body
@@ -239,7 +239,7 @@ def test_the_table_of_odd_requests_has_the_signatures_of_botocore() -> None:
         assert added == {name.lower() for name in oracle.headers}
 
 
-def test_the_table_of_odd_requests_is_presigned_as_botocore_does() -> None:
+def test_odd_requests_are_presigned_as_by_botocore() -> None:
     for index, row in enumerate(table()):
         expires = 1 + index * 1000
         oracle = botocore_request(row.method, row.host, row.key, row.query, row.headers)
@@ -292,7 +292,7 @@ def signature_of(head: bytes, secret: str) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("value", ["plain", "  spaces   inside ", "M\xfcnchen \xa0 x\x85y"])
-def test_the_signature_is_of_the_bytes_that_are_sent(value: str) -> None:
+def test_the_signature_covers_the_bytes_that_are_sent(value: str) -> None:
     signer = Signer(AwsCredentials("AKIA", "secret", "token"), "us-east-1", "127.0.0.1:9000")
     headers = [("x-amz-meta-city", value), ("Range", "bytes=0-9")]
     query = canonical_query([("versionId", "a/b"), ("attributes", "")])
@@ -324,7 +324,7 @@ def test_a_signer_follows_the_clock_over_midnight_and_back() -> None:
     assert "/20130525/us-east-1/s3/aws4_request" in seen[3]["Authorization"]
 
 
-def test_a_caller_that_changes_what_it_was_given_does_not_change_the_next_signature() -> None:
+def test_changing_the_returned_fields_does_not_change_the_next_signature() -> None:
     signer = Signer(DOCUMENTED, "us-east-1", DOCUMENTED_HOST)
     first = signer.sign("GET", "/k", now=DOCUMENTED_TIME)
     kept = list(first)
@@ -333,12 +333,12 @@ def test_a_caller_that_changes_what_it_was_given_does_not_change_the_next_signat
 
 
 @pytest.mark.parametrize("expires", [-1, 0, 604_801])
-def test_a_presigned_request_cannot_live_for_ever_or_not_at_all(expires: int) -> None:
+def test_a_presigned_request_is_valid_for_1_second_to_7_days(expires: int) -> None:
     with pytest.raises(ValueError, match="604800"):
         Signer(DOCUMENTED, "us-east-1", DOCUMENTED_HOST).presign("GET", "/k", expires=expires)
 
 
-def test_a_field_that_cannot_be_sent_is_an_error_without_the_secrets() -> None:
+def test_the_error_for_a_field_that_cannot_be_sent_shows_no_secret() -> None:
     signer = Signer(AwsCredentials("AKIA", "secret", "TOKEN"), "us-east-1", "h")
     with pytest.raises(ValueError, match="Latin-1") as caught:
         signer.sign("GET", "/k", headers=[("x-amz-meta-price", "5 \u20ac")])

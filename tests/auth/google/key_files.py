@@ -16,7 +16,7 @@ EMAIL = "loader@project.iam.gserviceaccount.com"
 
 @lru_cache(maxsize=1)
 def private_key() -> str:
-    """An RSA key made for this run, as PEM."""
+    """An RSA key generated for this run, as PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -24,7 +24,7 @@ def private_key() -> str:
 
 
 def service_account(token_uri: str) -> dict[str, Any]:
-    """What a service account's key file holds."""
+    """The content of a service account's key file."""
     return {
         "type": "service_account",
         "project_id": "project",
@@ -37,7 +37,7 @@ def service_account(token_uri: str) -> dict[str, Any]:
 
 
 def authorized_user() -> dict[str, Any]:
-    """What `gcloud auth application-default login` writes."""
+    """The content of the file that `gcloud auth application-default login` writes."""
     return {
         "type": "authorized_user",
         "client_id": "client",
@@ -48,7 +48,7 @@ def authorized_user() -> dict[str, Any]:
 
 
 def external_account(token_url: str, subject_file: Path) -> dict[str, Any]:
-    """A workload identity whose subject token lies in a file, as Kubernetes writes it."""
+    """A workload identity whose subject token is in a file, as Kubernetes writes it."""
     return {
         "type": "external_account",
         "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/provider",

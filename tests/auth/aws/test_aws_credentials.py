@@ -28,7 +28,7 @@ from tests.threads import meanwhile, until
 
 
 class Service:
-    """An HTTP server that answers as the credential services of AWS do, and remembers what it was asked."""
+    """An HTTP server that answers like the credential services of AWS, and records the requests."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, dict[str, str], str]] = []
@@ -145,7 +145,7 @@ def shared_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
 # A pair of keys
 
 
-def test_a_pair_of_keys_is_taken_as_it_is() -> None:
+def test_a_pair_of_keys_is_used_unchanged() -> None:
     source = CredentialSource("AKIA", "secret", "token", "no-such-profile")
     assert source.current() == AwsCredentials("AKIA", "secret", "token")
     assert source.current() is source.current()
@@ -170,7 +170,7 @@ def test_half_a_pair_is_an_error_that_names_the_other_half(
 
 
 def run_python(program: str, **environment: str) -> str:
-    """What a new interpreter prints that runs the program."""
+    """The output of a program in a new interpreter."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
         env={**os.environ, **environment},
@@ -309,7 +309,7 @@ def test_a_signed_on_sso_session_gives_the_credentials_of_its_role(service: Serv
     assert service.requests[0][2]["x-amz-sso_bearer_token"] == "sso-token"
 
 
-def test_a_container_gives_its_role_to_who_shows_its_token(
+def test_a_container_service_receives_the_authorization_token(
     container: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "token").write_text("container-token")
@@ -324,7 +324,7 @@ def test_a_container_service_that_refuses_is_an_error(container: Service) -> Non
         CredentialSource().current()
 
 
-def test_an_instance_gives_its_role(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_metadata_service_gives_the_role_of_an_instance(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.url)
     assert CredentialSource().current() == AwsCredentials("KEY3", "SECRET3", "TOKEN3")
@@ -357,7 +357,7 @@ def test_a_disabled_metadata_service_is_not_asked(service: Service, monkeypatch:
     assert service.requests == []
 
 
-def test_no_credentials_at_all_is_an_error_that_lists_what_was_looked_for() -> None:
+def test_without_credentials_the_error_lists_every_source() -> None:
     with pytest.raises(ConfigurationError) as caught:
         CredentialSource().current()
     for word in (
@@ -388,7 +388,7 @@ def refreshing_threads() -> int:
     return [thread.name for thread in threading.enumerate()].count("s3dlio-credentials")
 
 
-def test_credentials_are_refreshed_on_the_side_while_the_old_ones_are_valid(container: Service) -> None:
+def test_a_thread_refreshes_credentials_while_the_old_ones_are_valid(container: Service) -> None:
     container.lifetime = 4
     source = CredentialSource()
     first = source.current()
@@ -407,7 +407,7 @@ def test_credentials_are_refreshed_on_the_side_while_the_old_ones_are_valid(cont
     until(lambda: refreshing_threads() == 0)
 
 
-def test_a_refresh_that_fails_leaves_the_old_credentials_until_they_expire_and_then_is_an_error(
+def test_after_a_failed_refresh_the_old_credentials_are_used_until_they_expire(
     shared_files: Callable[[str, str], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = tmp_path / "answer.json"
@@ -434,7 +434,7 @@ def test_a_refresh_that_fails_leaves_the_old_credentials_until_they_expire_and_t
     assert source.current().access_key == "NEXT"
 
 
-def test_expired_credentials_are_never_handed_out(container: Service) -> None:
+def test_expired_credentials_are_never_used(container: Service) -> None:
     container.lifetime = 1
     source = CredentialSource()
     first = source.current()
@@ -447,7 +447,7 @@ def test_expired_credentials_are_never_handed_out(container: Service) -> None:
 # Threads and forks
 
 
-def test_many_threads_share_one_look(container: Service) -> None:
+def test_many_threads_share_one_lookup(container: Service) -> None:
     source = CredentialSource()
     container.open.clear()
     with ThreadPoolExecutor(16) as threads:
@@ -496,7 +496,7 @@ def in_child(work: Callable[[], str]) -> str:
         os.waitpid(child, 0)
 
 
-def test_a_forked_child_looks_again_and_its_parent_does_not(container: Service) -> None:
+def test_a_forked_child_looks_up_credentials_again_and_its_parent_does_not(container: Service) -> None:
     source = CredentialSource()
     assert source.current().access_key == "KEY1"
     assert in_child(lambda: source.current().access_key) == "KEY2"
@@ -504,7 +504,7 @@ def test_a_forked_child_looks_again_and_its_parent_does_not(container: Service) 
     assert len(container.requests) == 2
 
 
-def test_a_child_forked_while_another_thread_looks_does_not_hang(container: Service) -> None:
+def test_a_child_forked_during_a_lookup_does_not_hang(container: Service) -> None:
     source = CredentialSource()
     container.open.clear()
 
@@ -529,7 +529,7 @@ def _error_of(source: CredentialSource) -> Exception | None:
     return None
 
 
-def test_a_child_forked_while_another_thread_imports_botocore_does_not_hang(tmp_path: Path) -> None:
+def test_a_child_forked_during_the_import_of_botocore_does_not_hang(tmp_path: Path) -> None:
     (tmp_path / "credentials").write_text("[default]\naws_access_key_id = FILE\naws_secret_access_key = s\n")
     program = """
         import os, threading, time
