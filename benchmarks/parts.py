@@ -72,7 +72,7 @@ def _microseconds(work: Callable[[], object], number: int = 1) -> float:
 
 def _small() -> list[tuple[str, int, Callable[[], object]]]:
     """Parts of reading a small object: name, how often a try does it, and what it does."""
-    store = S3Store()
+    store = S3Store(settings.current)
     numbers = itertools.count()
     heads = itertools.cycle([bytearray(_HEAD.format(number * 7919), "ascii") for number in range(1000)])
     views: list[memoryview] = []

@@ -18,10 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import s3dlio
 from benchmarks.objects import Objects
-from s3dlio.runtime.run import run
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
 from tests.servers import ceph, nginx, seaweedfs
 from tests.servers.base import Processes, S3Server, accepts, free_ports, running
 
@@ -132,7 +130,7 @@ def store(name: str, bucket: str) -> Iterator[World]:
         before = dict(os.environ)
         os.environ.update(server.environment())
         try:
-            run(S3Store().make_bucket(parse(f"s3://{bucket}")))
+            s3dlio.make_bucket(f"s3://{bucket}")
         finally:
             for name in server.environment():
                 os.environ.pop(name)

@@ -12,31 +12,32 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio import diagnostics, settings, stores
+from s3dlio import diagnostics, settings
 from s3dlio.settings import Settings
 from s3dlio.stores.base import Store
+from s3dlio.transfer.stores import store_for
 from tests.servers.base import S3Server
 from tests.threads import side_by_side
 
 
 def test_a_trial_uses_its_own_settings_and_stores_in_its_own_thread_only(tmp_path: Path) -> None:
-    own = stores.store_for("file")
+    own = store_for("s3")
     trial = diagnostics.Trial(Settings(retries=17))
     seen: list[tuple[bool, int]] = []
 
     def look() -> None:
-        seen.append((stores.store_for("file") is own, settings.current().retries))
+        seen.append((store_for("s3") is own, settings.current().retries))
 
     with trial.calls():
-        inside = stores.store_for("file")
+        inside = store_for("s3")
         assert inside is not own
         assert settings.current().retries == 17
         with diagnostics.Trial(Settings(retries=18)).calls():
-            assert stores.store_for("file") not in (own, inside)
+            assert store_for("s3") not in (own, inside)
         side_by_side([look])
         s3dlio.put_bytes(f"file://{tmp_path}/a", b"content")
     with trial.calls():
-        assert stores.store_for("file") is inside
+        assert store_for("s3") is inside
     look()
     assert seen == [(True, settings.current().retries)] * 2
     assert bytes(s3dlio.get(f"file://{tmp_path}/a")) == b"content"
@@ -44,13 +45,13 @@ def test_a_trial_uses_its_own_settings_and_stores_in_its_own_thread_only(tmp_pat
 
 def _has_forgotten(before: Store) -> None:
     assert settings.current().retries == 17
-    assert stores.store_for("file") is not before
+    assert store_for("s3") is not before
     os._exit(0)
 
 
 def test_a_child_that_is_forked_inside_a_trial_makes_new_stores() -> None:
     with diagnostics.Trial(Settings(retries=17)).calls():
-        child = multiprocessing.get_context("fork").Process(target=_has_forgotten, args=(stores.store_for("file"),))
+        child = multiprocessing.get_context("fork").Process(target=_has_forgotten, args=(store_for("s3"),))
         child.start()
         child.join()
     assert child.exitcode == 0

@@ -24,9 +24,6 @@ from s3dlio.http.address import Address
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.pool import pool
 from s3dlio.objects.rank import process_number
-from s3dlio.runtime.run import run
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.http.conftest import Silent
 from tests.servers.base import S3Server
@@ -156,7 +153,7 @@ def test_an_unknown_strategy_is_an_error_that_names_it(seaweedfs: S3Server) -> N
 def proxies(seaweedfs: S3Server) -> Iterator[list[FaultProxy]]:
     """Three endpoints of the same service, and an environment that names them."""
     os.environ.update(seaweedfs.environment())
-    run(S3Store().make_bucket(parse("s3://endpoints")))
+    s3dlio.make_bucket("s3://endpoints")
     with ExitStack() as stack:
         proxies = [stack.enter_context(FaultProxy(seaweedfs.url)) for _ in range(3)]
         _use(proxies)

@@ -17,7 +17,7 @@ import pytest
 
 import s3dlio
 from s3dlio.runtime.run import run
-from s3dlio.stores import store_for
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.auth.google.key_files import service_account, written
 from tests.replay import Received, Replay, answer

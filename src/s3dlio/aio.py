@@ -26,9 +26,9 @@ from s3dlio.errors import S3dlioError
 from s3dlio.runtime.on_asyncio import run_async
 from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.run import end, run, step
-from s3dlio.stores import store_for
 from s3dlio.stores.base import Store
 from s3dlio.transfer import batch, buckets, chunks, copying, listing
+from s3dlio.transfer.stores import store_for
 from s3dlio.types import BytesLike, Entry, ObjectInfo, as_view
 from s3dlio.uri import of_path, parse
 

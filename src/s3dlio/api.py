@@ -14,10 +14,10 @@ from typing import Literal, TypeVar, overload
 from s3dlio import settings
 from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.run import iterate, run
-from s3dlio.stores import store_for
 from s3dlio.stores.base import Store
 from s3dlio.transfer import batch, buckets, chunks, copying, listing
 from s3dlio.transfer.read_ahead import ReadAhead
+from s3dlio.transfer.stores import store_for
 from s3dlio.types import BytesLike, Entry, ObjectInfo, Progress, as_view
 from s3dlio.uri import of_path, parse
 
@@ -321,12 +321,7 @@ def _run(store: Store, operation: Operation[T]) -> T:
     """Run an operation; one of a cloud store with the settings of its beginning: each look at them takes 2 µs."""
     if store.blocking:
         return run(operation)
-    try:
-        now = settings.current()
-    except BaseException:
-        operation.close()
-        raise
-    with settings.held(now):
+    with settings.held(store.settings):  # type: ignore[attr-defined]
         return run(operation)
 
 

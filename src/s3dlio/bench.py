@@ -23,8 +23,8 @@ from s3dlio import api
 from s3dlio.errors import ConfigurationError, IntegrityError, S3dlioError
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import Operation
-from s3dlio.stores import store_for
 from s3dlio.transfer import batch
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import URI, parse
 
 PREFIX = "s3dlio-bench-"

@@ -7,15 +7,13 @@ with s3dlio.diagnostics.Trial(dataclasses.replace(s3dlio.settings.current(), ret
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 
-from s3dlio import settings, stores
+from s3dlio import settings
 from s3dlio.errors import ConfigurationError
 from s3dlio.http import endpoints
 from s3dlio.http.address import parse_endpoint, routed, split_endpoints
 from s3dlio.settings import Settings
-from s3dlio.stores.base import Store
 
 # How the name of a variable that concerns one scheme begins.
 _SCHEMES_OF_PREFIXES = {
@@ -89,7 +87,7 @@ def _scheme_of(name: str) -> str | None:
 
 
 class Trial:
-    """Calls with other settings than the process's, which leave the process's connections and credentials alone.
+    """Calls with other settings than the process's, which leave the process's stores and credentials alone.
 
     Args:
         now: the settings of the calls.
@@ -97,14 +95,7 @@ class Trial:
 
     def __init__(self, now: Settings) -> None:
         self._settings = now
-        self._stores: dict[str, Store] = {}
 
-    @contextmanager
-    def calls(self) -> Iterator[None]:
-        """Within the block, every call of this thread uses the settings of this trial, and stores of its own.
-
-        A store keeps connections and credentials for one `Settings` at a time. Calls with other settings through the
-        stores of the process would make it look for credentials anew, before and after.
-        """
-        with settings.held(self._settings), stores.replaced(self._stores):
-            yield
+    def calls(self) -> settings.held:
+        """A context manager: within its block every call of this thread uses the settings of this trial."""
+        return settings.held(self._settings)

@@ -16,11 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from s3dlio.runtime.run import run
-from s3dlio.stores.azure.store import AzureStore
-from s3dlio.stores.gcs.store import GcsStore
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
+import s3dlio
 from tests.servers.base import AzureServer, GcsServer, S3Server
 
 
@@ -56,7 +52,7 @@ def _s3(server: str) -> Callable[[pytest.FixtureRequest], str]:
     def root(request: pytest.FixtureRequest) -> str:
         found: S3Server = request.getfixturevalue(server)
         os.environ.update(found.environment())
-        run(S3Store().make_bucket(parse("s3://behaviour")))
+        s3dlio.make_bucket("s3://behaviour")
         return f"s3://behaviour/{next(_numbers)}"
 
     return root
@@ -65,14 +61,14 @@ def _s3(server: str) -> Callable[[pytest.FixtureRequest], str]:
 def _az(request: pytest.FixtureRequest) -> str:
     found: AzureServer = request.getfixturevalue("azurite")
     os.environ.update(found.environment())
-    run(AzureStore().make_bucket(parse("az://behaviour")))
+    s3dlio.make_bucket("az://behaviour")
     return f"az://behaviour/{next(_numbers)}"
 
 
 def _gs(request: pytest.FixtureRequest) -> str:
     found: GcsServer = request.getfixturevalue("fake_gcs")
     os.environ.update(found.environment())
-    run(GcsStore().make_bucket(parse("gs://behaviour")))
+    s3dlio.make_bucket("gs://behaviour")
     return f"gs://behaviour/{next(_numbers)}"
 
 

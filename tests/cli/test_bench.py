@@ -16,9 +16,6 @@ import pytest
 import s3dlio
 from s3dlio import bench
 from s3dlio.cli.bench import byte_count
-from s3dlio.runtime.run import run as run_operation
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
 from tests.cli.command import COMMAND, environment, run
 from tests.required import lacking
 from tests.servers.base import S3Server
@@ -32,7 +29,7 @@ def bucket(seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in seaweedfs.environment().items():
         monkeypatch.setenv(name, value)
     uri = f"s3://bench-{uuid4().hex[:12]}"
-    run_operation(S3Store().make_bucket(parse(uri)))
+    s3dlio.make_bucket(uri)
     s3dlio.put_bytes(f"{uri}/mine", b"mine")
     return uri
 

@@ -17,9 +17,6 @@ import pytest
 
 import s3dlio
 from s3dlio.http.pool import pool
-from s3dlio.runtime.run import run
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
 from tests.faults.proxy import FaultProxy
 from tests.servers.base import S3Server
 
@@ -39,7 +36,7 @@ def threads() -> list[str]:
 @pytest.fixture(autouse=True)
 def _nothing_is_left(seaweedfs: S3Server) -> Iterator[None]:
     os.environ.update(seaweedfs.environment())
-    run(S3Store().make_bucket(parse("s3://concurrency")))
+    s3dlio.make_bucket("s3://concurrency")
     pool.clear()
     resource_tracker.ensure_running()  # multiprocessing's own, which stays
     before = descriptors(), threads()

@@ -12,12 +12,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from s3dlio.runtime.run import run
+import s3dlio
 from s3dlio.stores.azure import listing
-from s3dlio.stores.azure.store import AzureStore
-from s3dlio.stores.gcs.store import GcsStore
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
 
 
 class Protocol(NamedTuple):
@@ -40,14 +36,14 @@ class Protocol(NamedTuple):
 def s3_root(server: Any, url: str) -> str:
     """A bucket, reached through a proxy."""
     os.environ.update({**server.environment(), "AWS_ENDPOINT_URL": url})
-    run(S3Store().make_bucket(parse("s3://faults")))
+    s3dlio.make_bucket("s3://faults")
     return "s3://faults"
 
 
 def gs_root(server: Any, url: str) -> str:
     """A bucket, reached through a proxy."""
     os.environ.update({**server.environment(), "STORAGE_EMULATOR_HOST": url})
-    run(GcsStore().make_bucket(parse("gs://faults")))
+    s3dlio.make_bucket("gs://faults")
     return "gs://faults"
 
 
@@ -55,7 +51,7 @@ def az_root(server: Any, url: str) -> str:
     """A container, reached through a proxy. Pages as short as elsewhere make a second one without 5,000 blobs."""
     listing.NAMES_PER_PAGE = 1000
     os.environ.update({**server.environment(), "AZURE_STORAGE_ENDPOINT": url})
-    run(AzureStore().make_bucket(parse("az://faults")))
+    s3dlio.make_bucket("az://faults")
     return "az://faults"
 
 

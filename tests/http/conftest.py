@@ -10,10 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+import s3dlio
 from s3dlio.http.pool import pool
-from s3dlio.runtime.run import run
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
 from tests.faults.proxy import FaultProxy
 from tests.servers.base import S3Server
 
@@ -22,7 +20,7 @@ from tests.servers.base import S3Server
 def bucket(seaweedfs: S3Server) -> Iterator[str]:
     """The URI of a bucket, without a final "/", and an environment to reach it."""
     os.environ.update(seaweedfs.environment())
-    run(S3Store().make_bucket(parse("s3://http-tests")))
+    s3dlio.make_bucket("s3://http-tests")
     yield "s3://http-tests"
     pool.clear()
 
@@ -31,7 +29,7 @@ def bucket(seaweedfs: S3Server) -> Iterator[str]:
 def secure(seaweedfs_tls: S3Server) -> Iterator[str]:
     """A bucket reached by https."""
     os.environ.update(seaweedfs_tls.environment())
-    run(S3Store().make_bucket(parse("s3://tls-tests")))
+    s3dlio.make_bucket("s3://tls-tests")
     yield "s3://tls-tests"
     pool.clear()
 

@@ -135,11 +135,8 @@ def interrupted(seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as executor:
         for name, value in seaweedfs.environment().items():
             patch.setenv(name, value)
-        from s3dlio.runtime.run import run
-        from s3dlio.stores.s3.store import S3Store
-        from s3dlio.uri import parse
 
-        run(S3Store().make_bucket(parse("s3://interrupts")))
+        s3dlio.make_bucket("s3://interrupts")
         s3dlio.put_bytes("s3://interrupts/small", bytes(100_000))
 
         folder = tmp_path_factory.mktemp("interrupted")

@@ -35,9 +35,9 @@ from azure.storage.blob import (
 import s3dlio
 from s3dlio.memory.checksums import crc64_text
 from s3dlio.runtime.run import run
-from s3dlio.stores import store_for
 from s3dlio.stores.azure.store import AzureStore
 from s3dlio.stores.azure.writing import block_id, put_checked
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.behavior.content import ODD_NAMES, content
 from tests.processes import in_forked_child
@@ -55,7 +55,7 @@ def container(azurite: AzureServer) -> str:
     os.environ.update(azurite.environment())
     os.environ.update(S3DLIO_GET_PART_MB="1", S3DLIO_MULTIPART_THRESHOLD_MB="1", S3DLIO_PUT_PART_MB="5")
     uri = f"az://container-{next(_numbers)}"
-    run(AzureStore().make_bucket(parse(uri)))
+    s3dlio.make_bucket(uri)
     return uri
 
 

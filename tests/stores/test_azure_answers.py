@@ -23,8 +23,8 @@ import pytest
 
 import s3dlio
 from s3dlio.runtime.run import run
-from s3dlio.stores import store_for
 from s3dlio.stores.azure.store import AzureStore
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.behavior.content import content
 from tests.replay import Received, Replay, answer
@@ -458,7 +458,7 @@ def test_a_copy_that_does_not_say_that_it_is_done_is_not_left_to_the_service() -
     """copy-blob-from-url: x-ms-copy-status."""
     with Replay([answer(202), answer(202, headers={"x-ms-copy-status": "failed"}), answer(200), CREATED]) as server:
         use(server)
-        assert [run(AzureStore().copy(parse(URI), parse(f"{URI}2"), 7)) for _ in range(4)] == [False] * 4
+        assert [run(store_for("az").copy(parse(URI), parse(f"{URI}2"), 7)) for _ in range(4)] == [False] * 4
 
 
 def test_a_list_of_blocks_may_be_sent_again() -> None:
@@ -491,7 +491,7 @@ def test_a_copy_that_is_not_done_at_once_is_not_left_to_the_service() -> None:
     refused = error(403, "CannotVerifyCopySource")
     with Replay([pending, done, refused]) as server:
         use(server)
-        results = [run(AzureStore().copy(parse(URI), parse(f"{URI}2"), 7)) for _ in range(3)]
+        results = [run(store_for("az").copy(parse(URI), parse(f"{URI}2"), 7)) for _ in range(3)]
     assert results == [False, True, False]
     assert {request.headers["x-ms-requires-sync"] for request in server.requests} == {"true"}
     assert KEY not in str(server.requests)

@@ -27,8 +27,8 @@ from google.cloud import storage
 import s3dlio
 from s3dlio.memory.checksums import crc32c_text
 from s3dlio.runtime.run import run
-from s3dlio.stores import store_for
 from s3dlio.stores.gcs.store import GcsStore
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.behavior.content import content
 from tests.processes import in_forked_child
@@ -45,7 +45,7 @@ def bucket(fake_gcs: GcsServer) -> str:
     os.environ.update(fake_gcs.environment())
     os.environ.update(S3DLIO_GET_PART_MB="1", S3DLIO_MULTIPART_THRESHOLD_MB="1", S3DLIO_PUT_PART_MB="5")
     uri = f"gs://bucket-{next(_numbers)}"
-    run(GcsStore().make_bucket(parse(uri)))
+    s3dlio.make_bucket(uri)
     return uri
 
 

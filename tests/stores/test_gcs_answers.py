@@ -30,7 +30,7 @@ import pytest
 import s3dlio
 from s3dlio.memory.checksums import crc32c_text
 from s3dlio.runtime.run import run
-from s3dlio.stores.gcs.store import GcsStore
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.auth.google.key_files import service_account, written
 from tests.behavior.content import content
@@ -889,7 +889,7 @@ def test_a_listing_that_is_refused_half_way_is_an_error() -> None:
 def test_a_large_copy_takes_several_steps() -> None:
     steps = [{"done": False, "rewriteToken": "t+1"}, {"done": False, "rewriteToken": "t2"}, {"done": True}]
     with serving([answer(200, json.dumps(step), JSON) for step in steps]) as server:
-        assert run(GcsStore().copy(parse(URI), parse("gs://other/to#1"), 1))
+        assert run(store_for("gs").copy(parse(URI), parse("gs://other/to#1"), 1))
     assert server.requests[0].path == f"{OBJECT}/rewriteTo/b/other/o/to%231"
     tokens = [parse_qs(urlsplit(request.target).query).get("rewriteToken") for request in server.requests]
     assert tokens == [None, ["t+1"], ["t2"]]
@@ -898,14 +898,14 @@ def test_a_large_copy_takes_several_steps() -> None:
 @pytest.mark.parametrize("step", ["{}", "", '{"done": false}', '{"done": "true"}', "[]", '{"kind": "storage#object"}'])
 def test_a_copy_that_is_neither_done_nor_continues_is_an_error(step: str) -> None:
     with serving([answer(200, step, JSON)] * 3), pytest.raises(s3dlio.S3dlioError, match=f"{URI} at .*not known"):
-        run(GcsStore().copy(parse(URI), parse("gs://other/key"), 1))
+        run(store_for("gs").copy(parse(URI), parse("gs://other/key"), 1))
 
 
 def test_a_bucket_that_is_ours_is_fine_and_one_of_others_is_refused() -> None:
     os.environ["GOOGLE_CLOUD_PROJECT"] = "mine"
     taken = refusal(409, "conflict", "The requested bucket name is not available.")
     with serving([taken, answer(200, '{"name": "bucket"}', JSON)]):
-        run(GcsStore().make_bucket(parse("gs://bucket")))
+        s3dlio.make_bucket("gs://bucket")
     others = refusal(403, "forbidden", "no storage.buckets.get access")
     with serving([taken, others]), pytest.raises(s3dlio.PermissionDeniedError):
-        run(GcsStore().make_bucket(parse("gs://bucket")))
+        s3dlio.make_bucket("gs://bucket")

@@ -16,10 +16,10 @@ import pytest
 
 import s3dlio
 from s3dlio.objects.request import Request
-from s3dlio.stores import store_for
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.stores.s3.service import CHECKSUM, STORED_AS
 from s3dlio.stores.s3.store import S3Store
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.auth.google.key_files import service_account, written
 from tests.replay import Received, Replay, answer

@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 
 import s3dlio
 from s3dlio.runtime.run import iterate, run
-from s3dlio.stores import store_for
-from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.stores.s3 import listing
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.replay import Received, Replay, answer
 from tests.stores.s3_replay import error, error_body, use, xml
@@ -705,7 +704,7 @@ def test_a_copy_without_progress_ends(progress: dict[str, str]) -> None:
     with Replay(lambda _: answer(200, json.dumps(step))) as server:
         _use_gs(server)
         with pytest.raises(s3dlio.StoreUnavailableError, match="no progress"):
-            run(GcsStore().copy(parse("gs://bucket/a"), parse("gs://bucket/b"), 3 << 20))
+            run(store_for("gs").copy(parse("gs://bucket/a"), parse("gs://bucket/b"), 3 << 20))
     assert len(server.requests) < 20
 
 

@@ -23,7 +23,7 @@ from s3dlio.http.pool import pool
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.target import Buffer, Parts
 from s3dlio.runtime.run import iterate
-from s3dlio.stores import store_for
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.behavior.content import content
 from tests.http.scripted import CLOSE, Script, scripted

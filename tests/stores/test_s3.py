@@ -27,9 +27,9 @@ from s3dlio.memory.checksums import crc32c, crc32c_text
 from s3dlio.objects.upload import CloudWriter, part_size
 from s3dlio.runtime.run import run
 from s3dlio.settings import MIB
-from s3dlio.stores import store_for
 from s3dlio.stores.s3 import copying, multipart, writing
 from s3dlio.stores.s3.store import S3Store
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import URI, parse
 from tests.behavior.content import content
 from tests.replay import Replay

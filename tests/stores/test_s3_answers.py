@@ -23,8 +23,7 @@ import pytest
 import s3dlio
 from s3dlio.memory.checksums import crc32c, crc32c_text
 from s3dlio.runtime.run import run
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
+from s3dlio.transfer.stores import store_for
 from tests.behavior.content import content
 from tests.replay import Received, Replay, answer
 from tests.stores.s3_replay import Aws, chunked, error, error_body, use, xml
@@ -1126,7 +1125,7 @@ def test_a_list_of_buckets_may_have_pages() -> None:
 
     with Replay([buckets("ab", "1="), buckets("c")]) as server:
         use(server)
-        assert run(S3Store().buckets()) == ["a", "b", "c"]
+        assert run(store_for("s3").buckets()) == ["a", "b", "c"]
     assert [request.target for request in server.requests] == ["/", "/?continuation-token=1%3D"]
 
 
@@ -1135,7 +1134,7 @@ def test_a_bucket_is_made_in_the_region_of_the_settings(tmp_path: Path) -> None:
     for region in ("us-east-1", "eu-west-1"):
         os.environ["AWS_REGION"] = region
         with Aws([error(409, "BucketAlreadyOwnedByYou")], tmp_path) as server:
-            run(S3Store().make_bucket(parse("s3://bucket")))
+            s3dlio.make_bucket("s3://bucket")
         place = b"<LocationConstraint>eu-west-1</LocationConstraint>" in server.requests[0].body
         assert place is (region == "eu-west-1")
 
@@ -1145,4 +1144,4 @@ def test_a_bucket_of_somebody_else_is_an_error() -> None:
     with Replay([error(409, "BucketAlreadyExists")]) as server:
         use(server)
         with pytest.raises(s3dlio.S3dlioError, match="somebody else"):
-            run(S3Store().make_bucket(parse("s3://bucket")))
+            s3dlio.make_bucket("s3://bucket")

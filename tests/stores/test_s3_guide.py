@@ -16,7 +16,7 @@ import pytest
 
 import s3dlio
 from s3dlio.runtime.run import run
-from s3dlio.stores.s3.store import S3Store
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.faults.proxy import FaultProxy
 from tests.servers.base import S3Server
@@ -77,7 +77,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S
     found: S3Server = request.getfixturevalue(request.param)
     for name, value in found.environment().items():
         monkeypatch.setenv(name, value)
-    store, bucket = S3Store(), parse("s3://my-bucket")
+    store, bucket = store_for("s3"), parse("s3://my-bucket")
     run(store.make_bucket(bucket))
     s3dlio.delete(bucket.text, recursive=True)
     run(store.remove_bucket(bucket))  # SeaweedFS would go on to list the folders, empty by now

@@ -14,9 +14,6 @@ from contextlib import suppress
 import pytest
 
 import s3dlio
-from s3dlio.runtime.run import run
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import parse
 from tests.behavior.content import ODD_NAMES
 from tests.servers.base import S3Server
 
@@ -51,7 +48,7 @@ _numbers = itertools.count()
 def _bucket(server: S3Server) -> str:
     os.environ.update(server.environment())
     uri = f"s3://keys-{next(_numbers)}"
-    run(S3Store().make_bucket(parse(uri)))
+    s3dlio.make_bucket(uri)
     return uri
 
 

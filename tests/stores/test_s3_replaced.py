@@ -21,9 +21,7 @@ import pytest
 
 import s3dlio
 from s3dlio.objects import ranges
-from s3dlio.runtime.run import run
-from s3dlio.stores.s3.store import S3Store
-from s3dlio.uri import URI, parse
+from s3dlio.uri import URI
 from tests.behavior.content import content
 from tests.servers.base import S3Server
 
@@ -68,7 +66,7 @@ def uri(server: S3Server) -> str:
     os.environ.update(server.environment())
     os.environ.update(S3DLIO_GET_PART_MB="1")
     bucket = f"s3://replaced-{next(_numbers)}"
-    run(S3Store().make_bucket(parse(bucket)))
+    s3dlio.make_bucket(bucket)
     s3dlio.put_bytes(f"{bucket}/object", _versions()[0])
     return f"{bucket}/object"
 

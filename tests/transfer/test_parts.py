@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 
 import s3dlio
+from s3dlio import settings
 from s3dlio.cli import content as command
 from s3dlio.objects.upload import CloudWriter
 from s3dlio.runtime.run import run
@@ -42,7 +43,7 @@ def bucket(request: pytest.FixtureRequest) -> str:
     server: S3Server = request.getfixturevalue(request.param)
     os.environ.update(server.environment())
     uri = f"s3://parts-{next(_numbers)}"
-    run(S3Store().make_bucket(parse(uri)))
+    s3dlio.make_bucket(uri)
     return uri
 
 
@@ -113,7 +114,7 @@ def test_more_than_the_known_size_may_come(monkeypatch: pytest.MonkeyPatch) -> N
     sizes: dict[str, int] = {}
     with Replay(_taking_parts(sizes)) as server:
         os.environ.update(_SERVICES[0].variables(server.url), S3DLIO_PUT_PART_MB="5")
-        writer = CloudWriter(S3Store(), parse("s3://bucket/key"), 8 << 20)
+        writer = CloudWriter(S3Store(settings.current), parse("s3://bucket/key"), 8 << 20)
         run(writer.write(memoryview(content(40 << 20))))
         run(writer.close())
     assert sum(sizes.values()) == 40 << 20

@@ -13,8 +13,8 @@ from s3dlio.cli import output
 from s3dlio.cli.arguments import BucketURIs, OneURI
 from s3dlio.errors import S3dlioError
 from s3dlio.runtime.run import run
-from s3dlio.stores import store_for
 from s3dlio.transfer.listing import compiled
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import CLOUD_SCHEMES, parse
 
 SERVICES = tuple(f"{scheme}://" for scheme in CLOUD_SCHEMES)

@@ -15,7 +15,7 @@ from s3dlio.cli import copying, output, progress
 from s3dlio.cli.arguments import STANDARD, OneURI, URIs
 from s3dlio.errors import S3dlioError
 from s3dlio.runtime.run import iterate
-from s3dlio.stores import store_for
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import of_path, parse
 
 PIECE = 16 << 20

@@ -14,8 +14,8 @@ from s3dlio.cli import buckets, output
 from s3dlio.cli.arguments import Folder, OneURI
 from s3dlio.errors import ObjectNotFoundError
 from s3dlio.runtime.run import run
-from s3dlio.stores import store_for
 from s3dlio.transfer.listing import compiled
+from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 
 

@@ -53,14 +53,15 @@ _TIMES_REPLACED = 20  # reading fails if the object is replaced this many times 
 
 
 class RangeStore(Protocol):
-    """What a read needs from the store that holds the object."""
+    """What a read needs from the store that holds the object.
 
+    Attributes:
+        settings: those of this call.
+        version_gone: statuses by which the service refuses a request for a version that no longer exists.
+    """
+
+    settings: Settings
     version_gone: ClassVar[frozenset[int]]
-    """Statuses by which the service refuses a request for a version that no longer exists."""
-
-    @property
-    def settings(self) -> Settings:
-        """The settings of this call."""
 
     def service(self) -> Service:
         """Where requests go."""

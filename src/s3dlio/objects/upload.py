@@ -21,14 +21,15 @@ _LARGEST_PART = 4 << 30
 
 
 class PartsStore(Protocol):
-    """What writing an object needs from its store."""
+    """What writing an object needs from its store.
 
+    Attributes:
+        settings: those of this call.
+        most_parts: the most parts that an object may have.
+    """
+
+    settings: Settings
     most_parts: ClassVar[int]
-    """The most parts that an object may have."""
-
-    @property
-    def settings(self) -> Settings:
-        """The settings of this call."""
 
     def require_key(self, uri: URI) -> None:
         """Raise InvalidURIError if the URI names a bucket instead of an object."""

@@ -10,7 +10,7 @@ only in `operations.pause`; the others suspend while the network works.
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from s3dlio.errors import InvalidURIError, UnreadableDateError
@@ -20,6 +20,7 @@ from s3dlio.uri import URI
 if TYPE_CHECKING:
     from s3dlio.objects.batched import BatchedRequest, ReadDone, WriteDone
     from s3dlio.runtime.operation import Operation
+    from s3dlio.settings import Settings
 
 
 class ObjectWriter(Protocol):
@@ -44,6 +45,14 @@ class Store(abc.ABC):
     """One protocol. URIs come parsed and are of this store's scheme."""
 
     blocking: ClassVar[bool]
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        """Args: settings: returns the settings in force."""
+        self._settings_in_force = settings
+
+    def is_current(self) -> bool:
+        """Whether a new call may use this store. If not, the settings have changed, and a new store has to be made."""
+        return True
 
     @abc.abstractmethod
     async def get(self, uri: URI) -> memoryview:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from s3dlio import settings as settings_module
 from s3dlio.errors import InvalidURIError, S3dlioError, UnreadableDateError
 from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response
@@ -42,24 +41,23 @@ class CloudStore(Store, Generic[AnyService]):
     most_parts: ClassVar[int]
     version_gone: ClassVar[frozenset[int]] = frozenset({412})
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        super().__init__(settings)
+        self.settings = settings()
         self._service: AnyService | None = None
 
-    @property
-    def settings(self) -> Settings:
-        """The settings in force."""
-        return settings_module.current()
+    def is_current(self) -> bool:
+        return self._settings_in_force() is self.settings
 
     def service(self) -> AnyService:
-        """The service that the settings in force describe.
+        """The service that the settings describe.
 
         Raises:
             ConfigurationError: they do not describe one.
         """
-        settings = settings_module.current()
         service = self._service
-        if service is None or service.settings is not settings:
-            service = self._service = self.service_class(settings)
+        if service is None:
+            service = self._service = self.service_class(self.settings)
         return service
 
     # What a protocol says...

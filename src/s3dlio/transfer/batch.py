@@ -22,8 +22,8 @@ from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.run import run
 from s3dlio.runtime.threads import for_each
-from s3dlio.stores import store_for
 from s3dlio.stores.base import Store, read_into
+from s3dlio.transfer.stores import Stores
 from s3dlio.types import BytesLike, Progress, as_view
 from s3dlio.uri import URI, parse
 
@@ -87,6 +87,7 @@ def getting(
         finally:
             del result  # whose traceback refers to this frame: as garbage the two would keep buffers
 
+    stores = Stores()
     blocking: list[tuple[Store, URI, ReadDone]] = []
     network: list[tuple[Store, URI, ReadDone]] = []
     for index, name in enumerate(names):
@@ -97,7 +98,7 @@ def getting(
                 raise
             results[index] = name, error
         else:
-            store = store_for(uri.scheme)
+            store = stores[uri.scheme]
             (blocking if store.blocking else network).append((store, uri, partial(put_in, index, uri.text)))
 
     makers = (partial(read_into, *item) for item in blocking)
@@ -126,7 +127,7 @@ def giving(uris: Iterable[str], max_in_flight: int, receive: Callable[[str, memo
     first = next(targets, None)
     if first is None:
         return Work(iter(()), iter(()), max_in_flight)
-    in_turn = threading.Lock()
+    stores, in_turn = Stores(), threading.Lock()
 
     def take(text: str, result: memoryview | Exception) -> None:
         if isinstance(result, Exception):
@@ -137,16 +138,16 @@ def giving(uris: Iterable[str], max_in_flight: int, receive: Callable[[str, memo
         with in_turn:
             receive(text, result)
 
-    if store_for(first.scheme).blocking:
+    if stores[first.scheme].blocking:
         every = chain([first], targets)
-        makers = (partial(read_into, store_for(uri.scheme), uri, partial(take, uri.text)) for uri in every)
+        makers = (partial(read_into, stores[uri.scheme], uri, partial(take, uri.text)) for uri in every)
         return Work(makers, iter(()), max_in_flight)
     begun = [first, *islice(targets, max_in_flight - 1)]
     crowded = len(begun) == max_in_flight  # enough objects to keep the network busy: none is split
     work: Iterator[Operation[None] | BatchedRequest] = (
-        store_for(uri.scheme).batched_get(uri, partial(take, uri.text))
+        stores[uri.scheme].batched_get(uri, partial(take, uri.text))
         if crowded
-        else read_into(store_for(uri.scheme), uri, partial(take, uri.text))
+        else read_into(stores[uri.scheme], uri, partial(take, uri.text))
         for uri in chain(begun, targets)
     )
     return Work(iter(()), work, max_in_flight)
@@ -183,14 +184,14 @@ def deleting(uris: Iterable[str], max_in_flight: int, progress: Callable[[Progre
     first = next(targets, None)
     if first is None:
         return Work(iter(()), iter(()), max_in_flight)
-    counter = None if progress is None else _Counter(progress)
+    stores, counter = Stores(), None if progress is None else _Counter(progress)
 
     async def delete(uri: URI) -> None:
-        await store_for(uri.scheme).delete(uri)
+        await stores[uri.scheme].delete(uri)
         if counter is not None:
             counter.add(uri, 0)
 
-    return work_of(store_for(first.scheme).blocking, delete, zip(chain([first], targets)), max_in_flight)
+    return work_of(stores[first.scheme].blocking, delete, zip(chain([first], targets)), max_in_flight)
 
 
 def putting(
@@ -212,22 +213,22 @@ def putting(
         return Work(iter(()), iter(()), max_in_flight)
 
     every = chain([first], views)
-    counter = None if progress is None else _Counter(progress)
-    if store_for(first[0].scheme).blocking:
-        return work_of(True, partial(_put, counter), every, max_in_flight)
+    stores, counter = Stores(), None if progress is None else _Counter(progress)
+
+    async def put(uri: URI, data: memoryview) -> None:
+        await stores[uri.scheme].put(uri, data)
+        if counter is not None:
+            counter.add(uri, len(data))
+
+    if stores[first[0].scheme].blocking:
+        return work_of(True, put, every, max_in_flight)
     work = (
-        store_for(uri.scheme).batched_put(
+        stores[uri.scheme].batched_put(
             uri, data, _raise if counter is None else partial(_raise_or_count, counter, uri, len(data))
         )
         for uri, data in every
     )
     return Work(iter(()), work, max_in_flight)
-
-
-async def _put(counter: _Counter | None, uri: URI, data: memoryview) -> None:
-    await store_for(uri.scheme).put(uri, data)
-    if counter is not None:
-        counter.add(uri, len(data))
 
 
 def _raise_or_count(counter: _Counter, uri: URI, size: int, error: Exception | None) -> None:

@@ -20,9 +20,9 @@ from s3dlio.errors import InvalidURIError, ObjectNotFoundError
 from s3dlio.runtime.operation import pause
 from s3dlio.runtime.run import iterate, run
 from s3dlio.runtime.threads import for_each
-from s3dlio.stores import store_for
 from s3dlio.stores.files.names import is_encodable, unfit_for_a_file
 from s3dlio.transfer.batch import THREADS
+from s3dlio.transfer.stores import store_for
 from s3dlio.types import Progress, SizedName
 from s3dlio.uri import FILE_SCHEMES, URI
 

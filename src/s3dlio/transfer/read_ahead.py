@@ -43,10 +43,10 @@ from s3dlio.runtime.operation import TICK, Operation
 from s3dlio.runtime.run import run
 from s3dlio.runtime.threads import for_each, join
 from s3dlio.runtime.wakeup import Signal
-from s3dlio.stores import store_for
 from s3dlio.transfer.batch import THREADS
+from s3dlio.transfer.stores import Stores
 from s3dlio.transfer.window import Source, Window
-from s3dlio.uri import parse
+from s3dlio.uri import FILE_SCHEMES, parse
 
 if TYPE_CHECKING:
     from s3dlio.objects.batched import BatchedRequest
@@ -142,6 +142,7 @@ class _Reading:
         self._changed = window.changed
         self._max_in_flight = max_in_flight
         self._settings = now
+        self._stores = Stores()
         self._part = now.get_part_mb * settings.MIB
         self._begun: Iterator[tuple[int, str]] = iter(())  # what is to be read, in order
         self._thread: threading.Thread | None = None
@@ -289,7 +290,7 @@ class _Reading:
         if not large:
             try:
                 uri = parse(text)
-                return store_for(uri.scheme).batched_get(uri, partial(self._take_in, index, text))
+                return self._stores[uri.scheme].batched_get(uri, partial(self._take_in, index, text))
             except S3dlioError:
                 pass  # `_get` raises the same error, and hands it out
         return self._get(index, text)
@@ -297,7 +298,7 @@ class _Reading:
     async def _get(self, index: int, text: str) -> None:
         try:
             uri = parse(text)
-            result: memoryview | BaseException = await store_for(uri.scheme).get(uri)
+            result: memoryview | BaseException = await self._stores[uri.scheme].get(uri)
         except Exception as error:
             result = error
         self._take_in(index, text, result)
@@ -323,7 +324,7 @@ class _Reading:
 def _is_blocking(text: str) -> bool:
     """Whether threads read this object. They also read an invalid URI, which gives its error."""
     try:
-        return store_for(parse(text).scheme).blocking
+        return parse(text).scheme in FILE_SCHEMES
     except Exception:
         return True
 

@@ -24,8 +24,8 @@ from types import TracebackType
 from s3dlio.errors import S3dlioError
 from s3dlio.runtime.operation import Stopped
 from s3dlio.runtime.run import Deadline, run
-from s3dlio.stores import store_for
 from s3dlio.stores.base import ObjectWriter
+from s3dlio.transfer.stores import store_for
 from s3dlio.types import BytesLike, as_view
 from s3dlio.uri import URI, parse
 

@@ -19,12 +19,12 @@ import os
 import stat as modes
 from collections.abc import Callable
 
-from s3dlio import settings
 from s3dlio.errors import ConfigurationError
 from s3dlio.log import logger
 from s3dlio.memory.buffers import PAGE, SMALL, lease
 from s3dlio.runtime.operation import pause
 from s3dlio.runtime.threads import for_each
+from s3dlio.settings import Settings
 from s3dlio.stores.files.file import PIECE, READ, FileStore, FileWriter, cut_short
 from s3dlio.stores.files.temporary import TemporaryFile
 from s3dlio.uri import URI
@@ -41,7 +41,7 @@ class DirectStore(FileStore):
     scheme = "direct"
 
     def writer(self, uri: URI, size: int | None = None) -> DirectWriter:  # noqa: ARG002
-        return DirectWriter(uri)
+        return DirectWriter(uri, self._settings_in_force)
 
     def _open(self, uri: URI) -> int:
         try:
@@ -52,7 +52,7 @@ class DirectStore(FileStore):
         fd = os.open(uri.key, READ)
         try:
             if modes.S_ISREG(os.fstat(fd).st_mode):  # a folder does not take O_DIRECT either
-                _accept_page_cache(fd, uri)
+                _accept_page_cache(fd, uri, self._settings_in_force())
         except BaseException:
             os.close(fd)
             raise
@@ -68,8 +68,9 @@ class DirectStore(FileStore):
             for window in range(first, last, _WINDOW):
                 if window > first:
                     await pause
-                read_segment = _reader(fd, uri, block, first, end)
-                _for_each_segment(range(window, min(window + _WINDOW, last), SEGMENT), read_segment)
+                read_segment = _reader(fd, uri, block, first, end, self._settings_in_force)
+                offsets = range(window, min(window + _WINDOW, last), SEGMENT)
+                _for_each_segment(offsets, read_segment, self._settings_in_force)
             data = block[start - first : end - first]
             if len(data) < SMALL:
                 data = memoryview(bytearray(data))
@@ -80,7 +81,9 @@ class DirectStore(FileStore):
         return data
 
 
-def _reader(fd: int, uri: URI, block: memoryview, first: int, end: int) -> Callable[[int], None]:
+def _reader(
+    fd: int, uri: URI, block: memoryview, first: int, end: int, settings: Callable[[], Settings]
+) -> Callable[[int], None]:
     """What reads the segment at an offset into its place in `block`, which stands for the file from `first` on."""
 
     def read_segment(offset: int) -> None:
@@ -92,7 +95,7 @@ def _reader(fd: int, uri: URI, block: memoryview, first: int, end: int) -> Calla
             except OSError as error:
                 if error.errno != errno.EINVAL or left_direct:
                     raise
-                _leave_direct(fd, uri)
+                _leave_direct(fd, uri, settings())
                 left_direct = True
                 continue
 
@@ -110,8 +113,8 @@ def _reader(fd: int, uri: URI, block: memoryview, first: int, end: int) -> Calla
 class DirectWriter(FileWriter):
     """Writes whole aligned segments; what does not fill one waits in `_block`."""
 
-    def __init__(self, uri: URI) -> None:
-        super().__init__(uri)
+    def __init__(self, uri: URI, settings: Callable[[], Settings]) -> None:
+        super().__init__(uri, settings)
         self._block: memoryview | None = None
         self._waiting = 0  # bytes in the block
         self._written = 0  # bytes in the file
@@ -124,7 +127,7 @@ class DirectWriter(FileWriter):
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            _accept_page_cache(file.fd, self._uri)
+            _accept_page_cache(file.fd, self._uri, self._settings())
 
     async def _append(self, file: TemporaryFile, data: memoryview) -> None:
         if self._waiting:
@@ -172,7 +175,7 @@ class DirectWriter(FileWriter):
             block[:] = data[offset : offset + SEGMENT]
             self._write(file, block, self._written + offset)
 
-        _for_each_segment(range(0, len(data), SEGMENT), write_segment)
+        _for_each_segment(range(0, len(data), SEGMENT), write_segment, self._settings)
         self._written += len(data)
 
     def _write(self, file: TemporaryFile, block: memoryview, offset: int) -> None:
@@ -185,34 +188,34 @@ class DirectWriter(FileWriter):
             except OSError as error:
                 if error.errno != errno.EINVAL or left_direct:
                     raise
-                _leave_direct(file.fd, self._uri)
+                _leave_direct(file.fd, self._uri, self._settings())
                 left_direct = True
 
 
-def _for_each_segment(offsets: range, work: Callable[[int], None]) -> None:
+def _for_each_segment(offsets: range, work: Callable[[int], None], settings: Callable[[], Settings]) -> None:
     """Work on segments, as many at a time as S3DLIO_DIRECT_IN_FLIGHT says."""
     if len(offsets) == 1:
         work(offsets[0])
     else:
-        for_each(offsets, work, min(len(offsets), settings.current().direct_in_flight), at_once=True)
+        for_each(offsets, work, min(len(offsets), settings().direct_in_flight), at_once=True)
 
 
 def _is_direct(fd: int) -> bool:
     return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
 
 
-def _leave_direct(fd: int, uri: URI) -> None:
+def _leave_direct(fd: int, uri: URI, settings: Settings) -> None:
     """Go on through the page cache with a descriptor whose file system takes O_DIRECT but fails every transfer.
 
     Several threads may come here with the same descriptor.
     """
-    _accept_page_cache(fd, uri)
+    _accept_page_cache(fd, uri, settings)
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_DIRECT)
 
 
-def _accept_page_cache(fd: int, uri: URI) -> None:
+def _accept_page_cache(fd: int, uri: URI, settings: Settings) -> None:
     """Warn, once per file system, that this one has no O_DIRECT; refuse if the settings say so."""
-    if settings.current().direct_strict:
+    if settings.direct_strict:
         raise ConfigurationError(
             f"{uri.text}: this file system does not take O_DIRECT, and S3DLIO_DIRECT_STRICT=1 forbids the page"
             " cache: use file://, another file system, or S3DLIO_DIRECT_STRICT=0",

@@ -18,10 +18,10 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timezone
 from typing import NoReturn
 
-from s3dlio import settings
 from s3dlio.errors import IntegrityError, InvalidURIError, S3dlioError, from_os_error
 from s3dlio.memory.buffers import lease
 from s3dlio.runtime.operation import pause
+from s3dlio.settings import Settings
 from s3dlio.stores.base import ObjectWriter, Store
 from s3dlio.stores.files import walk
 from s3dlio.stores.files.names import RESERVED
@@ -98,7 +98,7 @@ class FileStore(Store):
             raise
 
     def writer(self, uri: URI, size: int | None = None) -> FileWriter:  # noqa: ARG002
-        return FileWriter(uri)
+        return FileWriter(uri, self._settings_in_force)
 
     async def stat(self, uri: URI) -> ObjectInfo:
         try:
@@ -215,8 +215,9 @@ class FileWriter(ObjectWriter):
     What differs with O_DIRECT is in `_create`, `_append` and `_finish`.
     """
 
-    def __init__(self, uri: URI) -> None:
+    def __init__(self, uri: URI, settings: Callable[[], Settings]) -> None:
         self._uri = uri
+        self._settings = settings
         self._file: TemporaryFile | None = None
         self._special: Special | None = None
 
@@ -298,7 +299,7 @@ class FileWriter(ObjectWriter):
 
     async def _finish(self, file: TemporaryFile) -> bool:  # noqa: ARG002  # direct needs it
         """Bring the last bytes out; returns whether file and folder are to be synced when it is published."""
-        return settings.current().file_sync
+        return self._settings().file_sync
 
 
 async def read_fully(fd: int, uri: URI, data: memoryview, offset: int) -> None:

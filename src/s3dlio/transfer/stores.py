@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stores of this process. Here a call looks up the settings in force; everything below is given them.
+
+A store for a service keeps the settings that it was made with, so a change of a setting takes effect at the next call
+and never in the middle of one. That call makes a new store. Connections survive, because they belong to an address and
+not to a store. The latest stores are kept with what they know, such as credentials: threads may use different settings
+in turn (`settings.held`).
+
+A store for files has no state. It looks up the few settings that it needs only when it needs them, because a look costs
+as much as the rest of a `stat`.
+"""
+
+from __future__ import annotations
+
+from s3dlio import forks, settings
+from s3dlio.stores import new_store
+from s3dlio.stores.base import Store
+
+_KEPT = 16  # stores of a scheme, each for other settings
+
+_last_used: dict[str, Store] = {}
+_kept: dict[str, list[Store]] = {}
+
+
+def store_for(scheme: str) -> Store:
+    """The store for the URIs of a scheme, with the settings in force.
+
+    Raises:
+        ConfigurationError: a variable has a value that its setting does not take.
+    """
+    store = _last_used.get(scheme)
+    if store is None or not store.is_current():
+        store = _last_used[scheme] = _kept_or_new(scheme)
+    return store
+
+
+def _kept_or_new(scheme: str) -> Store:
+    kept = _kept.setdefault(scheme, [])
+    while True:
+        for store in kept.copy():
+            if store.is_current():
+                return store
+        # Then look again, because another thread may have made one at the same time: both threads use the first.
+        kept.append(new_store(scheme, settings.current))
+        del kept[:-_KEPT]
+
+
+class Stores(dict[str, Store]):
+    """The stores of one call, by scheme. A store is looked up once, with the settings that are in force then."""
+
+    def __missing__(self, scheme: str) -> Store:
+        store = self[scheme] = store_for(scheme)
+        return store
+
+
+@forks.in_child
+def _forget_stores() -> None:
+    """A forked child makes its own stores."""
+    _last_used.clear()
+    _kept.clear()
