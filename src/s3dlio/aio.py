@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The async twins: the same verbs, the same results, for a program with an event loop.
+"""The async twins of the verbs: the same arguments and results, for a program with an event loop.
 
-The engine awaits the network on the caller's loop (`runtime.on_asyncio`). File I/O blocks, so it runs in threads of
-our own executor, which lives as long as calls of that loop are under way: nothing outlives them. When a task is
-cancelled its operation is stopped, a write removes its temporary, and only then does the cancellation go on; so nothing
-of a cancelled call happens later.
+The engine awaits the network on the caller's loop (`runtime.on_asyncio`). File I/O blocks, so it runs in the threads of
+an executor, which ends with the last call under way on that loop: no thread outlives the calls. If a task is canceled,
+its operation is stopped and a write removes its temporary file before the cancellation continues. So nothing of a
+canceled call happens later.
 
-Python ends all executors when the main thread ends, while threads that are not daemons, and their loops, still run.
-From then on each call has a thread of its own.
+Python ends all executors when the main thread ends, although threads that are not daemons, and their event loops, still
+run. From then on each call starts a thread of its own.
+
+The twins are written out, not derived from the verbs by a table. A decorator with `ParamSpec` loses overloads and
+docstrings for type checkers and editors, and a shared function that prepares a call would take 1 % of the time of
+reading a small file. A test compares the signature, the overloads and the result of every twin with its verb.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
-from typing import TypeVar
+from typing import Literal, TypeVar, overload
 
 from s3dlio import api
 from s3dlio.errors import S3dlioError
@@ -36,14 +40,64 @@ T = TypeVar("T")
 
 
 async def get_async(uri: str) -> memoryview:
-    """`get` for an event loop."""
+    """Read a whole object.
+
+    A request to an object store runs on the event loop, and file I/O in another thread. If the task is canceled, the
+    call is stopped before the cancellation continues.
+
+    Args:
+        uri: the object.
+
+    Returns:
+        A writable view of exactly its bytes (format "B", one dimension). The view, and whatever is made from it, stays
+        valid while it is in use; then the memory is used for other objects.
+
+    Raises:
+        ObjectNotFoundError: the object or its bucket does not exist, or the URI names a folder.
+        InvalidURIError: the URI is malformed, or its scheme is unknown. A URI that is not a string is a TypeError.
+        IntegrityError: the bytes that arrived differ from those that the store keeps.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+
+    Example:
+        >>> view = await s3dlio.get_async("s3://bucket/object")
+    """
     target = parse(uri)
     store = store_for(target.scheme)
     return await _run(store, store.get(target))
 
 
 async def get_range_async(uri: str, offset: int, length: int | None = None) -> memoryview:
-    """`get_range` for an event loop."""
+    """Read a range of an object.
+
+    A request to an object store runs on the event loop, and file I/O in another thread. If the task is canceled, the
+    call is stopped before the cancellation continues.
+
+    Args:
+        uri: the object.
+        offset: the first byte, from 0.
+        length: number of bytes; None for all that follow.
+
+    Returns:
+        A writable view (format "B", one dimension). It is shorter than `length` if the object ends earlier, and empty
+        if the range begins at or after its end.
+
+    Raises:
+        ValueError: `offset` or `length` is negative.
+        ObjectNotFoundError: the object or its bucket does not exist, or the URI names a folder.
+        InvalidURIError: the URI is malformed, or its scheme is unknown. A URI that is not a string is a TypeError.
+        IntegrityError: the bytes that arrived differ from those that the store keeps.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+
+    Example:
+        >>> bytes(await s3dlio.get_range_async("s3://bucket/object", 1, 3))
+        b'IFF'
+    """
     api.check_range(offset, length)
     target = parse(uri)
     store = store_for(target.scheme)
@@ -53,26 +107,38 @@ async def get_range_async(uri: str, offset: int, length: int | None = None) -> m
 def get_chunks_async(
     uri: str, chunk_size: int = api.CHUNK, offset: int = 0, length: int | None = None
 ) -> AsyncIterator[memoryview]:
-    """Read an object, or a range of it, in chunks, on an event loop; the async twin of `get_chunks`.
+    """Read an object, or a range of it, in chunks. Use this for objects larger than the memory to be used.
 
-    All chunks are of one version of the object, and each stays valid while it, or anything made from it, lives. Nothing
-    is read before the first is asked for, nor while the caller works on a chunk.
+    All chunks are of one version of the object. Memory stays at one chunk if each is dropped before the next one. If a
+    server names no version (no ETag, or a weak one), a range of more than one chunk is read by one request, into
+    memory.
+
+    A request to an object store runs on the event loop, and file I/O in another thread. If the task is canceled, the
+    call is stopped before the cancellation continues.
 
     Args:
         uri: the object.
-        chunk_size: bytes of a chunk; the last may be shorter.
-        offset: first byte, from 0.
+        chunk_size: bytes of a chunk; the last chunk may be shorter.
+        offset: the first byte, from 0.
         length: number of bytes; None for all that follow.
 
     Returns:
-        An async iterator of writable views. An empty object, and a range past the end, have no chunks.
+        An async iterator of writable views, each valid while it, or whatever is made from it, is in use. An empty
+        object, and a range after the end, have no chunks. Nothing is read before the first chunk is requested, nor
+        while the caller works on a chunk.
 
     Raises:
-        ValueError: a chunk size below 1, or a negative offset or length; at once. All other errors come from the
-            iteration.
-        ObjectNotFoundError: no such object, or the URI names a folder.
-        IntegrityError: the object was replaced after some of its chunks had been handed out.
-        PermissionDeniedError, StoreTimeoutError, StoreUnavailableError
+        ValueError: `chunk_size` is below 1, or `offset` or `length` is negative.
+        ObjectNotFoundError: the object or its bucket does not exist, or the URI names a folder.
+        IntegrityError: the object was replaced after some of its chunks had been returned, or bytes differ from those
+            stored.
+        InvalidURIError: the URI is malformed, or its scheme is unknown. A URI that is not a string is a TypeError.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+
+    ValueError, InvalidURIError and ConfigurationError come from this call, all other errors from the iteration.
 
     Example:
         >>> async for chunk in s3dlio.get_chunks_async("s3://bucket/large", 8 << 20):
@@ -86,7 +152,30 @@ def get_chunks_async(
 
 
 async def put_bytes_async(uri: str, data: BytesLike) -> None:
-    """`put_bytes` for an event loop. `data` must not be changed before it returns."""
+    """Write an object. Readers see the old object or the complete new one; a failure leaves the old one.
+
+    A request to an object store runs on the event loop, and file I/O in another thread. If the task is canceled, the
+    write is stopped and undone before the cancellation continues: its temporary file, or the parts of the object, are
+    removed.
+
+    Args:
+        uri: the object. On file:// and direct:// missing folders are created.
+        data: any contiguous buffer. It is sent without a copy, so it must not change before this returns.
+
+    Raises:
+        TypeError: `data` is not a buffer, or not contiguous; or the URI is not a string.
+        IntegrityError: the data changed while it was sent, or the store received other bytes.
+        InvalidURIError: the URI is malformed, its scheme is unknown, or no file can have its name.
+        ObjectNotFoundError: the bucket or container does not exist.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+        S3dlioError: no space is left, or the store refuses the object for another reason.
+
+    Example:
+        >>> await s3dlio.put_bytes_async("s3://bucket/object", b"content")
+    """
     view = as_view(data)
     target = parse(uri)
     store = store_for(target.scheme)
@@ -94,35 +183,143 @@ async def put_bytes_async(uri: str, data: BytesLike) -> None:
 
 
 async def stat_async(uri: str) -> ObjectInfo:
-    """`stat` for an event loop."""
+    """Return facts about an object.
+
+    A request to an object store runs on the event loop, and file I/O in another thread. If the task is canceled, the
+    call is stopped before the cancellation continues.
+
+    Args:
+        uri: the object.
+
+    Returns:
+        A dict (`ObjectInfo`) with the same keys on every protocol: `size` in bytes, `last_modified` (a datetime in
+        UTC), `etag`, `content_type`, `metadata`, `checksums`, `storage_class` and `version`. A fact that the store does
+        not report is None, or an empty dict.
+
+    Raises:
+        ObjectNotFoundError: the object or its bucket does not exist, or the URI names a folder.
+        S3dlioError: the store sent a date that cannot be read.
+        InvalidURIError: the URI is malformed, or its scheme is unknown. A URI that is not a string is a TypeError.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+
+    Example:
+        >>> (await s3dlio.stat_async("s3://bucket/object"))["size"]
+        1048576
+    """
     target = parse(uri)
     store = store_for(target.scheme)
     return await _run(store, store.stat(target))
 
 
 async def exists_async(uri: str) -> bool:
-    """`exists` for an event loop."""
+    """Return whether an object exists. A folder is not an object (see `is_prefix`).
+
+    A request to an object store runs on the event loop, and file I/O in another thread. If the task is canceled, the
+    call is stopped before the cancellation continues.
+
+    Args:
+        uri: the object.
+
+    Returns:
+        False only if the store says that the object does not exist.
+
+    Raises:
+        InvalidURIError: the URI is malformed, or its scheme is unknown. A URI that is not a string is a TypeError.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+
+    Example:
+        >>> await s3dlio.exists_async("s3://bucket/object")
+        True
+    """
     target = parse(uri)
     store = store_for(target.scheme)
     return await _run(store, store.exists(target))
 
 
 async def mkdir_async(uri: str) -> None:
-    """`mkdir` for an event loop."""
+    """Create a folder and its parents. In an object store this does nothing: folders come with their objects.
+
+    The folder is created in another thread than that of the event loop.
+
+    Args:
+        uri: the folder. One that exists is left as it is.
+
+    Raises:
+        S3dlioError: an object of that name exists.
+        InvalidURIError: the URI is malformed, or its scheme is unknown. A URI that is not a string is a TypeError.
+        PermissionDeniedError: the file system refuses to create a folder.
+
+    Example:
+        >>> await s3dlio.mkdir_async("file:///data/folder")
+    """
     target = parse(uri)
     store = store_for(target.scheme)
     await _run(store, store.mkdir(target))
 
 
 async def delete_async(uri: str, recursive: bool = False) -> None:
-    """`delete` for an event loop."""
+    """Delete an object, or everything below a folder. Deleting a missing object or folder succeeds.
+
+    A request to an object store runs on the event loop, and file I/O in another thread. If the task is canceled, the
+    call is stopped before the cancellation continues; objects deleted before stay deleted.
+
+    Args:
+        uri: the object; with `recursive` the folder.
+        recursive: delete everything below the folder. Objects beside it stay, whatever their names begin with.
+
+    Raises:
+        InvalidURIError: the URI is malformed, or its scheme is unknown. A URI that is not a string is a TypeError.
+        ObjectNotFoundError: the bucket or container does not exist.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+        S3dlioError: the store refuses to delete an object, which the message names.
+
+    Example:
+        >>> await s3dlio.delete_async("s3://bucket/object")
+        >>> await s3dlio.delete_async("s3://bucket/folder", recursive=True)
+    """
     target = parse(uri)
     store = store_for(target.scheme)
     await _run(store, store.delete_prefix(target) if recursive else store.delete(target))
 
 
 async def list_async(uri: str, recursive: bool = False, pattern: str | None = None) -> list[str]:
-    """`list` for an event loop."""
+    """List a folder.
+
+    A request to an object store runs on the event loop, and file I/O in another thread. If the task is canceled, the
+    call is stopped before the cancellation continues.
+
+    Args:
+        uri: a folder, with or without its last "/".
+        recursive: list every object below the folder; otherwise its children, of which folders have a final "/".
+        pattern: a regular expression, searched in the part of each name below the folder; other names are left out.
+
+    Returns:
+        Full URIs, sorted. A folder that does not exist has none.
+
+    Raises:
+        ValueError: `pattern` is not a regular expression.
+        ObjectNotFoundError: the bucket or container does not exist.
+        InvalidURIError: the URI is malformed, or its scheme is unknown. A URI that is not a string is a TypeError.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+        S3dlioError: the store sent a listing that cannot be trusted. No error ever looks like an empty or a short
+            listing.
+
+    Example:
+        >>> await s3dlio.list_async("s3://bucket/folder", pattern="npz$")
+        ['s3://bucket/folder/0.npz', 's3://bucket/folder/1.npz']
+    """
     matching = listing.compiled(pattern)
     folder = parse(uri)
     store = store_for(folder.scheme)
@@ -130,19 +327,31 @@ async def list_async(uri: str, recursive: bool = False, pattern: str | None = No
 
 
 def entries_async(uri: str, recursive: bool = True) -> AsyncIterator[Entry]:
-    """List a folder with sizes, on an event loop; the async twin of `entries`. No request is made for an object.
+    """List a folder with sizes. The sizes come with the listing: no request is made for an object.
+
+    A request to an object store runs on the event loop, and file I/O in another thread. If the task is canceled, the
+    call is stopped before the cancellation continues.
 
     Args:
         uri: a folder, with or without its last "/".
-        recursive: every object below it; otherwise its children, folders with a final "/" and size 0.
+        recursive: list every object below the folder; otherwise its children, of which folders have a final "/" and
+            size 0.
 
     Returns:
-        An async iterator of `Entry`: `uri`, the full URI, and `size`, in bytes, in the store's own order, page by page.
+        An async iterator of `Entry`: `uri`, the full URI, and `size` in bytes. Entries come page by page in the order
+        of the store, so memory does not grow with their number. A folder that does not exist has none.
 
     Raises:
-        InvalidURIError: not such a URI; at once. All other errors come from the iteration.
-        ObjectNotFoundError: no such bucket or container.
-        PermissionDeniedError, StoreTimeoutError, StoreUnavailableError: a failed listing never looks like a short one.
+        ObjectNotFoundError: the bucket or container does not exist.
+        InvalidURIError: the URI is malformed, or its scheme is unknown. A URI that is not a string is a TypeError.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+        S3dlioError: the store sent a listing that cannot be trusted. No error ever looks like an empty or a short
+            listing.
+
+    ValueError, InvalidURIError and ConfigurationError come from this call, all other errors from the iteration.
 
     Example:
         >>> async for entry in s3dlio.entries_async("s3://bucket/folder"):
@@ -154,16 +363,20 @@ def entries_async(uri: str, recursive: bool = True) -> AsyncIterator[Entry]:
 
 
 async def make_bucket_async(uri: str) -> None:
-    """Make a bucket, or a container, on an event loop; the async twin of `make_bucket`.
+    """Make a bucket, or a container. A bucket that you own already is left as it is.
+
+    The request runs on the event loop. If the task is canceled, the call is stopped before the cancellation continues.
 
     Args:
-        uri: "s3://bucket", "az://container" or "gs://bucket". One that is yours already is left as it is.
+        uri: "s3://bucket", "az://container" or "gs://bucket". On Google Cloud Storage the bucket is made in the project
+            of the setting `gcs_project`.
 
     Raises:
         InvalidURIError: the URI names more than a bucket, or its store has no buckets (files).
-        PermissionDeniedError: these credentials may not make buckets, or somebody else has one of that name.
-        ConfigurationError: no credentials, or, on Google Cloud Storage, no project.
-        StoreTimeoutError, StoreUnavailableError
+        PermissionDeniedError: these credentials may not make buckets, or the bucket has another owner.
+        ConfigurationError: there are no credentials or, on Google Cloud Storage, there is no project.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
 
     Example:
         >>> await s3dlio.make_bucket_async("s3://bucket")
@@ -174,16 +387,21 @@ async def make_bucket_async(uri: str) -> None:
 
 
 async def remove_bucket_async(uri: str) -> None:
-    """Remove a bucket, or a container, that is empty, on an event loop; the async twin of `remove_bucket`.
+    """Remove an empty bucket, or container. Objects are never deleted, although some services would delete them too.
+
+    The requests run on the event loop. If the task is canceled, the call is stopped before the cancellation continues.
 
     Args:
         uri: "s3://bucket", "az://container" or "gs://bucket".
 
     Raises:
-        S3dlioError: the bucket is not empty. Its objects are never deleted, whatever the service would do.
-        ObjectNotFoundError: no such bucket.
+        S3dlioError: the bucket is not empty.
+        ObjectNotFoundError: the bucket or container does not exist.
         InvalidURIError: the URI names more than a bucket, or its store has no buckets (files).
-        PermissionDeniedError, StoreTimeoutError, StoreUnavailableError
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
 
     Example:
         >>> await s3dlio.remove_bucket_async("s3://bucket")
@@ -194,7 +412,9 @@ async def remove_bucket_async(uri: str) -> None:
 
 
 async def list_buckets_async(uri: str) -> list[str]:
-    """List the buckets, or containers, that these credentials own, on an event loop; the async twin of `list_buckets`.
+    """List the buckets, or containers, that these credentials own.
+
+    The request runs on the event loop. If the task is canceled, the call is stopped before the cancellation continues.
 
     Args:
         uri: the service: "s3://", "az://" or "gs://".
@@ -203,10 +423,11 @@ async def list_buckets_async(uri: str) -> list[str]:
         Full URIs, sorted, each with a final "/".
 
     Raises:
-        InvalidURIError: another URI.
+        InvalidURIError: another URI. One that is not a string is a TypeError.
         PermissionDeniedError: these credentials may not list buckets.
-        ConfigurationError: no credentials, or, on Google Cloud Storage, no project.
-        StoreTimeoutError, StoreUnavailableError
+        ConfigurationError: there are no credentials or, on Google Cloud Storage, there is no project.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
 
     Example:
         >>> await s3dlio.list_buckets_async("s3://")
@@ -217,10 +438,41 @@ async def list_buckets_async(uri: str) -> list[str]:
     return await _run(store, buckets.names(store, scheme))
 
 
+@overload
+async def get_many_async(
+    uris: Iterable[str], max_in_flight: int = 64, *, return_errors: Literal[False] = False
+) -> list[tuple[str, memoryview]]: ...
+@overload
+async def get_many_async(
+    uris: Iterable[str], max_in_flight: int = 64, *, return_errors: bool
+) -> list[tuple[str, memoryview | Exception]]: ...
 async def get_many_async(
     uris: Iterable[str], max_in_flight: int = 64, *, return_errors: bool = False
-) -> list[tuple[str, memoryview | Exception]]:
-    """`get_many` for an event loop."""
+) -> list[tuple[str, memoryview]] | list[tuple[str, memoryview | Exception]]:
+    """Read many objects, of any mix of schemes.
+
+    Files are handled in other threads, and objects of object stores on the event loop. If the task is canceled, the
+    call is stopped before the cancellation continues.
+
+    Args:
+        uris: the objects; a URI may occur more than once.
+        max_in_flight: objects read at a time, at most.
+        return_errors: put the exception of an object that cannot be read into the result, instead of its bytes, and
+            continue.
+
+    Returns:
+        (URI, view) in the order of `uris`; see `get` for the views. With `return_errors`: (URI, view or exception).
+
+    Raises:
+        S3dlioError: the first error, of any class that `get` raises, after the objects in flight have ended. Its
+            message names the URI.
+        ValueError: `max_in_flight` is below 1.
+        TypeError: `uris` is a single string.
+
+    Example:
+        >>> for uri, view in await s3dlio.get_many_async(["s3://bucket/0", "s3://bucket/1"]):
+        ...     print(uri, len(view))
+    """
     api.check_in_flight(max_in_flight)
     work, results = batch.getting(api.check_uris(uris), max_in_flight, return_errors)
     await _run_work(work)
@@ -230,22 +482,31 @@ async def get_many_async(
 async def get_each_async(
     uris: Iterable[str], receive: Callable[[str, memoryview], object], max_in_flight: int = 64
 ) -> None:
-    """Read many objects and call a function with each as it comes, on an event loop; the async twin of `get_each`.
+    """Read many objects, of any mix of schemes, and call a function with each as it arrives. No object is kept.
+
+    Memory stays at the objects in flight, unlike with `get_many`. Unlike with `get_many_iter`, no thread reads ahead
+    while `receive` works, and a small object takes less CPU time.
+
+    Files are handled in other threads, and objects of object stores on the event loop. If the task is canceled, the
+    call is stopped before the cancellation continues.
 
     Args:
-        uris: the objects; any iterable, consumed as the reading continues: its first URI, and for cloud stores all, on
-            the loop, so it must not block; for files the others in another thread.
-        receive: called with the URI and a writable view of its bytes, in the order in which the objects come: for cloud
-            stores on the loop, for files in other threads, by one thread at a time. An exception that it raises ends
-            the reading.
+        uris: the objects; any iterable, consumed while the objects are read. The first item, and for object stores
+            every item, is taken on the event loop, so taking one must not block; for files the other items are taken in
+            another thread.
+        receive: called with the URI and a writable view of its bytes, in the order in which objects arrive, by one
+            thread at a time: on the event loop for object stores, in other threads for files. An exception that it
+            raises ends the reading.
         max_in_flight: objects read at a time, at most.
 
     Raises:
-        The first error, naming its URI, once what was under way has ended.
+        S3dlioError: the first error, of any class that `get` raises, after the objects in flight have ended. Its
+            message names the URI.
+        ValueError: `max_in_flight` is below 1.
         TypeError: `uris` is a single string.
 
     Example:
-        >>> await s3dlio.get_each_async(uris, lambda uri, data: print(uri, len(data)))
+        >>> await s3dlio.get_each_async(uris, lambda uri, view: print(uri, len(view)))
     """
     api.check_no_string(uris)
     api.check_in_flight(max_in_flight)
@@ -255,11 +516,27 @@ async def get_each_async(
 async def put_many_async(
     pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int = 64, *, progress: api.ProgressCallback | None = None
 ) -> None:
-    """`put_many` for an event loop.
+    """Write many objects, of any mix of schemes, each as `put_bytes` does.
 
-    `pairs` is consumed as the writing goes on: its first pair, and for cloud stores all, on the loop, so it must not
-    block; for files the others in another thread. `progress` is called with a `Progress` for every object written: for
-    cloud stores on the loop, for files in other threads, by one thread at a time.
+    Files are handled in other threads, and objects of object stores on the event loop. If the task is canceled, the
+    writes under way are stopped and undone before the cancellation continues.
+
+    Args:
+        pairs: (URI, data); any iterable, consumed while the objects are written. No data may change before this
+            returns. The first item, and for object stores every item, is taken on the event loop, so taking one must
+            not block; for files the other items are taken in another thread.
+        max_in_flight: objects written at a time, at most.
+        progress: called with a `Progress` after every object, by one thread at a time: on the event loop for object
+            stores, in other threads for files. The totals are None.
+
+    Raises:
+        S3dlioError: the first error, of any class that `put_bytes` raises, after the objects in flight have ended. Its
+            message names the URI. Objects written before it stay.
+        ValueError: `max_in_flight` is below 1.
+        TypeError: some data is not a contiguous buffer.
+
+    Example:
+        >>> await s3dlio.put_many_async((f"s3://bucket/{number}", bytes(1024)) for number in range(1000))
     """
     api.check_in_flight(max_in_flight)
     await _run_work(batch.putting(pairs, max_in_flight, progress))
@@ -268,17 +545,23 @@ async def put_many_async(
 async def delete_many_async(
     uris: Iterable[str], max_in_flight: int = 64, *, progress: api.ProgressCallback | None = None
 ) -> None:
-    """Delete many objects, of any mix of schemes, on an event loop; the async twin of `delete_many`.
+    """Delete many objects, of any mix of schemes, each as `delete` does. Deleting a missing object succeeds.
+
+    Files are handled in other threads, and objects of object stores on the event loop. If the task is canceled, the
+    call is stopped before the cancellation continues.
 
     Args:
-        uris: the objects; any iterable, consumed as the deleting continues: its first URI, and for cloud stores all, on
-            the loop, so it must not block; for files the others in another thread.
+        uris: the objects; any iterable, consumed while the objects are deleted. The first item, and for object stores
+            every item, is taken on the event loop, so taking one must not block; for files the other items are taken in
+            another thread.
         max_in_flight: objects deleted at a time, at most.
-        progress: called with a `Progress` for every object deleted: for cloud stores on the loop, for files in other
-            threads, by one thread at a time.
+        progress: called with a `Progress` after every object, by one thread at a time: on the event loop for object
+            stores, in other threads for files. The totals are None.
 
     Raises:
-        The first error, naming its URI, once what was under way has ended. Objects deleted before it stay deleted.
+        S3dlioError: the first error, of any class that `delete` raises, after the objects in flight have ended. Its
+            message names the URI. Objects deleted before it stay deleted.
+        ValueError: `max_in_flight` is below 1.
         TypeError: `uris` is a single string.
 
     Example:
@@ -292,36 +575,125 @@ async def delete_many_async(
 async def upload_async(
     path: api.Path, uri: str, *, recursive: bool = False, progress: api.ProgressCallback | None = None
 ) -> None:
-    """`upload` for an event loop. `progress` is called in other threads."""
+    """Copy a local file, or a tree of files, to a store.
+
+    Memory stays at a few pieces of 16 MiB. Every object becomes visible when it is complete. The first error ends the
+    copy after the objects in flight have ended; objects copied before it stay.
+
+    The copy runs in other threads. If the task is canceled, the copy is stopped, and the objects under way are undone,
+    before the cancellation continues.
+
+    Args:
+        path: the local file; with `recursive` the folder.
+        uri: the object to write. If the URI ends in "/", or is an existing folder of files, the object keeps the name
+            of the file there. With `recursive`: the folder below which the tree is copied.
+        recursive: copy everything below the folder.
+        progress: called with a `Progress` after every piece written, by one thread at a time, which is not the thread
+            of the event loop.
+
+    Raises:
+        ObjectNotFoundError: the source, or the bucket of the target, does not exist.
+        InvalidURIError: a URI is malformed; the target of a tree lies inside the tree; or no file can have the name of
+            an object, which the message names.
+        IntegrityError: an object was replaced, or its bytes changed, while it was copied.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+        S3dlioError: any other error of the store, such as no space left.
+
+    Example:
+        >>> await s3dlio.upload_async("model.pt", "s3://bucket/models/")
+    """
     await copy_async(of_path(path), uri, recursive=recursive, progress=progress)
 
 
 async def download_async(
     uri: str, path: api.Path, *, recursive: bool = False, progress: api.ProgressCallback | None = None
 ) -> None:
-    """`download` for an event loop. `progress` is called in other threads."""
+    """Copy an object, or a tree, to local files.
+
+    Memory stays at a few pieces of 16 MiB. Every object becomes visible when it is complete. The first error ends the
+    copy after the objects in flight have ended; objects copied before it stay.
+
+    The copy runs in other threads. If the task is canceled, the copy is stopped, and the objects under way are undone,
+    before the cancellation continues.
+
+    Args:
+        uri: the object; with `recursive` the folder.
+        path: the local file to write. If the path ends in "/", or is an existing folder, the file gets the last part of
+            the object's key as its name there. With `recursive`: the folder below which the tree is copied.
+        recursive: copy everything below the folder.
+        progress: called with a `Progress` after every piece written, by one thread at a time, which is not the thread
+            of the event loop.
+
+    Raises:
+        ObjectNotFoundError: the source, or the bucket of the target, does not exist.
+        InvalidURIError: a URI is malformed; the target of a tree lies inside the tree; or no file can have the name of
+            an object, which the message names.
+        IntegrityError: an object was replaced, or its bytes changed, while it was copied.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+        S3dlioError: any other error of the store, such as no space left.
+
+    Example:
+        >>> await s3dlio.download_async("s3://bucket/models/model.pt", "model.pt")
+    """
     await copy_async(uri, of_path(path), recursive=recursive, progress=progress)
 
 
 async def copy_async(
     source: str, target: str, *, recursive: bool = False, progress: api.ProgressCallback | None = None
 ) -> None:
-    """`copy` for an event loop. `progress` is called in other threads."""
-    places = parse(source), parse(target)
-    await _in_thread(lambda stopped: copying.copy(*places, recursive, progress, stopped))
+    """Copy an object, or a tree, from any store to any store.
+
+    Memory stays at a few pieces of 16 MiB. Every object becomes visible when it is complete. The first error ends the
+    copy after the objects in flight have ended; objects copied before it stay. A store that can copy within itself does
+    so.
+
+    The copy runs in other threads. If the task is canceled, the copy is stopped, and the objects under way are undone,
+    before the cancellation continues.
+
+    Args:
+        source: the object. With `recursive`: the folder, or an object if no folder is meant.
+        target: the object to write. If the URI ends in "/", or is an existing folder of files, the object keeps its own
+            name there. With `recursive`: the folder below which the tree is copied.
+        recursive: copy everything below the source.
+        progress: called with a `Progress` after every piece written, by one thread at a time, which is not the thread
+            of the event loop.
+
+    Raises:
+        ObjectNotFoundError: the source, or the bucket of the target, does not exist.
+        InvalidURIError: a URI is malformed; the target of a tree lies inside the tree; or no file can have the name of
+            an object, which the message names.
+        IntegrityError: an object was replaced, or its bytes changed, while it was copied.
+        ConfigurationError: a setting or a credential is missing or malformed.
+        PermissionDeniedError: the store or the file system refuses the request.
+        StoreTimeoutError: the store did not answer in time.
+        StoreUnavailableError: the store cannot be reached, or cannot serve the request.
+        S3dlioError: any other error of the store, such as no space left.
+
+    Example:
+        >>> await s3dlio.copy_async("s3://bucket/folder", "file:///data/folder", recursive=True)
+    """
+    from_uri, to_uri = parse(source), parse(target)
+    await _in_thread(lambda stopped: copying.copy(from_uri, to_uri, recursive, progress, stopped))
 
 
 # How they run...
 
 
 async def _run(store: Store, operation: Operation[T]) -> T:
+    """Run an operation of a store: one that blocks in a thread, any other on the loop."""
     if store.blocking:
         return await _in_thread(lambda stopped: run(operation, stopped))
     return await run_async(operation)
 
 
 async def _iterate(store: Store, generator: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """The items of a store's generator, each step run as a call of its own."""
+    """Yield the items of a store's generator. Each step runs as a separate call."""
     try:
         while True:
             try:
@@ -334,6 +706,7 @@ async def _iterate(store: Store, generator: AsyncGenerator[T, None]) -> AsyncGen
 
 
 async def _each(pages: AsyncGenerator[list[T], None]) -> AsyncGenerator[T, None]:
+    """Yield the items of each page."""
     try:
         async for page in pages:
             for item in page:
@@ -343,7 +716,7 @@ async def _each(pages: AsyncGenerator[list[T], None]) -> AsyncGenerator[T, None]
 
 
 async def _run_work(work: batch.Work) -> None:
-    """Files in a thread, the network on the loop; the first failure stops both."""
+    """Do the work of a batch: files in threads, the network on the loop. The first failure stops both."""
     network = batch.side_by_side(work.network, work.max_in_flight)
     halves = {asyncio.ensure_future(run_async(network))}
     first_file = next(work.blocking, None)
@@ -361,7 +734,7 @@ async def _run_work(work: batch.Work) -> None:
 
 
 async def _in_thread(work: Callable[[threading.Event], T]) -> T:
-    """Run blocking work in a thread; when the task is cancelled, stop it and wait for its end."""
+    """Run blocking work in a thread. If the task is canceled, stop the work and wait until it has ended."""
     stopped = threading.Event()
     loop = asyncio.get_running_loop()
     with _executor(loop) as executor:
@@ -373,17 +746,25 @@ async def _in_thread(work: Callable[[threading.Event], T]) -> T:
             while not future.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([future])
-            future.exception()  # seen, so that the loop does not report it
+            future.exception()  # retrieved, so that the loop does not report it
             raise
 
 
 def _submitted(
     executor: ThreadPoolExecutor, work: Callable[[threading.Event], T], stopped: threading.Event
 ) -> Future[T]:
-    """The result of `work`, which a thread of the executor is to run, or one of its own after executors have ended.
+    """Start `work` in a thread of the executor, or in a new thread after Python has ended all executors.
+
+    Args:
+        executor: the executor of the loop.
+        work: called with `stopped`.
+        stopped: the event that asks the work to end.
+
+    Returns:
+        The result to come.
 
     Raises:
-        S3dlioError: the interpreter is exiting, and starts no more threads.
+        S3dlioError: no thread could be started: the system refuses, or the interpreter is exiting.
     """
     with contextlib.suppress(RuntimeError):
         return executor.submit(work, stopped)
@@ -404,7 +785,7 @@ def _submitted(
 
 
 class _Shared:
-    """The executor of a loop, and how many calls use it."""
+    """The executor of a loop, and the number of calls that use it."""
 
     def __init__(self) -> None:
         self.executor = ThreadPoolExecutor(batch.THREADS, thread_name_prefix="s3dlio-async")
@@ -416,7 +797,7 @@ _shared: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = weakref
 
 @contextlib.contextmanager
 def _executor(loop: asyncio.AbstractEventLoop) -> Iterator[ThreadPoolExecutor]:
-    """The executor for calls of this loop; it ends with the last of them."""
+    """The executor for the calls of this loop. It ends with the last of them."""
     shared = _shared.get(loop)
     if shared is None:
         shared = _shared[loop] = _Shared()

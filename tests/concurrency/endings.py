@@ -157,7 +157,7 @@ def _leaves_a_loop(case: Case) -> None:
         end = time.monotonic() + 0.1
         while time.monotonic() < end:
             for item in await aio.get_many_async(case.uris[:6], 3):
-                _check(item)  # type: ignore[arg-type]
+                _check(item)
 
     _in_thread(lambda: asyncio.run(work()), daemon=case.chance.random() < 0.5)
     case.pause(0.1)

@@ -97,10 +97,7 @@ def _get_many(root: str) -> None:
 
 def _get_many_async(root: str) -> None:
     pairs = asyncio.run(s3dlio.get_many_async(_uris(root), max_in_flight=3))
-    _equal(
-        [data.tobytes() if isinstance(data, memoryview) else data for _, data in pairs],
-        [_bytes(5_000, number) for number in range(_MANY)],
-    )
+    _equal([bytes(data) for _, data in pairs], [_bytes(5_000, number) for number in range(_MANY)])
 
 
 def _get_many_iter(root: str) -> None:
