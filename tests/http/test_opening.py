@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names with several addresses: which are tried, when, and who waits for the resolver."""
+"""Names with several addresses: which of them are tried, when, and how callers share the resolver."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.http.conftest import Silent
 from tests.processes import ended, in_forked_child
 from tests.replay import Replay, answer
 
-Place = tuple[int, tuple[str, int]]
+Peer = tuple[int, tuple[str, int]]
 
 _NAME = "cluster.invalid"
 
@@ -33,13 +33,13 @@ class Names:
     """A resolver that knows one name.
 
     Attributes:
-        places: its addresses.
+        peers: its addresses.
         asked: how often it was asked.
         before: called before each answer.
     """
 
     def __init__(self) -> None:
-        self.places: list[Place] = []
+        self.peers: list[Peer] = []
         self.asked = 0
         self.before: Callable[[], object] = lambda: None
 
@@ -48,7 +48,7 @@ class Names:
             raise socket.gaierror(socket.EAI_NONAME, f"{host}:{port} is not known")
         self.asked += 1
         self.before()
-        return [(family, socket.SOCK_STREAM, 6, "", place) for family, place in self.places]
+        return [(family, socket.SOCK_STREAM, 6, "", peer) for family, peer in self.peers]
 
 
 def _forget() -> None:
@@ -76,12 +76,12 @@ def server() -> Iterator[Replay]:
         yield made
 
 
-def _place(url: str) -> Place:
+def _peer(url: str) -> Peer:
     return socket.AF_INET, ("127.0.0.1", int(url.rpartition(":")[2]))
 
 
 def _get() -> float:
-    """Read an object on a new connection; the seconds that took."""
+    """Read an object on a new connection; return the seconds that took."""
     pool.clear()
     began = time.monotonic()
     assert s3dlio.get("s3://bucket/key").tobytes() == b"content"
@@ -105,8 +105,8 @@ def _assert_closed(before: int) -> None:
 def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second_once(
     names: Names, server: Replay, silent: Silent
 ) -> None:
-    names.places = [_place(silent.url), _place(server.url)]
-    opening._avoid(names.places[1])  # so that the other is the first
+    names.peers = [_peer(silent.url), _peer(server.url)]
+    opening._avoid(names.peers[1])  # so that the other is the first
     before = _descriptors()
     assert 0.2 < _get() < 1.5
     assert _get() < 0.2  # it was overtaken, and is tried last now
@@ -118,8 +118,8 @@ def test_the_last_of_many_addresses_is_reached_before_the_connect_timeout(names:
     os.environ["S3DLIO_CONNECT_TIMEOUT"] = "2"
     with ExitStack() as stack:
         dead = [stack.enter_context(Silent()) for _ in range(12)]
-        names.places = [*(_place(one.url) for one in dead), _place(server.url)]
-        opening._avoid(names.places[-1])
+        names.peers = [*(_peer(one.url) for one in dead), _peer(server.url)]
+        opening._avoid(names.peers[-1])
         assert _get() < 1.8
 
 
@@ -127,47 +127,45 @@ def test_the_last_of_many_addresses_is_reached_before_the_connect_timeout(names:
 def test_an_address_that_fails_at_once_costs_nothing(
     names: Names, server: Replay, refusing: str, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first: Place = (socket.AF_INET6, ("::1", 9))
+    first: Peer = (socket.AF_INET6, ("::1", 9))
     if code == "refused":
-        first = _place(refusing)
+        first = _peer(refusing)
     elif code == "no route":
         monkeypatch.setattr(opening, "_attempt", _without(errno.ENETUNREACH))
     elif code == "no family":
         monkeypatch.setattr(opening, "_attempt", _without(errno.EAFNOSUPPORT))
     else:
         monkeypatch.setattr(opening, "_attempt", _without(errno.EADDRNOTAVAIL))
-    names.places = [first, _place(server.url)]
-    opening._avoid(names.places[1])  # so that the other is the first
+    names.peers = [first, _peer(server.url)]
+    opening._avoid(names.peers[1])  # so that the other is the first
     assert _get() < 0.2
 
 
-def _without(code: int) -> Callable[[Place], socket.socket]:
+def _without(code: int) -> Callable[[Peer], socket.socket]:
     attempt = opening._attempt
 
-    def failing(place: Place) -> socket.socket:
-        if place[0] == socket.AF_INET6:
+    def failing(peer: Peer) -> socket.socket:
+        if peer[0] == socket.AF_INET6:
             raise OSError(code, os.strerror(code))
-        return attempt(place)
+        return attempt(peer)
 
     return failing
 
 
 @pytest.mark.parametrize("code", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EINVAL])
-def test_a_host_whose_every_address_fails_at_once_is_an_error_that_names_them(
+def test_the_error_for_a_host_whose_addresses_all_fail_names_them(
     names: Names, code: int, refusing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.environ["S3DLIO_CONNECT_RETRY_SECONDS"] = "0.3"
     monkeypatch.setattr(opening, "_attempt", _without(code))
-    names.places = [(socket.AF_INET6, ("::1", 9)), _place(refusing), (socket.AF_INET6, ("::2", 9))]
+    names.peers = [(socket.AF_INET6, ("::1", 9)), _peer(refusing), (socket.AF_INET6, ("::2", 9))]
     with pytest.raises(StoreUnavailableError, match="any of 3 addresses") as raised:
         s3dlio.get("s3://bucket/key")
     assert os.strerror(code) in str(raised.value)
     assert "127.0.0.1: Connection refused" in str(raised.value)
 
 
-def test_a_literal_address_of_a_family_that_is_missing_is_an_error(
-    names: Names, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ip_address_of_a_missing_family_is_an_error(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
     os.environ.update(AWS_ENDPOINT_URL="http://[::1]:9", S3DLIO_CONNECT_RETRY_SECONDS="0")
     monkeypatch.setattr(opening, "_attempt", _without(errno.EAFNOSUPPORT))
     with pytest.raises(StoreUnavailableError, match="not supported"):
@@ -175,11 +173,11 @@ def test_a_literal_address_of_a_family_that_is_missing_is_an_error(
     assert names.asked == 0
 
 
-def test_addresses_that_all_hang_are_given_up_at_the_connect_timeout(names: Names) -> None:
+def test_the_connect_timeout_ends_attempts_that_all_hang(names: Names) -> None:
     os.environ["S3DLIO_CONNECT_TIMEOUT"] = "0.6"
     before = _descriptors()
     with Silent() as one, Silent() as other:
-        names.places = [_place(one.url), _place(other.url)]
+        names.peers = [_peer(one.url), _peer(other.url)]
         began = time.monotonic()
         with pytest.raises(StoreTimeoutError, match=r"no connection within 0\.6 s"):
             s3dlio.get("s3://bucket/key")
@@ -193,7 +191,7 @@ def test_connections_spread_over_the_addresses(names: Names) -> None:
             stack.enter_context(Replay(lambda _: answer(200, b"content", {"ETag": '"1"', "Connection": "close"})))
             for _ in range(4)
         ]
-        names.places = [_place(one.url) for one in servers]
+        names.peers = [_peer(one.url) for one in servers]
         for _ in range(12):
             _get()
         assert [len(one.requests) for one in servers] == [3, 3, 3, 3]
@@ -236,7 +234,7 @@ def _accepting(then: Callable[[socket.socket], object]) -> Iterator[str]:
 
 @pytest.mark.parametrize("proxied", [False, True])
 @pytest.mark.parametrize("hangs", [False, True])
-def test_a_handshake_that_fails_is_followed_by_another_address(
+def test_after_a_failed_handshake_the_next_try_uses_another_address(
     names: Names, refusing: str, hangs: bool, proxied: bool
 ) -> None:
     # The second address refuses: that it was asked is what counts.
@@ -253,26 +251,26 @@ def test_a_handshake_that_fails_is_followed_by_another_address(
             connection.close()
 
     with _accepting(note) as url:
-        names.places = [_place(url), _place(refusing)]
+        names.peers = [_peer(url), _peer(refusing)]
         for _ in range(2):  # whichever is the first
             with pytest.raises((StoreUnavailableError, StoreTimeoutError)):
                 s3dlio.get("s3://bucket/key")
     assert count
-    assert {place for place in names.places if opening._is_avoided(place)} == set(names.places)
+    assert {peer for peer in names.peers if opening._is_avoided(peer)} == set(names.peers)
 
 
 # The resolver...
 
 
-def test_a_cold_batch_asks_once(names: Names, server: Replay) -> None:
-    names.places = [_place(server.url)]
+def test_a_batch_without_connections_resolves_its_name_once(names: Names, server: Replay) -> None:
+    names.peers = [_peer(server.url)]
     names.before = lambda: time.sleep(0.1)
     uris = [f"s3://bucket/{number}" for number in range(300)]
     assert len(s3dlio.get_many(uris, max_in_flight=100)) == 300
     assert names.asked == 1
 
 
-def test_threads_share_a_question_and_its_failure(names: Names) -> None:
+def test_threads_share_one_resolution_and_its_failure(names: Names) -> None:
     os.environ["S3DLIO_RETRIES"] = "0"
     asking = threading.Event()
 
@@ -293,25 +291,25 @@ def test_threads_share_a_question_and_its_failure(names: Names) -> None:
     _assert_closed(before)
 
 
-def test_a_temporary_failure_is_tried_again(names: Names, server: Replay) -> None:
+def test_a_temporary_failure_of_the_resolver_is_retried(names: Names, server: Replay) -> None:
     until = time.monotonic() + 0.8
 
     def fail() -> None:
         if time.monotonic() < until:
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
-    names.places, names.before = [_place(server.url)], fail
+    names.peers, names.before = [_peer(server.url)], fail
     _get()
     assert names.asked < 10
 
 
-def test_a_name_whose_question_hangs_is_asked_for_again(
+def test_a_name_is_resolved_again_while_a_first_resolution_hangs(
     names: Names, server: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolve, "_JOINED", 0.2)
     os.environ["S3DLIO_CONNECT_TIMEOUT"] = "0.4"
     hanging = threading.Event()
-    names.places = [_place(server.url)]
+    names.peers = [_peer(server.url)]
     names.before = lambda: names.asked == 1 and hanging.wait(20)
     with pytest.raises(StoreTimeoutError, match="no connection"):
         s3dlio.get("s3://bucket/key")
@@ -326,7 +324,7 @@ def test_a_fork_while_a_name_is_resolved(names: Names, server: Replay) -> None:
         asked.set()
         go_on.wait(20)
 
-    names.places, names.before = [_place(server.url)], wait
+    names.peers, names.before = [_peer(server.url)], wait
 
     reading, writing = os.pipe()
 
@@ -355,7 +353,7 @@ def test_a_fork_while_a_name_is_resolved(names: Names, server: Replay) -> None:
 def test_a_fork_while_addresses_race(names: Names, server: Replay) -> None:
     os.environ["S3DLIO_CONNECT_TIMEOUT"] = "1.5"
     with Silent() as one, Silent() as other, ThreadPoolExecutor(1) as executor:
-        names.places = [_place(one.url), _place(other.url)]
+        names.peers = [_peer(one.url), _peer(other.url)]
         future = executor.submit(s3dlio.get, "s3://bucket/key")
         deadline = time.monotonic() + 5
         while not any(len(racing._attempts) == 2 for racing in list(opening._all)):
@@ -364,7 +362,7 @@ def test_a_fork_while_addresses_race(names: Names, server: Replay) -> None:
 
         def in_child() -> None:
             assert not list(opening._all)
-            names.places = [_place(server.url)]
+            names.peers = [_peer(server.url)]
             _get()
 
         in_forked_child(in_child)
@@ -372,7 +370,7 @@ def test_a_fork_while_addresses_race(names: Names, server: Replay) -> None:
 
 
 def test_a_fork_of_the_thread_whose_addresses_race(names: Names, server: Replay) -> None:
-    """The child leaves the call by an exception, and calls anew."""
+    """The child leaves the call by an exception, and makes another call."""
     os.environ["S3DLIO_CONNECT_TIMEOUT"] = "1.5"
 
     class Forked(Exception):
@@ -386,7 +384,7 @@ def test_a_fork_of_the_thread_whose_addresses_race(names: Names, server: Replay)
 
     child: list[int] = []
     with Silent() as one, Silent() as other:
-        names.places = [_place(one.url), _place(other.url)]
+        names.peers = [_peer(one.url), _peer(other.url)]
         before = signal.signal(signal.SIGALRM, fork)
         signal.setitimer(signal.ITIMER_REAL, 0.7)
         try:
@@ -394,7 +392,7 @@ def test_a_fork_of_the_thread_whose_addresses_race(names: Names, server: Replay)
         except Forked:
             status = 1
             try:
-                names.places = [_place(server.url)]
+                names.peers = [_peer(server.url)]
                 opening._avoided.clear()
                 _get()
                 status = 0

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A connection on its way: the name, a race between its addresses, then the proxy's tunnel and TLS.
+"""Opens a connection: resolves the name, races its addresses, then makes the proxy's tunnel and the TLS handshake.
 
-The race is that of RFC 8305 (Happy Eyeballs): addresses are tried in the order that `resolve` gives, the next one when
-the last has failed, or when nothing has come of it for a quarter of a second. Several attempts are then in flight; the
-first that connects wins, and the others are closed. So an address that does not answer costs 250 ms. One that refuses,
-or that this machine has no route to (no IPv6, for example), costs nothing.
+    name --Lookup--> race --_won--> tunnel and TLS --_advance--> `on_open`
+      \\                 \\                        \
+       `on_failed`: no address, no attempt connected, or the tunnel or the handshake failed
 
-An address that failed, or was overtaken, is tried last for a minute. A tunnel or a handshake that fails ends the
-opening: the next try of the request then begins with another address. The caller bounds all of it together, by
-S3DLIO_CONNECT_TIMEOUT. Where there are so many addresses that a quarter of a second for each is too long, each gets a
-fair part of half that time.
+The race follows RFC 8305 (Happy Eyeballs). Peers (socket addresses) are tried in the order that `resolve` gives: the
+next one as soon as an attempt fails, or when nothing has happened for a quarter of a second. So several attempts may be
+in flight. The first that connects wins, and the others are closed. A peer that does not answer costs 250 ms. A peer
+that refuses, or that this machine has no route to (such as any IPv6 address), costs nothing.
 
-Openings of one engine that need the same name share one lookup, so that a batch waits on one descriptor.
+A peer that failed, or was overtaken, is tried last for a minute. If the tunnel or the handshake fails, the opening has
+failed, and the next try of the request starts with another peer. S3DLIO_CONNECT_TIMEOUT bounds the whole opening; the
+caller checks it. If there are so many peers that a quarter of a second for each would take too long, they share half
+that time equally.
+
+Openings of one engine that need the same name share one `Lookup`, so a batch waits on one descriptor for it.
 """
 
 from __future__ import annotations
@@ -35,29 +39,29 @@ if TYPE_CHECKING:
     from s3dlio.runtime.engine import Engine
 
 _NEXT_AFTER = 0.25  # seconds between two attempts (RFC 8305, section 5)
-_LEAST_AFTER = 0.01
-_AVOIDED = 60.0  # seconds for which an address that failed is tried last
-_SHOWN = 3  # failed addresses that a message names
+_LEAST_AFTER = 0.01  # the same, at least, if there are many peers
+_AVOIDED = 60.0  # seconds for which a peer that failed is tried last
+_SHOWN = 3  # the most failed peers that a message names
 
-# Failures that are this process's own, and say nothing of the address.
+# Failures of this process or machine, which say nothing about the peer.
 _OWN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _avoided: dict[SocketAddress, float] = {}  # until when, on the monotonic clock
 
 
-def _avoid(place: SocketAddress) -> None:
+def _avoid(peer: SocketAddress) -> None:
     now = time.monotonic()
     for known in [known for known, until in list(_avoided.items()) if until < now]:
         _avoided.pop(known, None)
-    _avoided[place] = now + _AVOIDED
+    _avoided[peer] = now + _AVOIDED
 
 
-def _is_avoided(place: SocketAddress) -> bool:
-    return _avoided.get(place, 0.0) > time.monotonic()
+def _is_avoided(peer: SocketAddress) -> bool:
+    return _avoided.get(peer, 0.0) > time.monotonic()
 
 
 class Lookup:
-    """A name that some openings of one engine wait for."""
+    """A host name that is being resolved for some openings of one engine."""
 
     def __init__(self, engine: Engine, lookups: dict[tuple[str, int], Lookup], key: tuple[str, int]) -> None:
         self._engine = engine
@@ -70,7 +74,7 @@ class Lookup:
 
     def _on_answer(self, _: int) -> None:
         if not self.waiter.is_answered:
-            return  # an event of a socket that had the same number and was closed a moment ago
+            return  # the event of a closed socket that had the same number
         self._end()
         try:
             answer = self.waiter.answer()
@@ -83,7 +87,7 @@ class Lookup:
             opening.race(answer.in_turn())
 
     def leave(self, opening: Opening) -> None:
-        """An opening waits no longer."""
+        """Remove an opening that has ended; stop waiting if it was the last."""
         self.openings.remove(opening)
         if not self.openings:
             self._end()
@@ -96,7 +100,7 @@ class Lookup:
 
 
 class Opening:
-    """Opens one connection. Either `on_open` or `on_failed` is called once, perhaps before `begin` returns."""
+    """Opens one connection. Either `on_open` or `on_failed` is called once, possibly before `begin` returns."""
 
     __slots__ = (
         "__weakref__",
@@ -109,8 +113,8 @@ class Opening:
         "_failures",
         "_lookup",
         "_lookups",
-        "_place",
-        "_places",
+        "_peer",
+        "_peers",
         "_untried",
     )
 
@@ -124,29 +128,33 @@ class Opening:
     ) -> None:
         """
         Args:
-            engine: drives it.
+            engine: watches the sockets.
             lookups: the host names, with their ports, that openings of this engine wait for.
             address: the server.
             on_open: called with the connection when it is open.
-            on_failed: called with a ConnectError, or with the ConfigurationError of a CA file.
+            on_failed: called with a ConnectError, or with the ConfigurationError for a CA file.
         """
         self._engine = engine
         self._lookups = lookups
         self._address = address
-        # Dropped at the end: a timer may hold the opening for a moment longer, and must not hold the request's memory.
+        # Dropped at the end: a timer may refer to the opening a moment longer, and must not keep the request's memory.
         self._callbacks: tuple[Callable[[Connection], None], Callable[[Exception], None]] | None = (on_open, on_failed)
         self._lookup: Lookup | None = None
-        self._places: list[SocketAddress] = []
+        self._peers: list[SocketAddress] = []
         self._untried: list[SocketAddress] = []
         self._attempts: dict[int, tuple[socket.socket, SocketAddress]] = {}  # by descriptor, the oldest first
         self._failures: list[tuple[SocketAddress, OSError]] = []
-        self._place: SocketAddress | None = None  # that of the connection
+        self._peer: SocketAddress | None = None  # of the connection
         self._connection: Connection | None = None
         self._delay = _NEXT_AFTER
         _all.add(self)
 
     def begin(self, seconds: float) -> None:
-        """Begin to connect; the caller gives up after so many seconds."""
+        """Start to connect.
+
+        Args:
+            seconds: after which the caller gives up.
+        """
         way = self._address.proxy or self._address
         self._delay = seconds
         addresses = resolve.known(way.host, way.port)
@@ -170,26 +178,26 @@ class Opening:
     # The race...
 
     def race(self, addresses: list[SocketAddress]) -> None:
-        """Try these addresses."""
+        """Connect to the first of these peers that answers."""
         self._lookup = None
         if len(addresses) > 1:
             addresses.sort(key=_is_avoided)
             fair = self._delay / (2 * len(addresses))
             self._delay = max(_LEAST_AFTER, min(_NEXT_AFTER, fair))
-        self._places, self._untried = addresses, addresses.copy()
+        self._peers, self._untried = addresses, addresses.copy()
         self._try_next()
 
     def _try_next(self) -> None:
-        """Begin the next attempt that can be begun; fail if there is none, and none in flight."""
+        """Start the next attempt; fail if no peer is left and no attempt is in flight."""
         while self._untried:
-            place = self._untried.pop(0)
+            peer = self._untried.pop(0)
             try:
-                sock = _attempt(place)
+                sock = _attempt(peer)
             except OSError as error:
-                self._note(place, error)
+                self._note(peer, error)
                 continue
             fd = sock.fileno()
-            self._attempts[fd] = sock, place
+            self._attempts[fd] = sock, peer
             self._engine.watch(fd, WRITE, partial(self._on_attempt, fd))
             if self._untried:
                 self._engine.call_later(self._delay, partial(self._on_delay, len(self._untried)))
@@ -198,43 +206,43 @@ class Opening:
             self.fail(self._error())
 
     def _on_delay(self, untried: int) -> None:
-        """Nothing has come of an attempt for a while; of a later one it has, if there are fewer left untried."""
+        """Start the next attempt if none has started since `untried` peers were left."""
         if self._attempts and len(self._untried) == untried:
             self._try_next()
 
     def _on_attempt(self, fd: int, _: int) -> None:
-        sock, place = self._attempts[fd]
+        sock, peer = self._attempts[fd]
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if not code:
             try:
                 sock.getpeername()
             except OSError:
-                return  # an event of a socket that had the same number and was closed a moment ago
+                return  # the event of a closed socket that had the same number
             self._won(fd)
             return
-        self._note(place, OSError(code, os.strerror(code)))
+        self._note(peer, OSError(code, os.strerror(code)))
         del self._attempts[fd]
         if self._untried or not self._attempts:
-            self._try_next()  # before this one is closed: a poller must not take a new socket for an old one
+            self._try_next()  # before this socket is closed, so that the next has another number
         self._engine.forget(fd)
         sock.close()
 
-    def _note(self, place: SocketAddress, error: OSError) -> None:
-        self._failures.append((place, error))
+    def _note(self, peer: SocketAddress, error: OSError) -> None:
+        self._failures.append((peer, error))
         if error.errno not in _OWN:
-            self._avoid(place)
+            self._avoid(peer)
 
-    def _avoid(self, place: SocketAddress) -> None:
-        if len(self._places) > 1:
-            _avoid(place)
+    def _avoid(self, peer: SocketAddress) -> None:
+        if len(self._peers) > 1:
+            _avoid(peer)
 
     def _won(self, winner: int) -> None:
-        """An attempt has connected: drop the others, of which those that began earlier were overtaken."""
-        sock, self._place = self._attempts[winner]
-        for fd, (_, place) in self._attempts.items():
+        """An attempt has connected: drop the others. Peers whose attempts began earlier were overtaken."""
+        sock, self._peer = self._attempts[winner]
+        for fd, (_, peer) in self._attempts.items():
             if fd == winner:
                 break
-            self._avoid(place)
+            self._avoid(peer)
         del self._attempts[winner]
         self._drop_attempts()
         self._connection = Connection(self._address, sock)
@@ -243,14 +251,14 @@ class Opening:
     # After the race: the proxy's tunnel, and TLS...
 
     def _advance(self, _: int) -> None:
-        connection, place = self._connection, self._place
+        connection, peer = self._connection, self._peer
         assert connection is not None
-        assert place is not None
+        assert peer is not None
         try:
             events = connection.advance()
         except ConnectError as error:
             if error.kind == "connect":
-                self._avoid(place)
+                self._avoid(peer)
             self.fail(error)
         except Exception as error:  # a CA file that cannot be read, a name that TLS does not take
             self.fail(error)
@@ -258,8 +266,8 @@ class Opening:
             if events:
                 self._engine.watch(connection.fd, events, self._advance)
                 return
-            if len(self._places) > 1:
-                _avoided.pop(place, None)
+            if len(self._peers) > 1:
+                _avoided.pop(peer, None)
             self._connection = None
             if self._callbacks is not None:
                 on_open = self._callbacks[0]
@@ -277,16 +285,16 @@ class Opening:
             callbacks[1](error)
 
     def give_up(self) -> bool:
-        """It has taken too long: drop everything. Returns whether another address is worth a new try."""
-        if self._connection is not None and self._place is not None:
-            self._avoid(self._place)
-        for _, place in self._attempts.values():
-            self._avoid(place)
+        """Drop everything after too long a time. Returns whether a new try would start with another peer."""
+        if self._connection is not None and self._peer is not None:
+            self._avoid(self._peer)
+        for _, peer in self._attempts.values():
+            self._avoid(peer)
         self.close()
-        return len(self._places) > 1 and not all(map(_is_avoided, self._places))
+        return len(self._peers) > 1 and not all(map(_is_avoided, self._peers))
 
     def close(self) -> None:
-        """Drop everything; nobody is called."""
+        """Drop everything, without calling `on_open` or `on_failed`."""
         self._callbacks = None
         if self._lookup is not None:
             self._lookup.leave(self)
@@ -305,7 +313,7 @@ class Opening:
         self._attempts.clear()
 
     def _error(self) -> ConnectError:
-        """Why no address could be connected to."""
+        """The error if no attempt has connected."""
         for _, error in self._failures:
             if descriptors.are_short(error):
                 return ConnectError(descriptors.shortage(error), "descriptors")
@@ -314,19 +322,19 @@ class Opening:
             [(_, error)] = self._failures
             why = f"cannot connect: {error.strerror or error}"
         else:
-            each = [f"{place[1][0]}: {error.strerror or error}" for place, error in self._failures[:_SHOWN]]
+            each = [f"{peer[1][0]}: {error.strerror or error}" for peer, error in self._failures[:_SHOWN]]
             more = ["…"] if len(self._failures) > _SHOWN else []
             why = f"cannot connect to any of {len(self._failures)} addresses: {', '.join(each + more)}"
         return ConnectError(why, "refused" if refused else "connect")
 
 
-def _attempt(place: SocketAddress) -> socket.socket:
-    """A socket that begins to connect.
+def _attempt(peer: SocketAddress) -> socket.socket:
+    """A socket that is connecting.
 
     Raises:
-        OSError: it cannot: this machine lacks the address family or a route, say.
+        OSError: the machine cannot connect to it, for lack of a route or of the address family, for example.
     """
-    family, address = place
+    family, address = peer
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -341,7 +349,7 @@ def _attempt(place: SocketAddress) -> socket.socket:
 
 
 def _close_inherited(opening: Opening) -> None:
-    """Close the sockets of the parent's attempts."""
+    """In a forked child: close the sockets of the parent's attempts."""
     for sock, _ in opening._attempts.values():
         sock.close()
 

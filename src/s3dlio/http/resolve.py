@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Host names to socket addresses, without ever blocking the caller.
+"""Resolves host names to socket addresses, without blocking the caller.
 
-`getaddrinfo` cannot be interrupted and has no timeout, so it runs in a thread of its own: one thread for each name.
-Everyone who asks for that name meanwhile, from any thread and any engine, waits for the same answer or the same
-failure, each on a socket pair, and so keeps its deadlines and Ctrl-C. A thread whose answer nobody waits for any more
-ends when the system's resolver gives up. A name whose question has hung for some seconds is asked for again.
+`getaddrinfo` cannot be interrupted and has no timeout, so each name is resolved in a thread of its own. All who ask for
+a name while its thread runs, from any thread and any engine, share its answer or its failure. Each waits on a socket
+pair of its own, which its engine watches beside everything else, so deadlines and Ctrl-C keep working. If a thread has
+not answered after some seconds, the next one who asks starts another. A thread that nothing waits for any more ends
+when the system's resolver gives up.
 
 Answers are kept for half a minute; failures are not kept. Each connection gets the addresses in the order in which it
-is to try them (RFC 8305, section 4): families alternate, that of the system's first choice first. Within a family each
-connection begins with another address, so that the connections of a client spread over a cluster behind one name.
-Addresses in digits need none of this.
+should try them (RFC 8305, section 4): families alternate, and the family that the system prefers comes first. Within a
+family each connection starts with another address, so that the connections of a client spread over a cluster behind one
+name. A host that is an IP address already needs none of this.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from typing import Any
 
 from s3dlio import forks
 
-SocketAddress = tuple[int, Any]  # family, address
+SocketAddress = tuple[int, Any]  # family, and address as `socket` wants it
 
-_KEPT = 30.0  # seconds
-_JOINED = 5.0  # seconds for which others join a question; after that its thread may hang for ever
+_KEPT = 30.0  # seconds for which an answer is used
+_JOINED = 5.0  # seconds for which others share a question; after that its thread may hang forever
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 class Addresses:
-    """The addresses of a name."""
+    """The addresses of a host name."""
 
     __slots__ = ("_every", "_turn", "since")
 
@@ -42,10 +43,10 @@ class Addresses:
         for address in dict.fromkeys(addresses):
             families.setdefault(address[0], []).append(address)
         self._every = list(families.values())
-        self._turn = random.randrange(1 << 16)  # processes that begin together do not begin with the same address
+        self._turn = random.randrange(1 << 16)  # so that processes that start together start with different addresses
 
     def in_turn(self) -> list[SocketAddress]:
-        """All of them, in the order in which the next connection is to try them."""
+        """All addresses, in the order in which the next connection should try them."""
         self._turn += 1
         rotated = [family[(at := self._turn % len(family)) :] + family[:at] for family in self._every]
         return [address for row in zip_longest(*rotated) for address in row if address is not None]
@@ -55,7 +56,7 @@ _answers: dict[tuple[str, int], Addresses] = {}
 
 
 def known(host: str, port: int) -> list[SocketAddress] | None:
-    """The addresses of a host in the order in which to try them, where no question is needed; or None."""
+    """The addresses of a host in the order in which to try them; None if `ask` has to resolve the host first."""
     for family in _FAMILIES:
         try:
             socket.inet_pton(family, host)
@@ -67,7 +68,7 @@ def known(host: str, port: int) -> list[SocketAddress] | None:
 
 
 class _Question:
-    """A name being resolved, and those who wait for it."""
+    """A host name that a thread resolves, and what waits for its addresses."""
 
     __slots__ = ("answered", "found", "key", "since", "waiters")
 
@@ -80,7 +81,11 @@ class _Question:
 
 
 class Waiter:
-    """Waits for the answer to a question: `reader` becomes readable when `answer` can be called."""
+    """Waits for the addresses of a host.
+
+    Attributes:
+        reader: becomes readable when `answer` can be called.
+    """
 
     __slots__ = ("__weakref__", "_end", "_question", "reader")
 
@@ -91,7 +96,7 @@ class Waiter:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the question has been open for so long that nobody is to join it."""
+        """Whether the name has been resolved for so long that its thread may hang."""
         return self._question is None or time.monotonic() - self._question.since > _JOINED
 
     @property
@@ -103,7 +108,7 @@ class Waiter:
         """The addresses.
 
         Raises:
-            OSError: the name has none, or the resolver failed.
+            OSError: the name has no address, or the resolver failed.
         """
         assert self._question is not None
         self.close()
@@ -112,7 +117,7 @@ class Waiter:
         raise self._question.found
 
     def close(self) -> None:
-        """Wait no longer."""
+        """Stop waiting and close both ends."""
         with _lock:
             if self._question is not None and self in self._question.waiters:
                 self._question.waiters.remove(self)
@@ -121,10 +126,10 @@ class Waiter:
 
 
 def ask(host: str, port: int) -> Waiter:
-    """Ask for the addresses of a host, or join those who have asked already.
+    """Resolve a host, or share the question if the host is being resolved already.
 
     Raises:
-        OSError: there is no thread or no descriptor for it.
+        OSError: the process can start no thread or open no socket.
     """
     key = host, port
     waiter = Waiter()
@@ -133,8 +138,8 @@ def ask(host: str, port: int) -> Waiter:
             question = _open.get(key)
             if question is None or time.monotonic() - question.since > _JOINED:
                 question = _Question(key)
-                # Ctrl-C in here leaves no question that others join and nobody answers: it is known once its thread
-                # runs, and its thread cannot end before the lock is free.
+                # The thread starts first: Ctrl-C between the two lines must not leave a question that others join and
+                # no thread answers. The thread cannot end before this block does, since it needs the lock.
                 threading.Thread(target=_resolve, args=[question], name="s3dlio-resolve", daemon=True).start()
                 _open[key] = question
             question.waiters.append(waiter)
@@ -157,7 +162,7 @@ def _resolve(question: _Question) -> None:
         found = Addresses(usable) if usable else OSError("it has no address")
     except OSError as error:
         found = error
-    except Exception as error:  # UnicodeError for a name that cannot be one
+    except Exception as error:  # such as UnicodeError for a text that cannot be a name
         found = OSError(str(error))
     finally:
         with _lock:
@@ -168,7 +173,7 @@ def _resolve(question: _Question) -> None:
                 del _open[question.key]
             for waiter in question.waiters:
                 with suppress(OSError):
-                    waiter._end.send(b"!")  # a close would not be seen while a forked child holds this end too
+                    waiter._end.send(b"!")  # to close is not enough: a forked child may hold this end, too
 
 
 _open: dict[tuple[str, int], _Question] = {}
@@ -177,7 +182,7 @@ _lock = threading.RLock()
 
 @forks.in_child
 def _forget_parent() -> None:
-    """The threads that resolve names, and those that wait for them, exist in the parent alone."""
+    """Forget the questions, whose threads exist in the parent alone, and the answers."""
     global _lock, _open
     _lock, _open = threading.RLock(), {}
     _answers.clear()

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine on an event loop: its poller's descriptor is watched by the loop, and its next deadline is a timer there.
+"""Runs operations on a running asyncio event loop.
 
-One engine serves all tasks of a loop, so that they share connections; it goes away with the last of them. A task that
-is cancelled has its operation stopped, and waits until that has cleaned up.
+All calls on one loop share an engine and its connections. The loop watches the descriptor of the engine's poller and
+turns the engine when something happens there; the engine's next deadline is a timer of the loop. The engine is closed
+when the last call has ended.
+
+When a task is canceled, its operation is stopped. The task ends after the operation has undone what it began.
 """
 
 from __future__ import annotations
@@ -21,9 +24,13 @@ T = TypeVar("T")
 
 
 class AsyncEngine:
-    """An engine polled by a running event loop; it lives as long as tasks of that loop use it."""
+    """An engine that an event loop turns, while calls on that loop use it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """
+        Raises:
+            StoreUnavailableError: the process can open no more files.
+        """
         self._loop = loop
         self._engine = Engine()
         self._users = 0
@@ -35,7 +42,7 @@ class AsyncEngine:
             raise StoreUnavailableError(descriptors.shortage(error)) from error
 
     async def run(self, operation: Operation[T]) -> T:
-        """Run an operation; when the task is cancelled it is stopped, and waited for."""
+        """Run an operation to its end. If the calling task is canceled, stop the operation and wait for its end."""
         future: asyncio.Future[None] = self._loop.create_future()
         self._users += 1
         try:
@@ -60,6 +67,7 @@ class AsyncEngine:
         return result
 
     def _turn(self) -> None:
+        """Turn the engine without waiting, and set the timer for its next deadline."""
         self._engine.turn(0)
         if self._timer is not None:
             self._timer.cancel()
@@ -80,13 +88,13 @@ _async_engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine
 
 
 async def run_async(operation: Operation[T]) -> T:
-    """Run an operation on the running event loop."""
+    """Run an operation on the running event loop and return its result."""
     loop = asyncio.get_running_loop()
     engine = _async_engines.get(loop)
     if engine is None:
         try:
             engine = _async_engines[loop] = AsyncEngine(loop)
         except BaseException:
-            operation.close()  # Python warns of a coroutine that is never run
+            operation.close()  # Python warns about a coroutine that never runs
             raise
     return await engine.run(operation)

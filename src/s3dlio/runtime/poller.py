@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for sockets: `poll` for a few, `epoll` for many, what `selectors` offers where these are not.
+"""Waits for descriptors: with `poll` for a few, with `epoll` for many, with `selectors` on other systems.
 
-`poll` has no descriptor of its own, and asks the kernel for nothing but the waiting: a call that reads one object makes
-three system calls with it, and seven with `epoll`. Many sockets it would go through one by one each time.
+`poll` needs no descriptor of its own, and no system call except the wait: a call that reads one object makes three
+system calls with it, and seven with `epoll`. But `poll` checks every descriptor in each wait, so a poller changes to
+`epoll` when it watches more than a few. An event loop needs a descriptor to watch, so `fileno` changes to `epoll`, too.
 
-Events are the bits of both: READ and WRITE; an error or a hang-up comes with bits of its own, or as READ, so that the
-next receive tells what happened.
+Events are READ and WRITE, with the values that `poll` and `epoll` share. An error or a hang-up arrives with bits of its
+own, or as READ; the next receive then tells what happened.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import Any
 READ = 1
 WRITE = 4
 
-_FEW = 4
+_FEW = 4  # descriptors, at most, with which `poll` is used
 
 
 class _Selectors:
+    """What `selectors` offers, with the methods and the events of `epoll`."""
+
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
 
@@ -56,22 +59,22 @@ _Many: Any = getattr(select, "epoll", _Selectors)
 
 
 class Poller:
-    """Waits for any number of descriptors. One that is closed has to be unregistered."""
+    """Waits for any number of descriptors. A descriptor that is closed has to be unregistered."""
 
     def __init__(self) -> None:
         self._few: Any = select.poll() if hasattr(select, "poll") else None
         self._many: Any = None if self._few is not None else _Many()
-        self._events: dict[int, int] = {}  # as long as they are few
+        self._events: dict[int, int] = {}  # of the descriptors, while there are few
 
     def register(self, fd: int, events: int) -> None:
-        """Wait for events on one more descriptor."""
+        """Start to wait for events on a descriptor."""
         if self._many is not None:
             self._many.register(fd, events)
             return
         self._few.register(fd, events)
         self._events[fd] = events
         if len(self._events) > _FEW:
-            with suppress(OSError):  # without a descriptor for it, `poll` does the same
+            with suppress(OSError):  # the process has no descriptor left for `epoll`: `poll` serves as well
                 self._become_many()
 
     def modify(self, fd: int, events: int) -> None:
@@ -83,10 +86,10 @@ class Poller:
             self._events[fd] = events
 
     def unregister(self, fd: int) -> None:
-        """Wait for it no longer.
+        """Stop waiting for a descriptor.
 
         Raises:
-            OSError, ValueError, KeyError: it is not registered, or has been closed.
+            OSError, ValueError, KeyError: the descriptor is not registered, or has been closed.
         """
         if self._many is not None:
             self._many.unregister(fd)
@@ -95,7 +98,14 @@ class Poller:
             del self._events[fd]
 
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
-        """What happened on which descriptor: at once, or what comes within `timeout` seconds, None for ever."""
+        """Wait until something happens on a descriptor.
+
+        Args:
+            timeout: the longest wait in seconds; None for no limit.
+
+        Returns:
+            Each descriptor on which something has happened, with its events.
+        """
         if self._many is not None:
             found: list[tuple[int, int]] = self._many.poll(timeout)
         else:
@@ -103,14 +113,14 @@ class Poller:
         return found
 
     def fileno(self) -> int:
-        """A descriptor that is readable when something has happened, for an event loop to wait for."""
+        """A descriptor that is readable when something has happened, for an event loop to watch."""
         if self._many is None:
             self._become_many()
         number: int = self._many.fileno()
         return number
 
     def close(self) -> None:
-        """Give back what the kernel holds."""
+        """Close the descriptor of `epoll`, if there is one."""
         if self._many is not None:
             self._many.close()
 
