@@ -4,3 +4,6 @@
 Signatures (`aws.sigv4`, `azure.shared_key`) are pure functions of credentials, request and time. The other modules read
 files or ask a service for credentials, before a request is sent.
 """
+
+ANONYMOUS = "For a public bucket or container, S3DLIO_NO_SIGN=1 sends requests without credentials."
+"""The last sentence of an error about missing credentials."""

@@ -135,7 +135,7 @@ def test_an_endpoint_has_the_account_in_its_host_or_in_its_path(given: str, expe
         ({"AZURE_STORAGE_ACCOUNT_NAME": "My_Account"} | KEY_SET, "3 to 24 lower-case letters and digits"),
         ({"AZURE_STORAGE_ACCOUNT_NAME": "evil.example/"} | KEY_SET, "is not an account name"),
         (NAME_SET | {"AZURE_STORAGE_ACCOUNT_KEY": KEY[:-1]}, "AZURE_STORAGE_ACCOUNT_KEY is not base64"),
-        (NAME_SET | {"AZURE_STORAGE_ACCOUNT_KEY": "no key: at all"}, "copy it whole"),
+        (NAME_SET | {"AZURE_STORAGE_ACCOUNT_KEY": "no key: at all"}, "copy all of it"),
         (connection("AccountName=acct", "AccountKey=?"), "AZURE_STORAGE_CONNECTION_STRING is not base64"),
         (connection("AccountName=acct", KEY.rstrip("=")), "Name=value pairs"),
         (connection("DefaultEndpointsProtocol=https", f"AccountKey={KEY}"), "neither AccountName nor BlobEndpoint"),

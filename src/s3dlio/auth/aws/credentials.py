@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from s3dlio import forks, redaction
+from s3dlio.auth import ANONYMOUS
 from s3dlio.auth.aws.sigv4 import AwsCredentials
 from s3dlio.auth.renewal import Renewed
 from s3dlio.errors import ConfigurationError, missing_extra
@@ -47,7 +48,6 @@ VARIABLES = (
 _EARLY = 890.0
 
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-_ANONYMOUS = "For a public bucket, S3DLIO_NO_SIGN=1 sends requests without credentials."
 
 
 class CredentialSource:
@@ -120,7 +120,7 @@ def _session(profile: str | None) -> Any:
                 f"no AWS credentials: {_KEYS} are not set, and looking for profiles, SSO, roles and web identity",
                 "botocore",
                 "aws",
-                _ANONYMOUS,
+                ANONYMOUS,
             ) from None
         with _errors_of_the_chain():
             session = botocore.session.Session(profile=profile)
@@ -148,7 +148,7 @@ def _errors_of_the_chain() -> Iterator[None]:
     except (BotoCoreError, ClientError, OSError, RuntimeError, ValueError, KeyError) as error:
         raise ConfigurationError(
             f"could not get AWS credentials from the configured profile, role or service: {error}. "
-            f"Check {_KEYS}, AWS_PROFILE and the shared files. {_ANONYMOUS}"
+            f"Check {_KEYS}, AWS_PROFILE and the shared files. {ANONYMOUS}"
         ) from error
 
 
@@ -170,5 +170,5 @@ def _nothing_found(session: Any) -> str:
         f"no AWS credentials. Looked for {_KEYS}: not set; the profile {profile!r} in {files}: none there; "
         "web identity, AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN: not set; a container's role, "
         "AWS_CONTAINER_CREDENTIALS_FULL_URI or AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: not set; "
-        f"the instance's role, from its metadata service: {instance}. {_ANONYMOUS}"
+        f"the instance's role, from its metadata service: {instance}. {ANONYMOUS}"
     )

@@ -85,38 +85,48 @@ def _connection_parts(text: str | None) -> dict[str, str]:
 
 def _endpoint(settings: Settings, parts: dict[str, str], name: str) -> tuple[str, str]:
     """The URL of the account's Blob service, and the setting that it comes from."""
-    given, source = settings.azure_endpoint, _ENDPOINT_SETTING
-    if not given and parts.get("blobendpoint"):
-        given, source = parts["blobendpoint"], _STRING_SETTING
-    if not given:
-        if not name:
-            raise ConfigurationError(
-                f"az:// needs a storage account: set {_NAME_SETTING}, {_ENDPOINT_SETTING} or {_STRING_SETTING}"
-            )
-        if _ACCOUNT_NAME.fullmatch(name) is None:
-            raise ConfigurationError(
-                f"{_NAME_SETTING}={name!r} is not an account name, which has 3 to 24 lower-case letters and digits"
-            )
-        scheme = parts.get("defaultendpointsprotocol", "https")
-        return f"{scheme}://{name}.blob.{parts.get('endpointsuffix', 'core.windows.net')}", _NAME_SETTING
+    if settings.azure_endpoint:
+        return _with_account(settings.azure_endpoint, _ENDPOINT_SETTING, name), _ENDPOINT_SETTING
+    if parts.get("blobendpoint"):
+        return _with_account(parts["blobendpoint"], _STRING_SETTING, name), _STRING_SETTING
+    if not name:
+        raise ConfigurationError(
+            f"az:// needs a storage account: set {_NAME_SETTING}, {_ENDPOINT_SETTING} or {_STRING_SETTING}"
+        )
+    if _ACCOUNT_NAME.fullmatch(name) is None:
+        raise ConfigurationError(
+            f"{_NAME_SETTING}={name!r} is not an account name, which has 3 to 24 lower-case letters and digits"
+        )
+    scheme = parts.get("defaultendpointsprotocol", "https")
+    return f"{scheme}://{name}.blob.{parts.get('endpointsuffix', 'core.windows.net')}", _NAME_SETTING
+
+
+def _with_account(endpoint: str, source: str, name: str) -> str:
+    """The URL of an endpoint with the account's name in it.
+
+    Args:
+        endpoint: as the setting has it, with the name or without.
+        source: the setting.
+        name: the account's name; "" if no other setting gives it.
+    """
     try:
-        split = urlsplit(given.strip())
+        split = urlsplit(endpoint.strip())
         host = split.hostname or ""
     except ValueError:
-        return given, source  # `http.address.parse_endpoint` reports the fault
+        return endpoint  # `http.address.parse_endpoint` reports the fault
     path = split.path.strip("/")
     if _has_account_in_path(host):
         if not path and not name:
-            raise ConfigurationError(f"{source}={redaction.url(given)!r} names no account: set {_NAME_SETTING}")
+            raise ConfigurationError(f"{source}={redaction.url(endpoint)!r} names no account: set {_NAME_SETTING}")
         if name and name not in (path or name).split("/"):
-            raise _other_account(source, given, name)
-        return (given if path else f"{given.strip().rstrip('/')}/{name}"), source
+            raise _other_account(source, endpoint, name)
+        return endpoint if path else f"{endpoint.strip().rstrip('/')}/{name}"
     if host.startswith("blob.") and name:
-        return given.replace("://blob.", f"://{name}.blob.", 1), source
+        return endpoint.replace("://blob.", f"://{name}.blob.", 1)
     found = _ACCOUNT_HOST.fullmatch(host)
     if name and found is not None and found[1] != name:
-        raise _other_account(source, given, name)
-    return given, source
+        raise _other_account(source, endpoint, name)
+    return endpoint
 
 
 def _other_account(source: str, endpoint: str, name: str) -> ConfigurationError:
@@ -148,6 +158,7 @@ def _name_in(endpoint: str) -> str:
 
 
 def _credential(settings: Settings, parts: dict[str, str], name: str) -> Credential:
+    """The first credential that the settings give, or Entra ID."""
     if settings.s3_no_sign:
         return Anonymous()
     for key, source in ((settings.azure_key, _KEY_SETTING), (parts.get("accountkey"), _STRING_SETTING)):
@@ -165,6 +176,7 @@ def _credential(settings: Settings, parts: dict[str, str], name: str) -> Credent
 
 
 def _decoded_key(key: str, source: str) -> bytes:
+    """An account key without its base64."""
     try:
         decoded = base64.b64decode(key.strip(), validate=True)
     except (binascii.Error, ValueError):
@@ -172,6 +184,6 @@ def _decoded_key(key: str, source: str) -> bytes:
     if not decoded:
         # Raised without its cause, which would carry the key.
         raise ConfigurationError(
-            f"the account key in {source} is not base64: copy it whole, with the '=' at its end"
+            f"the account key in {source} is not base64: copy all of it, with the '=' at its end"
         ) from None
     return decoded

@@ -16,6 +16,7 @@ import os
 from typing import Any
 
 from s3dlio import forks, redaction
+from s3dlio.auth import ANONYMOUS
 from s3dlio.errors import ConfigurationError, missing_extra
 
 Fields = tuple[tuple[str, str], ...]
@@ -47,12 +48,10 @@ VARIABLES = (
 )
 _SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_PASSWORD", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER")
 
-
 _NOT_SET = (
     "no Azure credentials: none of AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN and"
     " AZURE_STORAGE_CONNECTION_STRING is set"
 )
-_ANONYMOUS = "For a public container, S3DLIO_NO_SIGN=1 sends requests without credentials."
 
 # Without a handler of the program, azure-identity's log would go to standard error. Its errors are raised instead.
 logging.getLogger("azure.identity").addHandler(logging.NullHandler())
@@ -73,7 +72,7 @@ def fetch_token() -> tuple[Fields, float]:
             f"{_NOT_SET}, and Entra ID (managed identity, workload identity, client secret, Azure CLI)",
             "azure-identity",
             "azure",
-            _ANONYMOUS,
+            ANONYMOUS,
         ) from None
     try:
         # A given authority is trusted without asking the public cloud about it, which fails in other clouds.
@@ -86,7 +85,7 @@ def fetch_token() -> tuple[Fields, float]:
         # Raised without its cause, because an answer of the token service may hold more than the message.
         raise ConfigurationError(
             f"{_NOT_SET}, and Entra ID gave no token: {_without_secrets(str(error))} "
-            f"Check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or the machine's identity. {_ANONYMOUS}"
+            f"Check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or the machine's identity. {ANONYMOUS}"
         ) from None
     redaction.remember(token.token)
     return (("Authorization", f"Bearer {token.token}"),), float(token.expires_on)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -119,6 +120,7 @@ def _read(path: str, where: str) -> dict[str, Any]:
 
 
 def _token_of(info: dict[str, Any], where: str, fetch: Fetch) -> Found:
+    """A token for the account that the content of a key file describes."""
     try:
         with forks.delayed:
             import google.auth.exceptions as failures
@@ -141,8 +143,8 @@ def _token_of(info: dict[str, Any], where: str, fetch: Fetch) -> Found:
             f"could not get a token with {where}: the answer, or a file that it names, is malformed"
             f" ({type(error).__name__}); check the file"
         ) from None
-    expiry = credentials.expiry
-    expires = time.time() + _LIFE if expiry is None else _seconds(expiry)
+    expiry = credentials.expiry  # in UTC, without saying so
+    expires = time.time() + _LIFE if expiry is None else expiry.replace(tzinfo=timezone.utc).timestamp()
     return Found(str(credentials.token), expires, getattr(credentials, "quota_project_id", None))
 
 
@@ -247,11 +249,3 @@ def _refusal(error: Exception, where: str, skew: float) -> S3dlioError:
     else:
         why = "check the file and the account it names"
     return PermissionDeniedError(f"no token for gs:// with {where}: {said}; {why}")
-
-
-def _seconds(expiry: Any) -> float:
-    """Seconds since the epoch of a time of google-auth, which is UTC without saying so."""
-    from datetime import timezone
-
-    moment: float = expiry.replace(tzinfo=timezone.utc).timestamp()
-    return moment

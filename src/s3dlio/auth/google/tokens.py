@@ -21,13 +21,13 @@ import time
 from typing import NamedTuple
 
 from s3dlio import redaction
+from s3dlio.auth import ANONYMOUS
 from s3dlio.auth.google.key_file import KEY_FILE, Fetch, Found, token_from
 from s3dlio.auth.renewal import Renewed
 from s3dlio.errors import ConfigurationError, S3dlioError, StoreUnavailableError
 from s3dlio.objects import documents
 
 _EARLY = 240.0  # seconds before expiry; from then on the metadata server gives a new token
-_ANONYMOUS = "For a public bucket, S3DLIO_NO_SIGN=1 sends requests without credentials."
 
 
 class Token(NamedTuple):
@@ -119,13 +119,13 @@ class TokenSource:
             raise ConfigurationError(
                 f"no credentials for gs://. Looked for {KEY_FILE}: not set; the file of `gcloud auth"
                 f" application-default login` in {self._gcloud_folder()}: no such file; {where}: no answer, so this"
-                f" machine is not in Google Cloud. {_ANONYMOUS}",
+                f" machine is not in Google Cloud. {ANONYMOUS}",
                 endpoint=error.endpoint,
             ) from None
         if answer.status == 404:
             raise ConfigurationError(
                 f"no credentials for gs://: {where} says that this machine has no service account; attach one, or set"
-                f" {KEY_FILE}. {_ANONYMOUS}",
+                f" {KEY_FILE}. {ANONYMOUS}",
                 status=404,
             )
         try:
