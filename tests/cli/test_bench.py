@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3dlio bench` on files and on a real S3 server, by itself, interrupted, and under mpirun."""
+"""`s3dlio bench` on files and on a real S3 server: alone, interrupted, and under mpirun."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from uuid import uuid4
 import pytest
 
 import s3dlio
-from s3dlio import bench
+from s3dlio.cli import measuring
 from s3dlio.cli.bench import byte_count
+from s3dlio.cli.mpi import Ranks
 from tests.cli.command import COMMAND, environment, run
 from tests.required import lacking
 from tests.servers.base import S3Server
@@ -35,7 +36,7 @@ def bucket(seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["file", "direct"])
-def test_a_table_shows_each_step_and_nothing_is_left(scheme: str, tmp_path: Path) -> None:
+def test_the_table_has_a_row_for_each_step_and_no_object_is_left(scheme: str, tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(b"mine")
     result = run("bench", f"{scheme}://{tmp_path}", "--size", "100KB", "--objects", "9")
     assert (result.status, result.err) == (0, "")
@@ -44,7 +45,7 @@ def test_a_table_shows_each_step_and_nothing_is_left(scheme: str, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_figures_in_json_agree_with_each_other_and_only_the_own_objects_go(bucket: str) -> None:
+def test_the_figures_in_json_are_consistent_and_other_objects_stay(bucket: str) -> None:
     result = run("bench", bucket, "--size", "64KiB", "--objects", "40", "--in-flight", "8", "--json")
     assert (result.status, result.err) == (0, "")
     report = json.loads(result.out)
@@ -55,23 +56,23 @@ def test_figures_in_json_agree_with_each_other_and_only_the_own_objects_go(bucke
         assert (step["objects"], step["bytes"]) == (40, 40 * 65536)
         assert step["bytes_per_second"] == pytest.approx(step["bytes"] / step["seconds"])
         assert 0 < step["latency_p50_seconds"] <= step["latency_p99_seconds"] <= step["seconds"]
-        # Eight at a time: all latencies together take no longer than eight times the step.
+        # Eight objects at a time: the sum of all latencies is at most eight times the time of the step.
         assert step["latency_p50_seconds"] * 20 <= 8 * step["seconds"]
     assert s3dlio.list(bucket, recursive=True) == [f"{bucket}/mine"]
 
 
-def test_an_object_that_has_changed_is_named_and_the_rest_removed(tmp_path: Path) -> None:
-    def spoil(step: bench.Step) -> None:
+def test_an_object_that_changes_after_the_write_is_named_and_all_are_removed(tmp_path: Path) -> None:
+    def spoil(step: measuring.Step) -> None:
         if step.operation == "get":
             next(tmp_path.glob("*/00000003")).write_bytes(b"other")
 
     with pytest.raises(s3dlio.IntegrityError, match="00000003 does not hold the 1000 bytes"):
-        bench.measure(f"file://{tmp_path}", 1000, 5, 2, bench.Ranks(), spoil)
+        measuring.measure(f"file://{tmp_path}", 1000, 5, 2, Ranks(), spoil)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_removes_what_it_wrote(bucket: str, ending: signal.Signals) -> None:
+def test_an_interrupted_run_removes_its_objects(bucket: str, ending: signal.Signals) -> None:
     command = [*COMMAND, "bench", bucket, "--size", "64KiB", "--objects", "100000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment({})) as process:
         deadline = time.monotonic() + 30
@@ -85,7 +86,7 @@ def test_an_interrupted_run_removes_what_it_wrote(bucket: str, ending: signal.Si
     assert s3dlio.list(bucket, recursive=True) == [f"{bucket}/mine"]
 
 
-def test_under_mpirun_the_ranks_work_side_by_side_and_the_first_adds_up(tmp_path: Path) -> None:
+def test_under_mpirun_all_ranks_measure_and_rank_0_prints_the_sums(tmp_path: Path) -> None:
     mpirun = Path(sys.executable).with_name("mpirun")
     if not mpirun.exists():
         lacking("there is no mpirun: run `make dlio`")
@@ -104,11 +105,11 @@ def test_under_mpirun_the_ranks_work_side_by_side_and_the_first_adds_up(tmp_path
 @pytest.mark.parametrize(
     ("text", "size"), [("4096", 4096), ("64KiB", 65536), ("1M", MIB), ("2MB", 2_000_000), ("0.5 GiB", 512 * MIB)]
 )
-def test_sizes_have_units(text: str, size: int) -> None:
+def test_a_size_may_have_a_unit(text: str, size: int) -> None:
     assert byte_count(text) == size
 
 
-def test_what_is_no_size_is_a_wrong_command_line(tmp_path: Path) -> None:
+def test_a_malformed_size_is_a_usage_error(tmp_path: Path) -> None:
     result = run("bench", f"file://{tmp_path}", "--size", "4 furlongs")
     assert result.status == 2
-    assert "'4 furlongs' is no size: expected bytes, or a number with KiB" in result.err
+    assert "'4 furlongs' is not a size: expected a number of bytes, or a number with KiB" in result.err

@@ -17,13 +17,13 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def bucket(seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URI of a bucket that is not there yet."""
+    """The URI of a bucket that does not exist."""
     for name, value in seaweedfs.environment().items():
         monkeypatch.setenv(name, value)
     return f"s3://cli-{next(_numbers)}"
 
 
-def test_a_bucket_is_made_listed_and_removed(bucket: str) -> None:
+def test_a_bucket_is_created_listed_and_removed(bucket: str) -> None:
     assert run("mb", bucket, bucket) == (0, b"", "")
     assert f"{bucket}/" in run("ls", "s3://").lines
     assert run("ls", "s3://", "--pattern", f"^{bucket.removeprefix('s3://')}$").lines == [f"{bucket}/"]
@@ -33,26 +33,27 @@ def test_a_bucket_is_made_listed_and_removed(bucket: str) -> None:
     assert f"{bucket}/" not in run("ls", "s3://").lines
 
 
-def test_a_bucket_with_something_in_it_is_not_removed(bucket: str) -> None:
-    """SeaweedFS itself would remove it, and all that is in it."""
+def test_rb_refuses_a_bucket_that_is_not_empty(bucket: str) -> None:
+    """SeaweedFS itself would remove the bucket and everything in it."""
     run("mb", bucket)
     run("put", "-", f"{bucket}/folder/object", stdin=b"content")
     result = run("rb", bucket)
     assert (result.status, result.out) == (1, b"")
-    assert f"{bucket} is not empty: 's3dlio rm -r {bucket}/' deletes what is in it" in result.err
+    assert f"cannot remove {bucket}: the bucket is not empty" in result.err
+    assert f"'s3dlio rm -r {bucket}/'" in result.err
     assert run("cat", f"{bucket}/folder/object").out == b"content"
     run("rm", "-r", f"{bucket}/")
     assert run("rb", bucket).status == 0
 
 
-def test_a_bucket_that_is_not_there_is_an_error(bucket: str) -> None:
+def test_a_missing_bucket_is_an_error(bucket: str) -> None:
     for command in ("rb", "ls"):
         result = run(command, bucket)
         assert result.status == 1
         assert "no such bucket" in result.err
 
 
-def test_a_presigned_url_serves_anyone(bucket: str) -> None:
+def test_a_presigned_url_needs_no_credentials(bucket: str) -> None:
     run("mb", bucket)
     run("put", "-", f"{bucket}/an object", stdin=b"content")
     (url,) = run("presign", "--expires", "60", f"{bucket}/an object").lines
@@ -66,13 +67,13 @@ def test_a_presigned_url_serves_anyone(bucket: str) -> None:
         (("mb", "s3://bucket/key"), "names more than a bucket"),
         (("mb", "s3://"), "names no bucket"),
         (("rb", "bucket"), "has no scheme"),
-        (("ls", "-r", "s3://"), "-r needs the name of one"),
+        (("ls", "-r", "s3://"), "-r needs the name of a bucket"),
         (("ls", "ftp://"), "unknown scheme"),
         (("presign", "--method", "POST", "s3://bucket/key"), "GET, HEAD, PUT or DELETE"),
         (("presign", "--expires", "0", "s3://bucket/key"), "604800"),
     ],
 )
-def test_a_wrong_command_line_is_said_so(bucket: str, arguments: tuple[str, ...], part: str) -> None:
+def test_a_malformed_argument_is_a_usage_error(bucket: str, arguments: tuple[str, ...], part: str) -> None:
     assert bucket
     result = run(*arguments)
     assert (result.status, result.out) == (2, b"")
@@ -80,6 +81,6 @@ def test_a_wrong_command_line_is_said_so(bucket: str, arguments: tuple[str, ...]
 
 
 @pytest.mark.parametrize("command", ["mb", "presign"])
-def test_files_have_neither_buckets_nor_urls(command: str) -> None:
+def test_files_have_no_buckets_and_no_urls(command: str) -> None:
     result = run(command, "file:///")
     assert (result.status, result.out) == (2 if command == "mb" else 1, b"")

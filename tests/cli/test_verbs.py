@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every verb, on every protocol that lives in the file system, and from each to the other."""
+"""Each command on file:// and direct://, and copies between the two."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def local(uri: str) -> Path:
     return Path(uri.partition("://")[2])
 
 
-def test_ls_shows_the_children_of_a_folder(root: str) -> None:
+def test_ls_prints_the_children_of_a_folder(root: str) -> None:
     result = run("ls", "--sort", root)
     assert result == (0, f"{root}/a.bin\n{root}/b.txt\n{root}/sub/\n".encode(), "")
 
 
-def test_ls_streams_every_object_below_and_filters_by_the_name_below(root: str) -> None:
+def test_ls_r_prints_every_object_below_and_filters_by_the_name_below(root: str) -> None:
     assert sorted(run("ls", "-r", root).lines) == [f"{root}/a.bin", f"{root}/b.txt", f"{root}/sub/c.txt"]
     assert sorted(run("ls", "-r", "--pattern", r"^[bs].*\.txt$", root).lines) == [
         f"{root}/b.txt",
@@ -49,7 +49,7 @@ def test_ls_streams_every_object_below_and_filters_by_the_name_below(root: str) 
     ]
 
 
-def test_ls_in_json_is_one_document_with_all_facts_when_long(root: str) -> None:
+def test_ls_json_is_one_array_and_with_long_has_all_facts(root: str) -> None:
     short = json.loads(run("ls", "--sort", "--json", root).out)
     assert short == [{"uri": f"{root}/a.bin"}, {"uri": f"{root}/b.txt"}, {"uri": f"{root}/sub/"}]
     long = json.loads(run("ls", "--sort", "--json", "--long", root).out)
@@ -59,7 +59,7 @@ def test_ls_in_json_is_one_document_with_all_facts_when_long(root: str) -> None:
     assert json.loads(run("ls", "--json", "--pattern", "nothing", root).out) == []
 
 
-def test_ls_long_shows_size_and_time_and_keeps_its_columns(root: str) -> None:
+def test_ls_long_prints_size_and_time_in_columns(root: str) -> None:
     os.utime(local(root) / "a.bin", (0, 0))
     first, _, last = run("ls", "-l", "--sort", root).lines
     assert first.split() == ["4096", "1970-01-01T00:00:00Z", f"{root}/a.bin"]
@@ -67,16 +67,16 @@ def test_ls_long_shows_size_and_time_and_keeps_its_columns(root: str) -> None:
     assert first.index(root) == last.index(root)
 
 
-def test_ls_of_an_object_is_that_object(root: str) -> None:
+def test_ls_of_an_object_prints_that_object(root: str) -> None:
     assert run("ls", f"{root}/b.txt").lines == [f"{root}/b.txt"]
 
 
-def test_ls_of_an_empty_folder_is_empty_and_no_error(root: str) -> None:
+def test_ls_of_an_empty_folder_prints_nothing_and_succeeds(root: str) -> None:
     (local(root) / "empty").mkdir()
     assert run("ls", f"{root}/empty") == (0, b"", "")
 
 
-def test_stat_shows_the_same_facts_as_the_api(root: str) -> None:
+def test_stat_prints_the_facts_of_the_api(root: str) -> None:
     uri = f"{root}/a.bin"
     facts = s3dlio.stat(uri)
     shown = json.loads(run("stat", "--json", uri).out)
@@ -88,7 +88,7 @@ def test_stat_shows_the_same_facts_as_the_api(root: str) -> None:
     assert "content_type" not in lines
 
 
-def test_cat_writes_several_objects_or_a_range_of_each(root: str) -> None:
+def test_cat_writes_objects_or_a_range_of_each(root: str) -> None:
     content = (local(root) / "a.bin").read_bytes()
     assert run("cat", f"{root}/a.bin", f"{root}/b.txt").out == content + b"b"
     assert run("cat", "--offset", "3", "--length", "1000", f"{root}/a.bin").out == content[3:1003]
@@ -96,7 +96,7 @@ def test_cat_writes_several_objects_or_a_range_of_each(root: str) -> None:
     assert run("cat", "--offset", "5000", "--length", "0", f"{root}/a.bin").out == b""
 
 
-def test_what_is_larger_than_a_piece_goes_through_whole(root: str) -> None:
+def test_an_object_larger_than_one_chunk_passes_unchanged(root: str) -> None:
     content = os.urandom(33 * MIB + 5)
     assert run("put", "-", f"{root}/new/large", stdin=content).status == 0
     assert (local(root) / "new" / "large").read_bytes() == content
@@ -104,7 +104,7 @@ def test_what_is_larger_than_a_piece_goes_through_whole(root: str) -> None:
     assert run("cat", "--offset", "7", "--length", str(17 * MIB), f"{root}/new/large").out == content[7:][: 17 * MIB]
 
 
-def test_get_takes_a_file_a_folder_or_the_current_folder(root: str, tmp_path: Path) -> None:
+def test_get_writes_to_a_file_a_folder_or_the_current_folder(root: str, tmp_path: Path) -> None:
     for arguments, written in [
         ((f"{root}/b.txt",), "b.txt"),
         ((f"{root}/b.txt", "other"), "other"),
@@ -114,7 +114,7 @@ def test_get_takes_a_file_a_folder_or_the_current_folder(root: str, tmp_path: Pa
         assert (tmp_path / written).read_bytes() == b"b"
 
 
-def test_put_takes_a_file_and_keeps_its_name_in_a_folder(root: str, tmp_path: Path) -> None:
+def test_put_copies_a_file_to_an_object_or_into_a_folder(root: str, tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(b"mine")
     assert run("put", "mine", f"{root}/deep/below/other", folder=tmp_path) == (0, b"", "")
     assert run("put", "mine", f"{root}/sub/", folder=tmp_path) == (0, b"", "")
@@ -123,7 +123,7 @@ def test_put_takes_a_file_and_keeps_its_name_in_a_folder(root: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("target_scheme", ["", "file://", "direct://"])
-def test_cp_copies_objects_and_trees_to_any_scheme(root: str, tmp_path: Path, target_scheme: str) -> None:
+def test_cp_copies_objects_and_trees_to_any_protocol(root: str, tmp_path: Path, target_scheme: str) -> None:
     target = f"{target_scheme}{tmp_path}"
     assert run("cp", f"{root}/a.bin", f"{target}/copy.bin") == (0, b"", "")
     assert (tmp_path / "copy.bin").read_bytes() == (local(root) / "a.bin").read_bytes()
@@ -145,12 +145,12 @@ def test_rm_deletes_objects_and_with_r_folders(root: str) -> None:
     assert run("ls", root).out == b""
 
 
-def test_rm_r_of_an_object_deletes_that_object_alone(root: str) -> None:
+def test_rm_r_of_an_object_deletes_only_that_object(root: str) -> None:
     assert run("rm", "-r", f"{root}/a.bin").status == 0
     assert run("ls", "--sort", root).lines == [f"{root}/b.txt", f"{root}/sub/"]
 
 
-def test_mkdir_makes_folders_with_their_parents(root: str) -> None:
+def test_mkdir_creates_folders_and_their_parents(root: str) -> None:
     for _ in range(2):
         assert run("mkdir", f"{root}/x/y/z", f"{root}/w/") == (0, b"", "")
     assert (local(root) / "x" / "y" / "z").is_dir()

@@ -18,7 +18,7 @@ import pytest
 
 import s3dlio
 from s3dlio import settings
-from s3dlio.cli import content as command
+from s3dlio.cli.put import put
 from s3dlio.objects.upload import CloudWriter
 from s3dlio.runtime.run import run
 from s3dlio.stores.azure.store import AzureStore
@@ -99,7 +99,7 @@ def test_parts_of_an_object_of_known_size_are_equal(
         calls: dict[str, Callable[[], None]] = {
             "upload": lambda: s3dlio.upload(path, uri),
             "copy": lambda: s3dlio.copy(f"file://{path}", uri),
-            "put": lambda: command.put(str(path), uri),
+            "put": lambda: put(str(path), uri),
             "put_bytes": lambda: s3dlio.put_bytes(uri, path.read_bytes()),
         }
         calls[verb]()

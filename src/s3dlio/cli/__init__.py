@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `s3dlio`.
 
-`app` lists the commands; each is one function in a module named after what it does, made of calls to the public API.
-A command returns nothing and raises when it fails; `main` is the one place that turns what it raised into one line on
-standard error and an exit status. Modules are imported inside `main` so that Ctrl-C at start-up is quiet too, and so
-that what only one command needs (rich, for the progress bar) is loaded by that command alone.
+`app` lists the commands. Each command is a function in the module of its name and calls the public API. A command
+returns nothing; if it fails, it raises, and `main` alone turns the exception into one line on standard error and an
+exit status. `main` imports all other modules, so that Ctrl-C during start-up is quiet, too. A module that only one
+command needs, such as rich for the progress bar, is imported by that command.
+
+Other modules: `arguments` checks arguments, `output` writes to standard output, `progress` and `bar` show the progress
+bar, `measuring` and `mpi` do the work of `bench`.
 """
 
 from __future__ import annotations
@@ -15,20 +18,20 @@ import sys
 _FAILED = 1
 _USAGE = 2
 _INTERRUPTED = 130  # what a shell reports for a program that SIGINT ended
-_PIPE_CLOSED = 141  # the same for SIGPIPE
+_PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 
 
 def main() -> int:
     """Run the command line of this process.
 
     Returns:
-        The exit status: 0; 1 if the operation failed; 2 if the command line is wrong; 130 after Ctrl-C; 141 if the
-        reader of standard output went away.
+        The exit status: 0; 1 if the command failed; 2 if the command line is wrong; 130 after Ctrl-C; 141 if the
+        program that reads standard output has closed the pipe.
     """
     try:
         from s3dlio.cli import output
 
-        # A width that is none would make rich and click draw nothing, or fail.
+        # With a value that is not a width, rich and click would draw nothing, or fail.
         columns = os.environ.get("COLUMNS", "")
         if columns and not (columns.isdecimal() and int(columns) > 0):
             del os.environ["COLUMNS"]
@@ -37,7 +40,7 @@ def main() -> int:
             output.flush()
         except output.OutputError as error:
             output.give_up()
-            if error.reader_gone:
+            if error.pipe_closed:
                 return _PIPE_CLOSED
             return _fail(_FAILED, str(error))
         return status
@@ -51,7 +54,7 @@ def _run() -> int:
     from s3dlio.cli import app, output
     from s3dlio.errors import S3dlioError
 
-    # What the library warns of looks like what the command says. This handler serves loggers that have none.
+    # Warnings of the library look like messages of the command. `lastResort` handles loggers without a handler.
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     try:
@@ -74,7 +77,7 @@ def _run() -> int:
 
 
 def _fail(status: int, message: str) -> int:
-    """Write one line to standard error; returns the status."""
+    """Write one line to standard error, and return the status."""
     from s3dlio import redaction
 
     try:
@@ -82,5 +85,5 @@ def _fail(status: int, message: str) -> int:
             sys.stderr.write(f"s3dlio: {redaction.message(message)}\n")
             sys.stderr.flush()
     except OSError:
-        pass  # there is nowhere left to say so
+        pass  # there is no other place for the message
     return status

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The list of commands. A new one is a function in a module of its own and one line here."""
+"""The list of commands. Each is a function in the module of its name; a new command needs one line here."""
 
 from __future__ import annotations
 
@@ -8,24 +8,16 @@ from typing import Annotated, Any
 import typer
 
 import s3dlio
-from s3dlio.cli import (
-    bench,
-    buckets,
-    content,
-    copying,
-    dlio,
-    folders,
-    listing,
-    output,
-)
+from s3dlio.cli import bench, cat, cp, dlio, get, ls, mb, mkdir, output, presign, put, rb, rm, stat
 
-# The base of all usage errors. Typer exports one of its subclasses only, and newer releases no longer use click's own.
+# The base class of all usage errors. Typer exports only one of its subclasses, and newer releases of typer do not use
+# the classes of click any more.
 UsageError: Any = typer.BadParameter.__bases__[0]
 Abort = typer.Abort
 
 _app = typer.Typer(
     name="s3dlio",
-    help="Objects on S3, Azure Blob, GCS, local files and O_DIRECT: s3://bucket/key, az://container/key, "
+    help="Work with objects on S3, Azure Blob, GCS, local files and O_DIRECT: s3://bucket/key, az://container/key, "
     "gs://bucket/key, file:///path, direct:///path.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -53,17 +45,17 @@ def _options(
     pass
 
 
-_app.command("ls")(listing.ls)
-_app.command("stat")(listing.stat)
-_app.command("cat")(content.cat)
-_app.command("get")(content.get)
-_app.command("put")(content.put)
-_app.command("cp")(copying.cp)
-_app.command("rm")(folders.rm)
-_app.command("mkdir")(folders.mkdir)
-_app.command("mb")(buckets.mb)
-_app.command("rb")(buckets.rb)
-_app.command("presign")(buckets.presign)
+_app.command("ls")(ls.ls)
+_app.command("stat")(stat.stat)
+_app.command("cat")(cat.cat)
+_app.command("get")(get.get)
+_app.command("put")(put.put)
+_app.command("cp")(cp.cp)
+_app.command("rm")(rm.rm)
+_app.command("mkdir")(mkdir.mkdir)
+_app.command("mb")(mb.mb)
+_app.command("rb")(rb.rb)
+_app.command("presign")(presign.presign)
 _app.command("bench")(bench.bench)
 _app.command("version")(_version)
 _app.add_typer(dlio.app, name="dlio")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kinds of arguments that several commands take, checked before a command begins.
+"""The kinds of arguments that several commands take. Each is checked before a command does anything.
 
-What is no URI is a wrong command line, and is said in the words of the parser of URIs.
+A malformed URI is a usage error, with the message of the URI parser.
 """
 
 from __future__ import annotations
@@ -13,18 +13,23 @@ import typer
 from s3dlio.errors import InvalidURIError
 from s3dlio.uri import CLOUD_SCHEMES, of_path, parse
 
-STANDARD = "-"  # in the place of a path: standard input or output
+STANDARD = "-"  # instead of a path: standard input or output
+SERVICES = tuple(f"{scheme}://" for scheme in CLOUD_SCHEMES)
 
 
 class WrongArgument(typer.BadParameter):
-    """An argument whose message says all, without "Invalid value for …"."""
+    """A usage error whose message is complete: click does not put "Invalid value for …" before it."""
 
     def format_message(self) -> str:
         return self.message
 
 
 def checked_uri(text: str) -> str:
-    """The text, if it is a URI; otherwise the command line is wrong."""
+    """Return the text if it is a URI.
+
+    Raises:
+        WrongArgument: the text is not a URI.
+    """
     try:
         parse(text)
     except InvalidURIError as error:
@@ -38,7 +43,7 @@ def _uris(texts: Any) -> list[str]:
 
 
 def _folder(text: str) -> str:
-    return text if text.partition("://")[0] in CLOUD_SCHEMES and text.endswith("://") else checked_uri(text)
+    return text if text in SERVICES else checked_uri(text)
 
 
 def _buckets(texts: Any) -> list[str]:
@@ -48,15 +53,15 @@ def _buckets(texts: Any) -> list[str]:
     return list(texts)
 
 
-def _place(text: str) -> str:
+def _uri_or_path(text: str) -> str:
     return checked_uri(text) if "://" in text else of_path(text)
 
 
 OneURI = Annotated[str, typer.Argument(metavar="URI", callback=checked_uri)]
 URIs = Annotated[list[str], typer.Argument(metavar="URI...", callback=_uris)]
-# A folder, or "s3://" and its like for all buckets.
+# A folder, or a service such as "s3://", which stands for all buckets.
 Folder = Annotated[str, typer.Argument(metavar="URI", callback=_folder)]
 BucketURIs = Annotated[list[str], typer.Argument(metavar="URI...", callback=_buckets)]
-# A local path is made a file:// URI.
-Source = Annotated[str, typer.Argument(metavar="SOURCE", callback=_place, help="A URI or a local path.")]
-Target = Annotated[str, typer.Argument(metavar="TARGET", callback=_place, help="A URI or a local path.")]
+# A local path becomes a file:// URI.
+Source = Annotated[str, typer.Argument(metavar="SOURCE", callback=_uri_or_path, help="A URI or a local path.")]
+Target = Annotated[str, typer.Argument(metavar="TARGET", callback=_uri_or_path, help="A URI or a local path.")]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The progress bar: bytes, rate, remaining time and, for a tree, objects, on standard error.
+"""The progress bar on standard error: bytes, rate, remaining time and, for a tree, objects.
 
-How much is shown depends on the width of the terminal: a bar that wraps into a second line would be printed again and
-again instead of being redrawn.
+The bar shows only what fits the width of the terminal on one line: rich redraws one line, and prints a longer bar
+again and again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WIDE, _MEDIUM = 72, 40  # columns
 
 @contextmanager
 def bar() -> Iterator[Callable[[Progress], None]]:
-    """Show the bar as long as the block runs. Gives the function to call with each new state."""
+    """Show the bar while the block runs. Yields the function to call with each new state."""
     console = Console(stderr=True)
     with progress.Progress(*_columns(console.width), console=console, redirect_stdout=False) as display:
         task = display.add_task("", total=None)
@@ -35,7 +35,7 @@ def bar() -> Iterator[Callable[[Progress], None]]:
 
 
 class _Rate(progress.TransferSpeedColumn):
-    """The rate of the last seconds; in the end, and before there are any, of the whole time."""
+    """The rate of the last seconds; at the end, and before there are any, the rate of the whole copy."""
 
     def render(self, task: progress.Task) -> Text:
         speed = task.speed

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Standard output: lines, JSON and content, as bytes.
 
-Names of files need not be text: what Python carries as surrogates goes out as the bytes it came from. To a terminal
-control characters are written as escapes, since a name must not be able to move the cursor; into a pipe or a file
-everything goes as it is. A write that fails is an `OutputError`, so that `main` can tell a reader that went away
-(`s3dlio ls … | head`) from a failure of a store, and so that click does not take it for its own.
+Names of files need not be text: surrogates, by which Python represents bytes that cannot be decoded, are written as
+those bytes. On a terminal, control characters are written as escapes, so that a name cannot move the cursor; pipes and
+files receive names unchanged. A write that fails raises `OutputError`. `main` needs this class to tell a closed pipe
+(`s3dlio ls … | head`) from a failure of a store, and click would handle an OSError itself.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from s3dlio.redaction import printable
 
 
 class OutputError(Exception):
-    """Standard output cannot be written.
+    """Writing to standard output failed.
 
     Attributes:
-        reader_gone: the other end of the pipe was closed, which is no fault.
+        pipe_closed: the program that reads the pipe has closed it. This is not an error of the command.
     """
 
-    def __init__(self, why: str, *, reader_gone: bool = False) -> None:
+    def __init__(self, why: str, *, pipe_closed: bool = False) -> None:
         super().__init__(f"cannot write to standard output: {why}")
-        self.reader_gone = reader_gone
+        self.pipe_closed = pipe_closed
 
 
 def write(data: bytes | memoryview) -> None:
-    """Write bytes as they are."""
-    with _told_apart():
+    """Write bytes unchanged."""
+    with _as_output_error():
         _stream().write(data)
 
 
 def line(text: str) -> None:
-    """Write one line; escaped on a terminal, where it is shown at once."""
-    with _told_apart():
+    """Write one line. On a terminal, control characters are escaped, and the line appears immediately."""
+    with _as_output_error():
         stream = _stream()
         if is_terminal():
             stream.write(encoded(printable(text)) + b"\n")
@@ -55,7 +55,7 @@ def document(value: Any) -> None:
 
 
 def array(values: Iterable[Any]) -> None:
-    """Write one JSON array, one element per line, as the elements come; nothing at all if getting the first fails."""
+    """Write one JSON array, one element per line, as the elements come. Nothing is written if the first one fails."""
     opening = b"[\n"
     for value in values:
         write(opening + json.dumps(value, default=_as_json).encode())
@@ -64,14 +64,14 @@ def array(values: Iterable[Any]) -> None:
 
 
 def flush() -> None:
-    """Bring out what is buffered."""
+    """Write out the buffer of standard output."""
     if sys.stdout is not None:
-        with _told_apart():
+        with _as_output_error():
             sys.stdout.flush()
 
 
 def give_up() -> None:
-    """Throw away what is buffered, which Python would try to write once more at its end."""
+    """Discard the buffer of standard output, which Python would otherwise try to write when it exits."""
     if sys.stdout is not None:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
@@ -83,10 +83,10 @@ def is_terminal() -> bool:
 
 
 def encoded(text: str) -> bytes:
-    """The bytes of a name: those it was decoded from, for a name from this machine."""
+    """The bytes of a name. For a file's name, these are the bytes that it was decoded from."""
     try:
         return os.fsencode(text)
-    except UnicodeEncodeError:  # a locale that lacks the character
+    except UnicodeEncodeError:  # the encoding of the locale lacks the character
         return text.encode("utf-8", "surrogateescape")
 
 
@@ -97,11 +97,11 @@ def _stream() -> BinaryIO:
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
+def _as_output_error() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(error.strerror or str(error), reader_gone=error.errno == errno.EPIPE) from error
+        raise OutputError(error.strerror or str(error), pipe_closed=error.errno == errno.EPIPE) from error
 
 
 _as_json: Callable[[Any], str] = lambda moment: moment.isoformat()  # noqa: E731

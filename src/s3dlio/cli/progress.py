@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a progress bar is shown: only where somebody watches it, on a terminal which can move its cursor.
+"""Whether a command shows a progress bar: only on a terminal that can move its cursor.
 
-The bar itself, and with it rich, is loaded when the first bytes have moved; so a command that fails at once shows its
+The bar itself, and with it rich, is loaded when the first bytes have moved. So a command that fails at once prints its
 error and nothing else.
 """
 
@@ -18,12 +18,13 @@ from s3dlio.types import Progress
 
 @contextmanager
 def shown(*, output_in_use: bool = False) -> Iterator[Callable[[Progress], None]]:
-    """Show a bar as long as the block runs. Gives the function to call with each new state.
+    """Show a bar while the block runs, if there is a terminal for it. Yields the function to call with each new state.
 
     Args:
-        output_in_use: content goes to standard output; when that is a terminal, there is no room for a bar.
+        output_in_use: the command writes content to standard output. No bar is shown if that is a terminal, too: bar
+            and content would mix.
     """
-    if not _watched() or (output_in_use and output.is_terminal()):
+    if not _has_terminal() or (output_in_use and output.is_terminal()):
         yield lambda _: None
         return
     show: Callable[[Progress], None] | None = None
@@ -40,5 +41,5 @@ def shown(*, output_in_use: bool = False) -> Iterator[Callable[[Progress], None]
         yield report
 
 
-def _watched() -> bool:
+def _has_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cp`, and the copy that `get` and `put` make of a file."""
+"""`s3dlio cp`, and the copy with a progress bar that `get` and `put` make, too."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ def cp(
     target: Target,
     recursive: Annotated[
         bool,
-        typer.Option("-r", "--recursive", help="Copy what is below the folder SOURCE to below the folder TARGET."),
+        typer.Option(
+            "-r",
+            "--recursive",
+            help="Copy everything below the folder SOURCE to the same names below the folder TARGET.",
+        ),
     ] = False,
 ) -> None:
-    """Copy an object or a tree, from any protocol to any. A TARGET that ends in "/" is a folder."""
+    """Copy an object, or a tree of objects, between any two protocols. A TARGET that ends in "/" is a folder."""
     copy(source, target, recursive)
 
 
@@ -29,7 +33,8 @@ def copy(source: str, target: str, recursive: bool) -> None:
     """Copy with a progress bar.
 
     Raises:
-        ObjectNotFoundError: no such source, or a folder without `recursive`: the message says what to do.
+        ObjectNotFoundError: the source does not exist, or is a folder and `recursive` is false; then the message names
+            the command that copies folders.
     """
     try:
         with progress.shown() as report:
@@ -37,6 +42,6 @@ def copy(source: str, target: str, recursive: bool) -> None:
     except ObjectNotFoundError as error:
         if not recursive and s3dlio.is_prefix(source):
             raise ObjectNotFoundError(
-                f"{source} is a folder: use 's3dlio cp -r' to copy what is below it", uri=source
+                f"{source} is a folder: use 's3dlio cp -r' to copy everything below it", uri=source
             ) from error
         raise
