@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.scenarios import KIB, MIB
 from s3dlio import settings
 from s3dlio.http.framing import parse_head
-from s3dlio.http.head_patterns import Shape, shape_of
+from s3dlio.http.head_patterns import HeadPattern, pattern_of
 from s3dlio.http.tls import context
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.checksums import ExpectedCrc32c
@@ -81,19 +81,19 @@ def _small() -> list[tuple[str, int, Callable[[], object]]]:
         service, uri = store.service(), parse(f"s3://bucket/folder/object-{next(numbers):07d}")
         service.reads(uri.container, service.endpoints.choose()).head(store.path_of(uri))
 
-    def learn() -> Shape:
+    def learn() -> HeadPattern:
         while True:
             one = next(heads)
-            if (shape := shape_of(one, parse_head(one, "GET"))) is not None:
-                return shape
+            if (pattern := pattern_of(one, parse_head(one, "GET"))) is not None:
+                return pattern
 
-    shape = learn()
+    pattern = learn()
 
-    def recognise() -> None:
+    def recognize() -> None:
         one = next(heads)
-        found = shape.match(one, 0, len(one))
+        found = pattern.match(one, 0, len(one))
         assert found is not None
-        shape.brief_head(found)
+        pattern.brief_head(found)
 
     def memory() -> None:
         views.append(lease(64 * KIB))
@@ -104,7 +104,7 @@ def _small() -> list[tuple[str, int, Callable[[], object]]]:
     return [
         ("the head of a GET, made and signed", 1000, head),
         ("the head of an answer, parsed", 1000, lambda: parse_head(next(heads), "GET")),
-        ("the head of an answer, recognised by its shape", 1000, recognise),
+        ("the head of an answer, recognized by pattern", 1000, recognize),
         ("64 KiB of pooled memory, lent and given back", 1024, memory),
         ("CRC32C of 64 KiB, in the cache", 1000, partial(ExpectedCrc32c("").update, body)),
     ]

@@ -24,6 +24,7 @@ from s3dlio.http import head_patterns
 from s3dlio.http.pool import pool
 from s3dlio.runtime.sleep import Sleep
 from s3dlio.transfer import copying
+from s3dlio.tuning import HEADS_BEFORE_PATTERN
 from tests.chaos import grammar
 from tests.chaos.grammar import Reply
 from tests.chaos.oracle import BESIDE, KEYS, Author, Call, Seen, judged
@@ -310,7 +311,7 @@ class Player:
 def playing() -> Iterator[Player]:
     """A player, and a server in a thread whose end is seen."""
     before = dict(os.environ)
-    chunk, sleep, learnt = copying.CHUNK, Sleep.__init__, head_patterns._LEARNT_FROM
+    chunk, sleep, heads = copying.CHUNK, Sleep.__init__, HEADS_BEFORE_PATTERN
     handler = signal.signal(signal.SIGUSR1, _raise_hang)
     main = threading.main_thread().ident
     assert main is not None
@@ -320,7 +321,8 @@ def playing() -> Iterator[Player]:
         server = Server(Path(folder), _Director(0, {}))
         server.overdue = lambda: signal.pthread_kill(main, signal.SIGUSR1)
         os.environ.update(_ENVIRONMENT, AWS_CA_BUNDLE=server.ca_file)
-        copying.CHUNK, head_patterns._LEARNT_FROM = 65_536, 5
+        copying.CHUNK = 65_536
+        head_patterns.HEADS_BEFORE_PATTERN = 5  # type: ignore[attr-defined]
         Sleep.__init__ = _sleep_less  # type: ignore[method-assign]
         running = executor.submit(server.run)
         try:
@@ -329,7 +331,8 @@ def playing() -> Iterator[Player]:
             server.stop()
             running.result(30)
             pool.clear()
-            copying.CHUNK, head_patterns._LEARNT_FROM = chunk, learnt
+            copying.CHUNK = chunk
+            head_patterns.HEADS_BEFORE_PATTERN = heads  # type: ignore[attr-defined]
             Sleep.__init__ = sleep  # type: ignore[method-assign]
             signal.signal(signal.SIGUSR1, handler)
             os.environ.clear()

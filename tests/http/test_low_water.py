@@ -60,7 +60,7 @@ def near(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loopback is near, however long the machine takes to answer."""
     if LOW_WATER == 1:
         lacking("the kernel cannot be asked to wait for many bytes: run the tests on Linux 4.18 or later")
-    monkeypatch.setattr(connection, "_NEAR", 1_000_000)
+    monkeypatch.setattr(connection, "NEAR_MICROSECONDS", 1_000_000)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def marks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 @pytest.fixture
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing helps when the kernel has been asked to wake the client for more than will come."""
-    monkeypatch.setattr(connection, "_PATIENCE", float("inf"))
+    monkeypatch.setattr(connection, "LOW_WATER_PATIENCE", float("inf"))
 
 
 def _low_waters() -> list[int]:
@@ -107,7 +107,7 @@ def test_the_mark_is_up_while_much_is_to_come_and_down_for_the_next_request(
 def test_nothing_is_asked_of_the_kernel_over_a_long_way(
     read: Callable[[], memoryview], whole: bytes, marks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_NEAR", 0)
+    monkeypatch.setattr(connection, "NEAR_MICROSECONDS", 0)
     body = len(whole) - len(DATA)
     with scripted([[whole[: body + 1000], 0.05, whole[body + 1000 :]]]):
         assert read() == DATA

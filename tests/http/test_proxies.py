@@ -168,7 +168,7 @@ def test_a_plain_request_that_the_proxy_refuses_is_an_error(bucket: str, forward
     ("answer", "message"),
     [
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "502 Bad Gateway"),
-        (b"this is no proxy\r\n\r\n", "does not speak HTTP"),
+        (b"this is no proxy\r\n\r\n", "the answer of the proxy to CONNECT is not HTTP"),
         (b"", "the proxy closed the connection"),
         (b"HTTP/1.1 1", "the proxy closed the connection"),
     ],

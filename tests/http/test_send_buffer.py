@@ -13,11 +13,12 @@ import pytest
 import s3dlio
 from s3dlio.http import connection
 from s3dlio.http.pool import pool
+from s3dlio.tuning import SEND_BUFFER
 from tests.behavior.content import content
 from tests.http.scripted import scripted
 from tests.required import lacking
 
-LARGE = content(3 * connection._SEND_BUFFER)
+LARGE = content(3 * SEND_BUFFER)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def _as_new() -> int:
 
 def _as_asked_for() -> int:
     with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, connection._SEND_BUFFER)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         return one.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
 
@@ -56,7 +57,7 @@ def _after_writing(*sizes: int) -> int:
 def test_over_a_short_way_it_is_bounded_once_much_is_sent(
     sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_NEAR", 1_000_000)  # loopback is near, however long the machine takes to answer
+    monkeypatch.setattr(connection, "NEAR_MICROSECONDS", 1_000_000)
     assert _after_writing(*sizes) == _as_asked_for()
 
 
@@ -65,5 +66,5 @@ def test_for_little_it_is_left_alone() -> None:
 
 
 def test_over_a_long_way_the_kernel_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_NEAR", 0)
+    monkeypatch.setattr(connection, "NEAR_MICROSECONDS", 0)
     assert _after_writing(len(LARGE), len(LARGE)) != _as_asked_for()

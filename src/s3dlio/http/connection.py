@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One connection: a non-blocking socket, plain or TLS, on its way from nothing to usable.
+"""One connection: a non-blocking socket, with or without TLS, from its first steps to its end.
 
-A connection begins with a socket that `opening` has connected. Becoming usable goes through phases, each of which waits
-for the socket: CONNECT through a proxy where TLS goes through one, and the TLS handshake. `advance` takes it one step
-further and says which event it waits for, 0 when it is open. After that `send` and `receive` move bytes; neither
-blocks, and neither raises for having to wait.
+`opening` connects the socket. `advance` then takes the connection through its phases: CONNECT to a proxy if TLS goes
+through one, and the TLS handshake. It returns the event to wait for, and 0 when the connection is open. After that
+`send` and `receive` move bytes. Neither blocks, and neither raises an exception because it would have to wait.
 
-No request is sent on a connection on which unasked-for bytes have arrived (a body after the answer to HEAD, a second
-answer): they would be taken for the answer to it. `is_quiet` tells, and is asked before an idle connection is used.
+An idle connection is used again only if `is_quiet`. Bytes that no request asked for, such as a body after the answer to
+HEAD, would be taken for the answer to the next request.
 
-A client that is faster than its server is woken for every few packets, and the more often the faster it is, so that it
-spends the time it has won on receiving less at a time. So while the rest of a body is long, the kernel is asked to wake
-it for many bytes only (`expect`); but not over a long way, where it would let only as many be under way at first.
+While a long body is received over a short way, the kernel is asked to wake this process for many bytes only (`expect`).
+Otherwise a client that is faster than its server would be woken for every few packets, and the faster it is, the more
+time it would spend on being woken. Over a long way the kernel would then let too few bytes be under way at first.
 """
 
 from __future__ import annotations
@@ -27,45 +26,44 @@ from typing import Any
 from s3dlio import descriptors, forks, redaction
 from s3dlio.http import framing, tls
 from s3dlio.http.address import Address
-from s3dlio.http.head_patterns import Shape
+from s3dlio.http.head_patterns import HeadPattern
 from s3dlio.runtime.poller import READ
+from s3dlio.tuning import (
+    LOW_WATER_BYTES,
+    LOW_WATER_PATIENCE,
+    NEAR_MICROSECONDS,
+    SEND_BUFFER,
+    TLS_RECEIVED_BYTES,
+    TLS_SENT_AT_ONCE,
+)
 
 WOULD_BLOCK = tls.WOULD_BLOCK
 
-_SEND_AT_ONCE = 256 * 1024  # bytes handed to TLS in one call
-
 
 def _kernel_makes_room() -> bool:
-    """Whether a socket's buffer grows to what is waited for: on Linux since 4.18. (gVisor says that it is 4.4.)"""
+    """Whether a socket's buffer grows to its low-water mark: on Linux since 4.18. (gVisor reports 4.4.)"""
     version = re.match(r"(\d+)\.(\d+)", os.uname().release) if sys.platform == "linux" else None
     return version is not None and (int(version[1]), int(version[2])) >= (4, 18)
 
 
-# Bytes to be woken for. Fewer save less; with 1 MiB the sender waits for the receiver, and what waits leaves the cache.
-LOW_WATER = 256 * 1024 if _kernel_makes_room() else 1
-_PATIENCE = 0.1  # seconds to wait for them
-# Microseconds of a round trip up to which they are waited for: with 500 a new connection takes twice as long.
-_NEAR = 250
-# Bytes that the kernel is to hold of what is sent (it doubles them): those are in the cache still when the server
-# receives them. With the 4 MiB that it takes by itself PUT of 146 MiB costs a tenth more, with 200 KiB no less.
-_SEND_BUFFER = 1 << 20
-# Where `tcpi_unacked`, `tcpi_bytes_acked`, `tcpi_notsent_bytes` and `tcpi_min_rtt` are in linux/tcp.h's `tcp_info`.
+LOW_WATER = LOW_WATER_BYTES if _kernel_makes_room() else 1
+_TLS_LOW_WATER = min(LOW_WATER, TLS_RECEIVED_BYTES)
+# Offsets of `tcpi_unacked`, `tcpi_bytes_acked`, `tcpi_notsent_bytes` and `tcpi_min_rtt` in linux/tcp.h's `tcp_info`.
 _UNACKED, _BYTES_ACKED, _NOT_SENT, _MIN_RTT = 24, 120, 144, 148
 _RESET = 7  # TCP_CLOSE in linux/tcp.h, the first byte of `tcp_info`: the other side has broken the connection
 _has_poll = hasattr(select, "poll")
-_TLS_LOW_WATER = min(LOW_WATER, tls.RECEIVED_BYTES)
 
 
 class ConnectError(OSError):
     """The connection could not be made.
 
     Attributes:
-        kind: "connect"; "refused", if somebody answered and said no; "untrusted", if the certificate is not one to
-            trust; "proxy", if the proxy will not do it; "descriptors", if this process can open no more files.
+        kind: "refused", if the server refused; "untrusted", if its certificate cannot be verified; "proxy", if the
+            proxy refused; "descriptors", if this process can open no more files; "connect" otherwise.
     """
 
     def __init__(self, message: str, kind: str = "connect") -> None:
-        super().__init__(redaction.message(message))  # a proxy may have sent a part of it
+        super().__init__(redaction.message(message))  # a proxy may have sent a part of the message
         self.kind = kind
 
 
@@ -82,9 +80,9 @@ class Connection:
         "address",
         "fd",
         "low_water",
+        "pattern",
         "process",
         "reused",
-        "shape",
         "since",
         "sock",
         "tls",
@@ -94,31 +92,31 @@ class Connection:
         """
         Args:
             address: the server.
-            sock: connected to it, or to its proxy; non-blocking. It belongs to the connection from now on.
+            sock: non-blocking, connected to the server or its proxy. The connection closes it.
         """
         self.address = address
         self.sock = sock
         self.fd = sock.fileno()
         self.process = os.getpid()
         self.reused = False
-        self.shape: Shape | None = None  # of the answers that come on it
-        self.since = 0.0  # when it became idle
-        self.low_water = 1  # bytes from which on the poller tells of this socket
-        self._bounded = False  # whether it is settled how much the kernel holds of what is sent
-        self._mark = 0  # what `low_water` may be raised to, once that is known
+        self.pattern: HeadPattern | None = None  # of the answers that the server sends
+        self.since = 0.0  # when the connection became idle
+        self.low_water = 1  # the fewest bytes that the poller reports
+        self._bounded = False  # whether the size of the send buffer has been decided
+        self._mark = 0  # what `low_water` is raised to; 0 until decided
         self._phase: Any = self._connected
         self._tunnel = bytearray()
-        self._arrivals: Any = None  # polls this socket alone
+        self._arrivals: Any = None  # polls this socket only
         self.tls: tls.Stream | None = None
         _all.add(self)
 
     # Opening...
 
     def advance(self) -> int:
-        """Go one step further; returns the event to wait for, 0 when the connection is open.
+        """Take the next step; returns the event to wait for, 0 when the connection is open.
 
         Raises:
-            ConnectError: it cannot be opened.
+            ConnectError: the connection cannot be opened.
         """
         events: int = self._phase()
         return events
@@ -135,20 +133,20 @@ class Connection:
             try:
                 self.sock.send(framing.request_head("CONNECT", target, fields))
             except OSError as error:
-                raise ConnectError(f"the proxy broke the connection: {error.strerror}") from error
+                raise ConnectError(f"the proxy broke the connection: {error.strerror or error}") from error
             return READ
         return self._begin_tls()
 
     def _asked_proxy(self) -> int:
         try:
-            # Byte by byte past the head would be wrong only in speed: the tunnel's first bytes are ours to ask for.
+            # Nothing of the tunnel is lost by receiving much: the server does not speak before the client.
             piece = self.sock.recv(4096)
         except BlockingIOError:
             return READ
         except OSError as error:
-            raise ConnectError(f"the proxy broke the connection: {error.strerror}") from error
+            raise ConnectError(f"the proxy broke the connection: {error.strerror or error}") from error
         if not piece:
-            raise ConnectError("the proxy closed the connection")
+            raise ConnectError("the proxy closed the connection before it answered CONNECT")
         self._tunnel += piece
         try:
             while True:
@@ -160,10 +158,10 @@ class Connection:
                     break
                 del self._tunnel[:end]
         except framing.FramingError as error:
-            raise ConnectError(f"the proxy does not speak HTTP: {error}") from error
+            raise ConnectError(f"the answer of the proxy to CONNECT is not HTTP: {error}") from error
         if head.status >= 300:
             kind = "connect" if head.status >= 500 else "proxy"
-            raise ConnectError(f"the proxy refused with {head.status} {head.reason}", kind)
+            raise ConnectError(f"the proxy refused CONNECT with {head.status} {head.reason}", kind)
         return self._begin_tls()
 
     def _begin_tls(self) -> int:
@@ -187,25 +185,25 @@ class Connection:
     # Moving bytes...
 
     def send(self, views: list[memoryview]) -> int:
-        """Send what fits of some buffers; returns the number of bytes taken, 0 if it has to wait."""
+        """Send as much of some buffers as fits; returns the number of bytes, 0 to wait."""
         if self.tls is not None:
-            first = views[0] if len(views) == 1 or len(views[0]) > _SEND_AT_ONCE else _joined(views)
-            return self.tls.send(first[:_SEND_AT_ONCE])
+            first = views[0] if len(views) == 1 or len(views[0]) > TLS_SENT_AT_ONCE else _joined(views)
+            return self.tls.send(first[:TLS_SENT_AT_ONCE])
         try:
             return self.sock.sendmsg(views) if len(views) > 1 else self.sock.send(views[0])
         except BlockingIOError:
             return 0
 
     def will_send(self, count: int) -> None:
-        """So many bytes are to be sent: over a short way, let the kernel hold only as many as it needs for that."""
-        if count > 2 * _SEND_BUFFER and not self._bounded:
+        """Prepare to send a request of `count` bytes: over a short way, bound what the kernel holds of it."""
+        if count > 2 * SEND_BUFFER and not self._bounded:
             self._bounded = True
             if self._is_near():
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def confirmed(self) -> tuple[int, bool] | None:
-        """Bytes sent on this connection that the other side has received, and whether that is all that the kernel was
-        given; None where the kernel does not tell. Only Linux does.
+        """How many bytes sent on this connection the other side has confirmed, and whether these are all that the
+        kernel was given. None where the kernel does not tell; only Linux does.
         """
         facts = self._facts()
         if facts is None:
@@ -214,10 +212,10 @@ class Connection:
         return int.from_bytes(facts[_BYTES_ACKED : _BYTES_ACKED + 8], sys.byteorder), not any(on_the_way)
 
     def is_delivered(self) -> bool | None:
-        """Whether the other side's kernel has received all that was sent; None if it has not yet, False if it never
-        will, since the connection is broken. True where this kernel does not tell.
+        """Whether the other side's kernel has confirmed all that was sent; None if not yet, False if the connection is
+        broken, so that it never will. True where this kernel does not tell.
 
-        A server that has read a request before it answers has confirmed all of it with the answer.
+        A server that reads a request before it answers confirms all of the request with the answer.
         """
         facts = self._facts()
         if facts is None:
@@ -236,41 +234,41 @@ class Connection:
             return WOULD_BLOCK
 
     def expect(self, left: int) -> None:
-        """Be told of many bytes only, while more than so many are sure to come.
+        """Raise SO_RCVLOWAT while at least that many bytes are certain to arrive, and reset it before the end.
 
         Args:
-            left: bytes of the body that have not been received yet. With 0 all is as for a new connection.
+            left: bytes of the body that have not been received yet; 0 resets the mark.
         """
-        # The other half: what TLS may hold already.
+        # Twice the mark, because TLS may hold as many bytes already.
         wanted = (self._mark or self._choose_mark()) if left >= 2 * LOW_WATER else 1
         if wanted != self.low_water:
             self._set_low_water(wanted)
 
     def _choose_mark(self) -> int:
-        """What `low_water` may be raised to."""
+        """Decide what `low_water` is raised to on this connection."""
         near = LOW_WATER > 1 and self._is_near()
         self._mark = (LOW_WATER if self.tls is None else _TLS_LOW_WATER) if near else 1
         return self._mark
 
     def _is_near(self) -> bool:
-        """Whether the shortest round trip that the kernel has seen is a short one. Only Linux tells."""
+        """Whether the shortest round trip that the kernel has measured is short. Only Linux tells."""
         facts = self._facts()
-        return facts is not None and int.from_bytes(facts[_MIN_RTT:], sys.byteorder) <= _NEAR
+        return facts is not None and int.from_bytes(facts[_MIN_RTT:], sys.byteorder) <= NEAR_MICROSECONDS
 
     def _facts(self) -> bytes | None:
-        """The kernel's `struct tcp_info` about this connection, up to its shortest round trip; None if it has none."""
+        """The kernel's `struct tcp_info`, up to the shortest round trip; None if the kernel has none."""
         if sys.platform != "linux":
             return None
         facts = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT + 4)
         return facts if len(facts) == _MIN_RTT + 4 else None
 
     def look(self, silent: float) -> None:
-        """Be told of whatever has come if nothing was told of for a while: the server may only be slow.
+        """Reset the low-water mark after a silence: a slow server sends fewer bytes than the mark.
 
         Args:
             silent: seconds since the last byte was received.
         """
-        if self.low_water > 1 and silent > _PATIENCE:
+        if self.low_water > 1 and silent > LOW_WATER_PATIENCE:
             self._set_low_water(1)
 
     def _set_low_water(self, count: int) -> None:
@@ -278,17 +276,17 @@ class Connection:
         self.low_water = count
 
     def pending(self) -> int:
-        """Bytes that wait inside TLS, where no poller sees them."""
+        """Bytes inside TLS, where no poller sees them."""
         return self.tls.pending() if self.tls is not None else 0
 
     def is_quiet(self) -> bool:
-        """Whether a request may be sent on an idle connection: neither its end nor unasked-for bytes have arrived.
+        """Whether an idle connection may carry a request: the server has neither closed it nor sent anything.
 
-        Inside TLS only decrypted bytes count: session tickets make the socket readable with nothing to deliver. The
-        connection is only good for closing after False.
+        With TLS only decrypted bytes count, because session tickets make the socket readable. After False the
+        connection must be closed.
         """
         if self.tls is None and _has_poll:
-            # Half as dear as a receive, which raises an exception for finding nothing.
+            # Half the cost of a receive, which raises an exception if nothing has arrived.
             if self._arrivals is None:
                 self._arrivals = select.poll()
                 self._arrivals.register(self.fd, READ)
@@ -299,16 +297,16 @@ class Connection:
             return False
 
     def close(self) -> None:
-        """Close the descriptor, nothing else: a TLS shutdown in a forked child would end the parent's stream."""
+        """Close only the descriptor: a TLS shutdown in a forked child would end the parent's stream."""
         self.fd = -1
         self.sock.close()
 
 
 def _joined(views: list[memoryview]) -> memoryview:
-    """A small head and the beginning of its body as one buffer, so that they leave in one TLS record."""
+    """A small head and the beginning of its body in one buffer, so that they are sent in one TLS record."""
     joined = bytearray()
     for view in views:
-        joined += view[: _SEND_AT_ONCE - len(joined)]
+        joined += view[: TLS_SENT_AT_ONCE - len(joined)]
     return memoryview(joined)
 
 

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/1.1 framing (RFC 9112) for a client, without I/O: bytes in, facts out.
 
-Strategy. `request_head` turns a method, a target and header fields into bytes. `find_head_end` says where
-the head of an answer stops in a receive buffer, `parse_head` reads that head and tells how the body is
-delimited, and `ChunkedDecoder` takes a chunked body apart as it arrives. Nothing here owns a buffer or
-waits: the caller keeps what it received and asks again when there is more.
+Strategy. `request_head` turns a method, a target and header fields into bytes. `find_head_end` finds the end of an
+answer's head in a receive buffer, `parse_head` parses that head and decides how the body is delimited, and
+`ChunkedDecoder` decodes a chunked body as it arrives. Nothing here owns a buffer or waits: the caller keeps what it
+received, and calls again when there is more.
 
-A head is read in one pass over its lines. What repeats from answer to answer (status lines, field names) is
-checked once and remembered, which makes a usual S3 head of 12 fields cost about 4.5 µs.
+A head is parsed in one pass over its lines. Status lines and field names, which repeat from answer to answer, are
+checked once and remembered. So a usual S3 head of 12 fields takes about 4.5 µs.
 
-Two readers that disagree about where an answer ends are how answers get mixed up (request smuggling), so
-where RFC 9112 leaves a choice the strict one is taken: a line ends with CR LF and never with LF alone
-(section 2.2); a folded field line, a space before the colon, Transfer-Encoding beside Content-Length and any
-transfer coding but `chunked` are refused. An error message quotes an answer cut short; it names request
-fields, which may be secrets, and never quotes them.
+Answers get mixed up when two readers disagree about where one ends (request smuggling). So where RFC 9112 leaves a
+choice, the strict one is taken: a line ends with CR LF and never with LF alone (section 2.2); a folded field line, a
+space before the colon, Transfer-Encoding together with Content-Length, and transfer codings other than `chunked` are
+refused. Error messages quote the beginning of an answer. They name request fields, which may be secrets, but never
+quote them.
 """
 
 import re
@@ -37,7 +37,7 @@ MAX_CHUNK_LINE_BYTES = 4096
 """The longest chunk-size line, extensions included, in bytes."""
 
 MAX_CHUNK_OVERHEAD_BYTES = 16384
-"""The most bytes by which the framing of a chunked body may exceed 16 a chunk and twice the content (as in Go)."""
+"""The most bytes of framing in a chunked body, beyond 16 for each chunk and twice the content (as in Go)."""
 
 _MAX_LENGTH = 2**63 - 1
 _QUOTED_CHARACTERS = 60
@@ -53,11 +53,11 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r]*)?\r\n")
 
 
 class FramingError(ValueError):
-    """The peer's answer is not HTTP/1.1 as this client accepts it; the connection cannot be used any more."""
+    """The answer is not HTTP/1.1 as this client accepts it. The connection cannot be used any more."""
 
 
 class FirstLineError(FramingError):
-    """What was received begins with no status line: on a reused connection it may belong to an earlier answer."""
+    """The received bytes begin with no status line. On a reused connection they may belong to an earlier answer."""
 
 
 class BodyKind(Enum):
@@ -76,11 +76,10 @@ class ResponseHead(NamedTuple):
         status: The status code, 100 to 999.
         reason: The reason phrase, often empty.
         headers: Field values by lower-case field name, repeated fields joined by ``", "``.
-        body: How the body that follows is delimited; NONE if none follows, whatever the fields say.
+        body: How the body is delimited; NONE if the answer must not have one, even if its fields announce one.
         length: The Content-Length field in bytes, None if absent. For HEAD, the size that GET would send.
-        keep_alive: Whether the connection may carry another request once this answer has been read. False for an
-            answer that announces a body (chunks, or for other methods than HEAD a length) and must not have one:
-            the body may follow all the same.
+        keep_alive: Whether the connection may carry another request after this answer. False for an answer that
+            must not have a body but announces one (by chunks or, except for HEAD, a length): it may still follow.
     """
 
     status: int
@@ -92,7 +91,7 @@ class ResponseHead(NamedTuple):
 
     @property
     def is_informational(self) -> bool:
-        """Whether this is a 1xx answer: the real one is still to come on the same connection."""
+        """Whether this is an interim answer (1xx): the final one follows on the same connection."""
         return self.status < 200
 
 
@@ -111,26 +110,27 @@ def request_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -
         headers: Field names and values in the order to send. Values are sent as Latin-1.
 
     Raises:
-        ValueError: A part that would break the framing (CR, LF, NUL, another control character, a character
-            beyond Latin-1). It names the field and never quotes its value, which may be a secret.
+        ValueError: A part contains a character that would break the framing (CR, LF, NUL, another control
+            character, a character beyond Latin-1). The message names the field and never quotes its value, which may
+            be a secret.
     """
     if method not in _METHODS and _TOKEN.fullmatch(method) is None:
         raise ValueError(f"the request method {_quote(method)} is not a token")
-    # isprintable() is false of CR and LF, and isascii() of all beyond 0x7e but DEL, which isprintable() leaves out.
+    # isprintable() refuses CR, LF and DEL; isascii() refuses everything above 0x7f.
     if not (target and target.isascii() and target.isprintable()) or " " in target:
         raise ValueError("the request target is empty or has a space, a control or a non-ASCII character")
     return f"{method} {target} HTTP/1.1\r\n{field_lines(headers)}\r\n".encode("latin-1")
 
 
 def field_lines(headers: Iterable[tuple[str, str]]) -> str:
-    """The field lines of a head, each with its CR LF; arguments and errors as for `request_head`."""
+    """The field lines of a head, each with its CR LF. Arguments and errors are those of `request_head`."""
     lines = []
     for name, value in headers:
         try:
             _names[name]
         except FramingError:
             raise ValueError(f"the request field name {_quote(name)} is not a token") from None
-        # isprintable() first: it is faster than the pattern, and true of nearly every value.
+        # isprintable() first: it is faster than the pattern and accepts nearly every value.
         if not (value.isascii() and value.isprintable()) and _FIELD_VALUE.fullmatch(value) is None:
             raise ValueError(f"the value of the request field {name} has a character that HTTP forbids")
         lines.append(f"{name}: {value}\r\n")
@@ -141,16 +141,16 @@ def field_lines(headers: Iterable[tuple[str, str]]) -> str:
 
 
 def find_head_end(buffer: bytes | bytearray, start: int = 0, stop: int | None = None) -> int:
-    """Where the head that begins at `start` ends: the index after its empty line, -1 if not yet there.
+    """The index after the head that begins at `start`, its empty line included; -1 while the head is not whole.
 
     Args:
-        buffer: What was received.
+        buffer: The bytes received.
         start: Index of the head's first byte.
         stop: Index after the last byte received; None for the end of `buffer`.
 
     Raises:
-        FramingError: More bytes cannot make it a head: it does not begin as HTTP/1, it has an empty line
-            ended by LF alone, or it is too long. A peer that speaks something else fails at once, not at a
+        FramingError: More bytes cannot make this a head: it does not begin as HTTP/1, it has an empty line that
+            ends with LF alone, or it is too long. So a peer that speaks another protocol fails at once, not at a
             timeout.
     """
     if stop is None:
@@ -169,14 +169,14 @@ def find_head_end(buffer: bytes | bytearray, start: int = 0, stop: int | None = 
 
 
 def parse_head(data: bytes | bytearray | memoryview, request_method: str) -> ResponseHead:
-    """Read the head of an answer.
+    """Parse the head of an answer.
 
     Args:
-        data: The head, from its first byte to the empty line included (see `find_head_end`).
-        request_method: The method of the request that it answers; HEAD and CONNECT change what follows.
+        data: The head, from its first byte to the empty line, which is included (see `find_head_end`).
+        request_method: The method of the request. Answers to HEAD, and some answers to CONNECT, have no body.
 
     Raises:
-        FramingError: The head breaks a rule, quoted or named in the message.
+        FramingError: The head breaks a rule, which the message names.
     """
     if len(data) > MAX_HEAD_BYTES:
         raise FramingError(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
@@ -195,7 +195,7 @@ def parse_head(data: bytes | bytearray | memoryview, request_method: str) -> Res
             raise FramingError("the answer switches protocols (101), which no request asks for")
         body = BodyKind.NONE
         if "transfer-encoding" in headers or (length and request_method != "HEAD"):
-            keep_alive = False  # a body that must not be there may follow
+            keep_alive = False  # the body may follow although it must not
     elif request_method == "CONNECT" and status < 300:
         body = BodyKind.NONE
     elif (coding := headers.get("transfer-encoding")) is not None:
@@ -216,7 +216,7 @@ def parse_head(data: bytes | bytearray | memoryview, request_method: str) -> Res
 
 @lru_cache(maxsize=128)
 def _parse_status_line(line: str) -> tuple[int, int, str]:
-    """Minor version, status code and reason phrase. Remembered: answers repeat a handful of status lines."""
+    """Minor version, status code and reason phrase. Cached, because answers repeat a handful of status lines."""
     match = _STATUS_LINE.fullmatch(line)
     if match is None or len(line) > MAX_LINE_BYTES or _FIELD_VALUE.fullmatch(line) is None:
         raise FirstLineError(f"the answer's status line is malformed: {_quote(line)}")
@@ -225,15 +225,16 @@ def _parse_status_line(line: str) -> tuple[int, int, str]:
 
 @lru_cache(maxsize=32)
 def _is_kept_alive(connection: str, minor_version: int) -> bool:
-    """What the Connection field says of the connection (RFC 9112 section 9.3)."""
+    """Whether the connection stays open, by the Connection field (RFC 9112 section 9.3)."""
     options = [option.strip(" \t") for option in connection.lower().split(",")]
     return "close" not in options and (minor_version > 0 or "keep-alive" in options)
 
 
 class _FieldNames(dict[str, str]):
-    """Field name as written -> lower-case name, learnt on first sight; not a token: FramingError.
+    """Maps each field name as written to its lower-case form. Raises FramingError for a name that is not a token.
 
-    Bounded, so that a server which invents names cannot fill the memory; past the bound each is checked anew.
+    Names are added when they are first looked up. Their number is bounded, so that a server which invents names cannot
+    fill the memory; further names are checked each time.
     """
 
     def __missing__(self, name: str) -> str:
@@ -246,9 +247,10 @@ class _FieldNames(dict[str, str]):
 
 
 class _FieldLines(dict[str, tuple[str, str]]):
-    """Field line -> lower-case name and value, learnt on first sight: most lines of an answer were in the last one.
+    """Maps each field line to its lower-case name and value. Most lines of an answer were in the one before.
 
-    Bounded, and begun anew when full, for some lines (ETag, Date) are always new.
+    Lines are added when they are first looked up. When the mapping is full it is emptied, because some lines (ETag,
+    Date) are always new.
     """
 
     def __missing__(self, line: str) -> tuple[str, str]:
@@ -278,13 +280,13 @@ _lines = _FieldLines()
 
 
 def _parse_fields(lines: list[str]) -> dict[str, str]:
-    """The fields of a head or trailer section, which has been split where lines end. `lines` is used up."""
+    """The fields of a head or trailer section, given its lines without their ends. Changes `lines`."""
     if lines.pop() or not lines or lines.pop():
         raise FramingError("the answer's fields do not end with an empty line")
     if len(lines) > MAX_FIELDS:
         raise FramingError(f"the answer has more than {MAX_FIELDS} fields")
     fields = dict(map(_lines.__getitem__, lines))
-    if len(fields) < len(lines):  # some are repeated
+    if len(fields) < len(lines):  # a field is repeated
         fields = {}
         for name, value in map(_lines.__getitem__, lines):
             fields[name] = f"{fields[name]}, {value}" if name in fields else value
@@ -293,16 +295,16 @@ def _parse_fields(lines: list[str]) -> dict[str, str]:
 
 @lru_cache(maxsize=256)
 def _parse_length(value: str) -> int:
-    """The Content-Length field; the same number several times over counts once (RFC 9112 section 6.3).
+    """The value of Content-Length. A number that is repeated counts once (RFC 9112 section 6.3).
 
-    Remembered: the objects of a data set have few sizes, or are so large that it does not matter.
+    Cached, because the objects of a data set have few sizes, or are so large that parsing does not matter.
     """
     if "," in value:
         numbers = {number.strip(" \t") for number in value.split(",")}
         if len(numbers) > 1:
             raise FramingError(f"the answer has conflicting Content-Length values: {_quote(value)}")
         value = numbers.pop()
-    # isdecimal() is true of nothing but 0-9 in Latin-1 text; isdigit() would let superscripts pass.
+    # In Latin-1 text isdecimal() accepts only 0-9, while isdigit() accepts superscripts.
     if not value.isdecimal() or len(value) > 19 or (length := int(value)) > _MAX_LENGTH:
         raise FramingError(f"the answer's Content-Length is not a length: {_quote(value)}")
     return length
@@ -312,7 +314,7 @@ def _parse_length(value: str) -> int:
 
 
 class _Chunk(Enum):
-    """Which line of a chunked body comes next, and the most bytes it may have."""
+    """The line of a chunked body that comes next. The value is the most bytes that the line may have."""
 
     SIZE = MAX_CHUNK_LINE_BYTES
     END = 2  # the CR LF after a chunk's payload
@@ -320,14 +322,13 @@ class _Chunk(Enum):
 
 
 class ChunkedDecoder:
-    """Takes a chunked body (RFC 9112 section 7.1) apart as it arrives, without copying its payload.
+    """Decodes a chunked body (RFC 9112 section 7.1) as it arrives, without copying its payload.
 
-    Feed it each piece received until `done`; a connection that closes before that cut the body short.
+    Feed each received piece until `done`. If the connection closes before that, the body was cut short.
 
     Attributes:
-        done: Whether the body, trailers included, is complete.
-        consumed: How many bytes of the piece fed last belong to the body. Less than its length only once
-            `done`: the rest came after the body.
+        done: Whether the body is complete, trailers included.
+        consumed: How many bytes of the last piece belong to the body. When `done`, further bytes came after it.
         trailers: The trailer fields, as in `ResponseHead.headers`; empty until `done`.
     """
 
@@ -344,10 +345,10 @@ class ChunkedDecoder:
         self._overhead = 0  # bytes of framing beyond what its content explains
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[memoryview]:
-        """The payload in `data`, as slices of `data` in order: valid as long as `data` is.
+        """The payload in `data`, as slices of `data` in order.
 
         Args:
-            data: The next bytes received, any number of them.
+            data: The next bytes received, any number.
 
         Raises:
             FramingError: The bytes are not a chunked body; the connection cannot be used any more.
@@ -370,7 +371,7 @@ class ChunkedDecoder:
         return payload
 
     def _take_line(self, view: memoryview, position: int) -> tuple[bytes, int]:
-        """The line at `position` with its CR LF (empty if `view` ends before it does) and the index after."""
+        """The line at `position` with its CR LF, empty if `view` ends before it, and the index after it."""
         limit = self._state.value
         # A few bytes at first: a size line is short, and a memoryview cannot be searched without a copy.
         for span in (32, limit + 1):
@@ -382,7 +383,7 @@ class ChunkedDecoder:
         line = self._line + piece
         if len(line) > limit:
             if self._state is _Chunk.END:
-                raise FramingError(f"a chunk is longer than its size said, by: {_quote_bytes(line)}")
+                raise FramingError(f"a chunk is longer than its size line says, by: {_quote_bytes(line)}")
             raise FramingError(f"a line of the chunked body is longer than {limit} bytes")
         if newline < 0:
             self._line = line
@@ -393,7 +394,7 @@ class ChunkedDecoder:
         return line, position + len(piece)
 
     def _take(self, line: bytes) -> None:
-        """Act on one whole line."""
+        """Handle a whole line."""
         if self._state is _Chunk.SIZE:
             match = _CHUNK_LINE.fullmatch(line)
             if match is None or (size := int(match[1], 16)) > _MAX_LENGTH:
@@ -401,7 +402,8 @@ class ChunkedDecoder:
             self._overhead = max(0, self._overhead + len(line) - 16 - 2 * size)
             if self._overhead > MAX_CHUNK_OVERHEAD_BYTES:
                 raise FramingError(
-                    f"the chunked body has {MAX_CHUNK_OVERHEAD_BYTES} bytes of framing more than its content explains"
+                    f"the framing of the chunked body is more than {MAX_CHUNK_OVERHEAD_BYTES} bytes longer than its"
+                    " content explains"
                 )
             self._remaining = size
             self._state = _Chunk.END if size else _Chunk.TRAILER
@@ -420,15 +422,15 @@ class ChunkedDecoder:
 
 
 def _quote(text: str) -> str:
-    """The text for an error message: escaped, and cut so that it can neither flood a log nor tell all.
+    """The text for an error message: escaped, and cut so that it neither floods a log nor discloses much.
 
-    Secrets are hidden before, for one that is cut in two is no longer recognized.
+    Secrets are hidden first, because a secret that is cut in two is no longer recognized.
     """
     text = redaction.without_secrets(text)
     return repr(text) if len(text) <= _QUOTED_CHARACTERS else f"{text[:_QUOTED_CHARACTERS]!r}..."
 
 
 def _quote_bytes(data: bytes | bytearray, start: int = 0, stop: int | None = None) -> str:
-    """Like `_quote`, for bytes as received."""
+    """Received bytes for an error message, as `_quote` quotes text."""
     stop = len(data) if stop is None else stop
     return _quote(str(data[start : min(stop, start + MAX_LINE_BYTES)], "latin-1"))

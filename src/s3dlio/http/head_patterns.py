@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shapes of answers' heads: what those of a server have in common, so that a usual one need not be read anew.
+"""Recognizes the usual answers of a server by pattern, so that their heads need not be parsed.
 
-The answers in a batch have the same fields in the same order, most of them with the same values. Once so many have been
-read by the rules (`framing.parse_head`) that this is known, those that follow are compared with them, by one regular
-expression: the status line, the names of the fields, and every value that was the same in all of them have to come byte
-by byte; in the place of a value that was seen to differ any printable text may stand, and digits in that of
-Content-Length. How a body is framed depends on nothing but what has to be the same, and on its length. So what has the
-shape of heads that were read before means what they meant, and whatever has not is read by the rules.
+Strategy. The answers in a batch have the same fields in the same order, most of them with the same values. After a
+number of heads have been parsed by the rules (`framing.parse_head`), a regular expression is compiled from what they
+have in common, and following heads are compared with it:
 
-That takes 0.5 µs, and up to 1.8 with the fields that may have a checksum, where reading takes 2.4 to 4. To compile a
-shape takes as long as to read a hundred heads, so it is done after as many, and again after as many that differ.
+- the status line, the names of the fields, and every value that was the same in all of them must match byte by byte;
+- a value that differed may be any printable text;
+- the value of Content-Length must be digits.
+
+The framing of a body depends only on the parts that must match, and on the length. So a head that matches means what
+the heads before it meant. A head that does not match is parsed by the rules.
+
+Recognizing takes 0.5 µs, up to 1.8 with the fields that may hold a checksum; parsing takes 2.4 to 4. Compiling a
+pattern takes as long as parsing a hundred heads, so it is done after that many heads, and again after that many that
+did not match.
 """
 
 from __future__ import annotations
@@ -17,24 +22,25 @@ from __future__ import annotations
 import re
 
 from s3dlio.http.framing import BodyKind, ResponseHead
+from s3dlio.tuning import HEADS_BEFORE_PATTERN
 
-_LEARNT_FROM = 100  # heads
-_MOST_COMPILED = 8  # times: a field whose value no shape takes may differ again and again
+_MOST_COMPILED = 8  # times for one kind of head: a value that no pattern matches may differ again and again
 _MOST_KNOWN = 64  # kinds of heads
 
 _LENGTH = "content-length"
-_OF_A_VERSION = frozenset({"date", "etag", "last-modified", _LENGTH})  # differ even where they have not been seen to
+_OF_A_VERSION = frozenset({"date", "etag", "last-modified", _LENGTH})  # fields that count as differing from the start
 _VALUE = r"(?! )([\x20-\x7e]*)(?<! )"
 
 _new = tuple.__new__  # half the time of the generated constructor
 
 
-class Shape:
-    """What answers with status 200 and a body of known length have in common.
+class HeadPattern:
+    """What some answers with status 200 and a body of known length have in common.
 
     Attributes:
-        match: given a buffer, 0, and a number of bytes, at most `framing.MAX_LINE_BYTES`: a match if they begin with a
-            head of this shape, else None. It ends where the head ends; its group "length" is the body's, in digits.
+        match: called with a buffer, 0, and the number of its bytes to look at, at most `framing.MAX_LINE_BYTES`.
+            Returns a match if these begin with such a head, otherwise None. The match ends where the head ends. Its
+            group "length" holds the length of the body in digits.
         keep_alive: as in `ResponseHead`.
     """
 
@@ -43,12 +49,12 @@ class Shape:
     def __init__(self, lines: list[str], head: ResponseHead, varying: set[str]) -> None:
         """
         Args:
-            lines: of one such head, without their ends, and without the empty one.
-            head: what was read from them.
-            varying: lower-case names of fields whose values differ.
+            lines: the lines of one such head, without their ends, and without the empty line.
+            head: the result of parsing them.
+            varying: lower-case names of the fields whose values differ.
         """
         patterns = [re.escape(lines[0])]
-        self._names = []  # of the fields whose values differ
+        self._names = []  # of the fields whose values differ, in the order of the groups
         for line, name in zip(lines[1:], head.headers, strict=True):
             if name in varying:
                 value = "(?P<length>[0-9]{1,18})" if name == _LENGTH else _VALUE
@@ -63,13 +69,13 @@ class Shape:
         self._own = [(group, name) for group, name in enumerate(self._names, 1) if name not in _OF_A_VERSION]
 
     def head(self, found: re.Match[bytes]) -> ResponseHead:
-        """What `parse_head` reads from the bytes that a match was found in. They must not have changed since."""
+        """The head that `parse_head` would return for the matched bytes, which must not have changed since."""
         headers = self._head.headers.copy()
         headers.update(zip(self._names, str(b"\n".join(found.groups()), "latin-1").split("\n"), strict=True))
         return self._with(headers, found)
 
     def brief_head(self, found: re.Match[bytes]) -> ResponseHead:
-        """The same in less time, without Date, ETag, Last-Modified, and Content-Length among its headers."""
+        """The head without the fields Date, ETag, Last-Modified and Content-Length. Takes less time than `head`."""
         headers = self._brief
         if self._own:
             headers = headers.copy()
@@ -82,48 +88,56 @@ class Shape:
         return _new(ResponseHead, (status, reason, headers, body, int(found["length"]), keep_alive))
 
 
-class _Seen:
-    """Heads with the same status line, names of fields, and line of Connection."""
+class _Kind:
+    """Heads with the same status line, names of fields, and Connection line.
 
-    __slots__ = ("compiled", "count", "lines", "shape", "varying")
+    Attributes:
+        lines: the lines of the first head.
+        varying: lower-case names of the fields whose values differ.
+        count: heads that have been parsed since the pattern was compiled.
+        compiled: how often a pattern has been compiled.
+        pattern: the newest one.
+    """
+
+    __slots__ = ("compiled", "count", "lines", "pattern", "varying")
 
     def __init__(self, lines: list[str]) -> None:
-        self.lines = lines  # of the first
-        self.varying = set(_OF_A_VERSION)  # names of fields; those that had another value in a later one come to it
-        self.count = 0  # of those that were read by the rules since the shape was compiled
+        self.lines = lines
+        self.varying = set(_OF_A_VERSION)
+        self.count = 0
         self.compiled = 0
-        self.shape: Shape | None = None
+        self.pattern: HeadPattern | None = None
 
 
-_seen: dict[tuple[str, ...], _Seen] = {}
+_kinds: dict[tuple[str, ...], _Kind] = {}
 
 
-def shape_of(data: bytearray, head: ResponseHead) -> Shape | None:
-    """The shape of a head that has been read by the rules. If it has none yet, this one is learnt from.
+def pattern_of(data: bytearray, head: ResponseHead) -> HeadPattern | None:
+    """The pattern that matches a head which has been parsed. Without one, None, and the next pattern learns from it.
 
     Args:
-        data: the head.
-        head: what was read from it.
+        data: the bytes of the head.
+        head: the result of parsing them.
     """
     if head.status != 200 or head.body is not BodyKind.LENGTH or "content-range" in head.headers:
-        return None  # an answer that names a range is none of the usual ones
+        return None  # not the usual answer
     lines = str(data, "latin-1").split("\r\n")[:-2]
-    if len(lines) - 1 != len(head.headers):  # one is repeated
+    if len(lines) - 1 != len(head.headers):  # a field is repeated
         return None
-    # A shape has one value of Connection, since that is a part of the framing.
+    # All heads of a pattern have the same Connection line, which is a part of the framing.
     named = zip(head.headers, lines[1:], strict=True)
     key = (lines[0], *[line if name == "connection" else line.partition(":")[0] for name, line in named])
-    seen = _seen.get(key)
-    if seen is None:
-        if len(_seen) >= _MOST_KNOWN:
-            _seen.clear()
-        seen = _seen[key] = _Seen(lines)
-    elif seen.shape is not None and seen.shape.match(data, 0, len(data)):
-        return seen.shape  # which the connection had not met
-    both = zip(head.headers, lines[1:], seen.lines[1:], strict=True)
-    seen.varying.update([name for name, line, first in both if line != first])
-    seen.count += 1
-    if seen.count >= _LEARNT_FROM and seen.compiled < _MOST_COMPILED:
-        seen.count, seen.compiled = 0, seen.compiled + 1
-        seen.shape = Shape(lines, head, seen.varying)
-    return seen.shape
+    kind = _kinds.get(key)
+    if kind is None:
+        if len(_kinds) >= _MOST_KNOWN:
+            _kinds.clear()
+        kind = _kinds[key] = _Kind(lines)
+    elif kind.pattern is not None and kind.pattern.match(data, 0, len(data)):
+        return kind.pattern  # compiled since the caller's connection asked last
+    both = zip(head.headers, lines[1:], kind.lines[1:], strict=True)
+    kind.varying.update([name for name, line, first in both if line != first])
+    kind.count += 1
+    if kind.count >= HEADS_BEFORE_PATTERN and kind.compiled < _MOST_COMPILED:
+        kind.count, kind.compiled = 0, kind.compiled + 1
+        kind.pattern = HeadPattern(lines, head, kind.varying)
+    return kind.pattern

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bytes of a read on their way into memory: which of them this read has received.
+"""Targets: memory that a read fills, and how much of it the read has filled.
 
-A block of the buffer pool still holds the bytes of another object. So a read never hands out a block: a `Target` owns
-the memory, counts the bytes that this read has filled, and its `result` is the only way to that memory. A target with
-a gap has no result. A read of a batch is itself a target, since another Python object for each small object would cost
-2 % of the instructions; other reads have a `Buffer`.
+A block of the buffer pool still holds the bytes of another object. So a read never hands out a block. A `Target` owns
+the memory and counts the bytes that this read has received, and only its `result` gives out that memory. A target that
+is not full has no result. A batched read is itself a target, because an additional Python object for each small object
+would cost 2 % of the instructions. Other reads have a `Buffer`.
 
-The bytes of a result are those of one answer, or of several answers of one version of the object:
+The bytes of a result are those of one answer, or of several answers for one version of the object:
 
-- An answer fills a target front to back. Whatever begins the object anew calls `begin`, which drops the bytes of the
-  failed try before it.
+- An answer fills a target from front to back. An answer that starts with the first byte calls `begin`, which drops the
+  bytes of a failed try.
 - An answer continues another one only if both name the same version (`continues`).
-- `Parts` is the target of a read that is split. Its parts follow each other without a gap, each is filled by itself,
-  and all of them must be of one version.
+- `Parts` is the target of a read that is split. Its parts follow each other without a gap, are filled independently,
+  and must all be of one version.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from s3dlio.memory.buffers import lease
 
 
 class Target:
-    """Memory for bytes that follow each other in an object. It is filled front to back.
+    """Memory for consecutive bytes of an object, filled from front to back.
 
     Attributes:
-        size: bytes that belong here.
-        filled: bytes that this read has received.
+        size: how many bytes the target takes.
+        filled: how many bytes this read has received.
     """
 
-    __slots__ = ()  # those of a class that is a target, which mypy cannot know
+    __slots__ = ()  # subclasses have slots for the names below
     _memory: memoryview
     size: int
     filled: int
 
     def room(self, most: int | None = None) -> memoryview:
-        """The memory to receive into next. Who has received into it adds the number of bytes to `filled`.
+        """The memory to receive into next. The caller then adds the number of received bytes to `filled`.
 
         Args:
-            most: bytes at most; None for all that is left.
+            most: the most bytes; None for all that are missing.
         """
         return self._memory[self.filled : None if most is None else self.filled + most]
 
@@ -46,32 +46,32 @@ class Target:
         """Copy the next bytes.
 
         Raises:
-            ValueError: there is no room for so many.
+            ValueError: there is no room for them.
         """
         after = self.filled + len(data)
         self._memory[self.filled : after] = data
         self.filled = after  # type: ignore[misc]
 
     def received(self, start: int = 0) -> memoryview:
-        """The bytes that have come, from one of them on."""
+        """The bytes that have been received, from index `start` on."""
         return self._memory[start : self.filled]
 
     def result(self) -> memoryview:
         """All bytes of this target.
 
         Raises:
-            IntegrityError: some have not come.
+            IntegrityError: some bytes are missing.
         """
         if self.filled != self.size:
-            raise IntegrityError(f"{self.filled} of {self.size} bytes of a read have come: read the object again")
+            raise IntegrityError(f"a read received only {self.filled} of {self.size} bytes: read the object again")
         return self._memory
 
 
 class Buffer(Target):
-    """A target, and the version of the object that its bytes belong to.
+    """A target that knows which version of the object its bytes belong to.
 
     Attributes:
-        version: names it; "" if nothing does.
+        version: names the version; "" if the answer named none.
     """
 
     __slots__ = ("_memory", "filled", "size", "version")
@@ -80,7 +80,7 @@ class Buffer(Target):
         """
         Args:
             memory: a lease, or a slice of one.
-            filled: bytes at its beginning that this read has received already.
+            filled: how many bytes at its beginning this read has already received.
         """
         self._memory = memory
         self.size = len(memory)
@@ -88,21 +88,21 @@ class Buffer(Target):
         self.version = ""
 
     def begin(self, version: str) -> None:
-        """Drop what has come: an answer with the first byte is about to fill this target.
+        """Drop all bytes, because an answer that starts with the first byte is about to fill this target.
 
         Args:
-            version: names the version of the object in that answer; "" if nothing does.
+            version: names the version of the object in that answer; "" if the answer names none.
         """
         self.filled = 0
         self.version = version
 
     def continues(self, version: str) -> bool:
-        """Whether an answer of a version may follow the bytes that have come."""
+        """Whether the bytes of an answer may follow the bytes received so far: only if the version is the same."""
         return self.filled > 0 and version != "" and version == self.version
 
 
 class Parts:
-    """Memory for bytes that are read in several parts, side by side."""
+    """The target of a read in several parts, which are received at the same time."""
 
     def __init__(self, size: int) -> None:
         """Lease the memory for `size` bytes."""
@@ -112,22 +112,22 @@ class Parts:
         self._next = 0
 
     def part(self, size: int) -> Buffer:
-        """The target of the next part, which follows the last one; at most what is left of the whole."""
+        """The target of the next part, which begins where the part before ends. It may be shorter at the end."""
         part = Buffer(self._memory[self._next : self._next + size])
         self._parts.append(part)
         self._next += part.size
         return part
 
     def result(self) -> memoryview:
-        """All bytes, once every part has come.
+        """All bytes of all parts.
 
         Raises:
-            IntegrityError: some have not come, or the parts are not of one version.
+            IntegrityError: some bytes are missing, or the parts are not of one version.
         """
         filled = sum(part.filled for part in self._parts)
         if filled != self.size:
-            raise IntegrityError(f"{filled} of {self.size} bytes of a read have come: read the object again")
+            raise IntegrityError(f"a read received only {filled} of {self.size} bytes: read the object again")
         versions = {part.version for part in self._parts}
         if len(self._parts) > 1 and (len(versions) > 1 or "" in versions):
-            raise IntegrityError("the parts of a read are of several versions, or of none: read the object again")
+            raise IntegrityError("the parts of a read are not of one known version: read the object again")
         return self._memory

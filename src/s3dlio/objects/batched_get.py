@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from s3dlio.http.connection import WOULD_BLOCK
 from s3dlio.http.deadlines import Limits, Pace
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
-from s3dlio.http.head_patterns import shape_of
+from s3dlio.http.head_patterns import pattern_of
 from s3dlio.http.pool import Connections, connections_of
 from s3dlio.http.receive import receive_into
 from s3dlio.memory.buffers import lease
@@ -217,8 +217,8 @@ def _take_head(read: Read, buffer: bytearray, view: memoryview, count: int) -> N
     if connection is None:  # stopped since it was received
         return
     in_place = len(ahead) > 0 and count > split
-    shape = connection.shape
-    found = None if shape is None else shape.match(buffer, 0, split if in_place else count)
+    pattern = connection.pattern
+    found = None if pattern is None else pattern.match(buffer, 0, split if in_place else count)
     end = 0 if found is None else found.end()
     if end != split and in_place and buffer.find(b"\r\n\r\n", 0, split) + 4 != split:  # the head is another one
         buffer = buffer[:split] + ahead[: count - split]
@@ -233,12 +233,12 @@ def _take_head(read: Read, buffer: bytearray, view: memoryview, count: int) -> N
     head: ResponseHead | None
     length: int | None
     try:
-        if shape is not None and found is not None:
-            length, read.keep_alive = int(found["length"]), shape.keep_alive
-            head = shape.brief_head(found) if verify else None
+        if pattern is not None and found is not None:
+            length, read.keep_alive = int(found["length"]), pattern.keep_alive
+            head = pattern.brief_head(found) if verify else None
         else:
             head = parse_head(head_bytes, "GET")
-            connection.shape = shape_of(head_bytes, head)
+            connection.pattern = pattern_of(head_bytes, head)
             whole = head.body is BodyKind.LENGTH and "content-range" not in head.headers
             length, read.keep_alive = head.length if whole else None, head.keep_alive
         if not length or len(body) > length:  # what is empty may be a folder

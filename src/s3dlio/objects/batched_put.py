@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from s3dlio.http.exchange import CONFIRMED_BYTES, without_first
 from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
-from s3dlio.http.head_patterns import shape_of
+from s3dlio.http.head_patterns import pattern_of
 from s3dlio.http.pool import Connections, connections_of
 from s3dlio.objects.batched import (
     TOGETHER,
@@ -177,11 +177,11 @@ def _answer(write: Write, buffer: bytearray, count: int) -> ResponseHead | None:
     connection = write.connection
     if connection is None:  # stopped since it was received
         return None
-    shape = connection.shape
-    found = None if shape is None else shape.match(buffer, 0, count)
+    pattern = connection.pattern
+    found = None if pattern is None else pattern.match(buffer, 0, count)
     head: ResponseHead | None
-    if shape is not None and found is not None:
-        end, head = found.end(), shape.head(found)
+    if pattern is not None and found is not None:
+        end, head = found.end(), pattern.head(found)
     else:
         end = buffer.find(b"\r\n\r\n", 0, count) + 4
         try:
@@ -189,7 +189,7 @@ def _answer(write: Write, buffer: bytearray, count: int) -> ResponseHead | None:
         except FramingError:
             head = None
         if head is not None:
-            connection.shape = shape_of(buffer[:end], head)
+            connection.pattern = pattern_of(buffer[:end], head)
     # A body may be an error; and an answer that came too early is waited with.
     if (
         head is None
