@@ -100,21 +100,18 @@ def _boolean_or_auto(text: str) -> str:
     return "auto" if text == "auto" else str(int(_boolean(text)))
 
 
-def _setting(
-    default: Any, *variables: str, parse: Callable[[str], Any] = str, meaning: str, secret: bool = False
-) -> Any:
+def _setting(default: Any, variables: str, parse: Callable[[str], Any], meaning: str, secret: bool = False) -> Any:
     """A field of `Settings`.
 
     Args:
         default: value if neither `configure` nor the environment has one.
-        variables: environment variables; the first one that is not empty counts.
+        variables: environment variables, separated by blanks; the first one that is not empty counts.
         parse: turns text into the value; raises ValueError with what was expected. None counts as unset.
         meaning: for the documentation and for messages.
         secret: whether `repr` and messages leave the value out.
     """
-    return dataclasses.field(
-        repr=not secret, default=default, metadata={"variables": variables, "parse": parse, "meaning": meaning}
-    )
+    metadata = {"variables": tuple(variables.split()), "parse": parse, "meaning": meaning}
+    return dataclasses.field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -126,330 +123,260 @@ class Settings:
         shown = [f"{name}={_shown(getattr(self, name))!r}" for name, field in _FIELDS.items() if field.repr]
         return f"Settings({', '.join(shown)})"
 
+    # Memory and files...
     buffer_idle_mb: float = _setting(
-        1024,
-        "S3DLIO_BUFFER_IDLE_MB",
-        parse=_number(0, "MiB"),
-        meaning="idle buffer memory to keep for the next objects, in MiB",
+        1024, "S3DLIO_BUFFER_IDLE_MB", _number(0, "MiB"), "idle buffer memory to keep for the next objects, in MiB"
     )
     window_mb: float = _setting(
-        128,
-        "S3DLIO_WINDOW_MB",
-        parse=_number(1, "MiB"),
-        meaning="how far get_many_iter reads ahead of its caller, in MiB",
+        128, "S3DLIO_WINDOW_MB", _number(1, "MiB"), "how far get_many_iter reads ahead of its caller, in MiB"
     )
     file_sync: bool = _setting(
-        False,
-        "S3DLIO_FILE_SYNC",
-        parse=_boolean,
-        meaning="1: sync a file and its folder to disk before a write returns",
+        False, "S3DLIO_FILE_SYNC", _boolean, "1: sync a file and its folder to disk before a write returns"
     )
     direct_strict: bool = _setting(
         False,
         "S3DLIO_DIRECT_STRICT",
-        parse=_boolean,
-        meaning="1: fail, instead of warn, for direct:// on a file system without O_DIRECT",
+        _boolean,
+        "1: fail, instead of warn, for direct:// on a file system without O_DIRECT",
     )
     direct_in_flight: int = _setting(
-        4,
-        "S3DLIO_DIRECT_IN_FLIGHT",
-        parse=_count(1),
-        meaning="reads or writes that one direct:// call keeps in flight",
+        4, "S3DLIO_DIRECT_IN_FLIGHT", _count(1), "reads or writes that one direct:// call keeps in flight"
     )
 
+    # DLIO...
     torch_weights_only: bool = _setting(
         True,
         "S3DLIO_TORCH_WEIGHTS_ONLY",
-        parse=_boolean,
-        meaning="0: let DLIO's checkpoints hold any Python object; loading one then runs the code in it",
+        _boolean,
+        "0: let DLIO's checkpoints hold any Python object; loading one then runs the code in it",
     )
     preflight: bool = _setting(
         True,
         "S3DLIO_PREFLIGHT",
-        parse=_boolean,
-        meaning="1: check the storage and the environment of the ranks before DLIO runs a workload",
+        _boolean,
+        "1: check the storage and the environment of the ranks before DLIO runs a workload",
     )
 
     # Large objects in object stores...
     get_part_mb: float = _setting(
-        16,
-        "S3DLIO_GET_PART_MB",
-        parse=_number(1, "MiB"),
-        meaning="read an object larger than this in parts of this size, in MiB",
+        16, "S3DLIO_GET_PART_MB", _number(1, "MiB"), "read an object larger than this in parts of this size, in MiB"
     )
     multipart_threshold_mb: float = _setting(
-        32,
-        "S3DLIO_MULTIPART_THRESHOLD_MB",
-        parse=_number(0, "MiB"),
-        meaning="write an object larger than this in parts, in MiB",
+        32, "S3DLIO_MULTIPART_THRESHOLD_MB", _number(0, "MiB"), "write an object larger than this in parts, in MiB"
     )
     put_part_mb: float = _setting(
         16,
         "S3DLIO_PUT_PART_MB",
-        parse=_number(5, "MiB"),
-        meaning="size of the parts in which an object is written, in MiB; larger if 10,000 parts are not enough",
+        _number(5, "MiB"),
+        "size of the parts in which an object is written, in MiB; larger if 10,000 parts are not enough",
     )
     parts_in_flight: int = _setting(
-        8,
-        "S3DLIO_PARTS_IN_FLIGHT",
-        parse=_count(1),
-        meaning="parts of one object that are read or written at the same time",
+        8, "S3DLIO_PARTS_IN_FLIGHT", _count(1), "parts of one object that are read or written at the same time"
     )
     verify_get: bool = _setting(
-        True,
-        "S3DLIO_VERIFY_GET",
-        parse=_boolean,
-        meaning="1: check a whole object against the CRC32C that the store sends with it",
+        True, "S3DLIO_VERIFY_GET", _boolean, "1: check a whole object against the CRC32C that the store sends with it"
     )
     put_verify: bool = _setting(
-        False,
-        "S3DLIO_PUT_VERIFY",
-        parse=_boolean,
-        meaning="1: after a write, request the stored size and checksum, and compare them",
+        False, "S3DLIO_PUT_VERIFY", _boolean, "1: after a write, request the stored size and checksum, and compare them"
     )
     put_etag: bool = _setting(
         True,
         "S3DLIO_PUT_ETAG",
-        parse=_boolean,
-        meaning="1: if a store does not confirm the CRC32C of a write, compare its ETag with the MD5 of the data",
+        _boolean,
+        "1: if a store does not confirm the CRC32C of a write, compare its ETag with the MD5 of the data",
     )
 
     # The network...
     connect_timeout: float = _setting(
-        5,
-        "S3DLIO_CONNECT_TIMEOUT",
-        parse=_number(0.001, "seconds"),
-        meaning="seconds within which a connection must open",
+        5, "S3DLIO_CONNECT_TIMEOUT", _number(0.001, "seconds"), "seconds within which a connection must open"
     )
     read_timeout: float = _setting(
         30,
         "S3DLIO_READ_TIMEOUT",
-        parse=_number(0.001, "seconds"),
-        meaning="seconds without a byte in either direction after which a request fails",
+        _number(0.001, "seconds"),
+        "seconds without a byte in either direction after which a request fails",
     )
     min_rate: float = _setting(
         1024,
         "S3DLIO_MIN_RATE",
-        parse=_number(0, "bytes per second"),
-        meaning="bytes per second, averaged over 30 s, below which the transfer of a body fails; 0: no limit",
+        _number(0, "bytes per second"),
+        "bytes per second, averaged over 30 s, below which the transfer of a body fails; 0: no limit",
     )
     request_timeout: float = _setting(
         300,
         "S3DLIO_REQUEST_TIMEOUT",
-        parse=_number(0.001, "seconds"),
-        meaning="seconds that one request may take in total, except for the time in which a body moves",
+        _number(0.001, "seconds"),
+        "seconds that one request may take in total, except for the time in which a body moves",
     )
-    retries: int = _setting(
-        8,
-        "S3DLIO_RETRIES",
-        parse=_count(0),
-        meaning="number of times that a request is retried",
-    )
+    retries: int = _setting(8, "S3DLIO_RETRIES", _count(0), "number of times that a request is retried")
     retry_seconds: float = _setting(
-        60,
-        "S3DLIO_RETRY_SECONDS",
-        parse=_number(0, "seconds"),
-        meaning="seconds after which a request is no longer retried",
+        60, "S3DLIO_RETRY_SECONDS", _number(0, "seconds"), "seconds after which a request is no longer retried"
     )
     connect_retry_seconds: float = _setting(
         2,
         "S3DLIO_CONNECT_RETRY_SECONDS",
-        parse=_number(0, "seconds"),
-        meaning="seconds after which a request is no longer retried if no connection can be opened",
+        _number(0, "seconds"),
+        "seconds after which a request is no longer retried if no connection can be opened",
     )
     retry_after_max: float = _setting(
         5,
         "S3DLIO_RETRY_AFTER_MAX",
-        parse=_number(0, "seconds"),
-        meaning="longest pause before a retry that a server may ask for (Retry-After), in seconds",
+        _number(0, "seconds"),
+        "longest pause before a retry that a server may ask for (Retry-After), in seconds",
     )
     unsized_max_mb: float = _setting(
         1024,
         "S3DLIO_UNSIZED_MAX_MB",
-        parse=_number(0, "MiB"),
-        meaning="longest object that a server may send without its length, in MiB",
+        _number(0, "MiB"),
+        "longest object that a server may send without its length, in MiB",
     )
     keep_alive: float = _setting(
         30,
         "S3DLIO_KEEP_ALIVE",
-        parse=_number(0, "seconds"),
-        meaning="seconds for which an idle connection stays open for the next request",
+        _number(0, "seconds"),
+        "seconds for which an idle connection stays open for the next request",
     )
     idle_connections: int = _setting(
-        64,
-        "S3DLIO_IDLE_CONNECTIONS",
-        parse=_count(0),
-        meaning="idle connections to keep open to each server",
+        64, "S3DLIO_IDLE_CONNECTIONS", _count(0), "idle connections to keep open to each server"
     )
     ca_file: str | None = _setting(
         None,
-        "AWS_CA_BUNDLE",
-        "SSL_CERT_FILE",
-        parse=_line,
-        meaning="file of CA certificates to verify servers with, instead of the system's",
+        "AWS_CA_BUNDLE SSL_CERT_FILE",
+        _line,
+        "file of CA certificates to verify servers with, instead of the system's",
     )
     https_proxy: str | None = _setting(
-        None,
-        "HTTPS_PROXY",
-        "https_proxy",
-        parse=_line,
-        meaning="proxy for endpoints with TLS, such as http://host:port",
-        secret=True,
+        None, "HTTPS_PROXY https_proxy", _line, "proxy for endpoints with TLS, such as http://host:port", secret=True
     )
     http_proxy: str | None = _setting(
-        None, "HTTP_PROXY", "http_proxy", parse=_line, meaning="proxy for endpoints without TLS", secret=True
+        None, "HTTP_PROXY http_proxy", _line, "proxy for endpoints without TLS", secret=True
     )
     no_proxy: str | None = _setting(
         None,
-        "NO_PROXY",
-        "no_proxy",
-        meaning="hosts to reach without a proxy, comma-separated: names, domains, IP addresses, networks, or *",
+        "NO_PROXY no_proxy",
+        str,
+        "hosts to reach without a proxy, comma-separated: names, domains, IP addresses, networks, or *",
     )
 
     tokens_over_http: bool = _setting(
         False,
         "S3DLIO_TOKENS_OVER_HTTP",
-        parse=_boolean,
-        meaning="1: allow bearer tokens (Entra ID, Google) to be sent without TLS, where others can read them",
+        _boolean,
+        "1: allow bearer tokens (Entra ID, Google) to be sent without TLS, where others can read them",
     )
 
     # S3...
     s3_endpoints: str | None = _setting(
         None,
-        "S3_ENDPOINT_URIS",
-        "AWS_ENDPOINT_URL_S3",
-        "AWS_ENDPOINT_URL",
-        parse=_line,
-        meaning="S3 endpoints, comma-separated, such as http://host:9000; AWS if unset",
+        "S3_ENDPOINT_URIS AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL",
+        _line,
+        "S3 endpoints, comma-separated, such as http://host:9000; AWS if unset",
     )
     s3_load_balance: str = _setting(
         "round_robin",
         "S3_LOAD_BALANCE_STRATEGY",
-        parse=_choice("round_robin", "least_connections"),
-        meaning="how to spread requests over several endpoints: round_robin or least_connections",
+        _choice("round_robin", "least_connections"),
+        "how to spread requests over several endpoints: round_robin or least_connections",
     )
     s3_addressing: str = _setting(
         "auto",
         "S3_ADDRESSING_STYLE",
-        parse=_choice("auto", "path", "virtual"),
-        meaning="path: http://host/bucket/key; virtual: http://bucket.host/key; auto: virtual for AWS, path otherwise",
+        _choice("auto", "path", "virtual"),
+        "path: http://host/bucket/key; virtual: http://bucket.host/key; auto: virtual for AWS, path otherwise",
     )
     aws_region: str | None = _setting(
         None,
-        "AWS_REGION",
-        "AWS_DEFAULT_REGION",
-        parse=_word,
-        meaning="region of the buckets; if unset, us-east-1 until AWS names another one",
+        "AWS_REGION AWS_DEFAULT_REGION",
+        _word,
+        "region of the buckets; if unset, us-east-1 until AWS names another one",
     )
-    aws_access_key_id: str | None = _setting(
-        None, "AWS_ACCESS_KEY_ID", parse=_word, meaning="access key ID", secret=True
-    )
+    aws_access_key_id: str | None = _setting(None, "AWS_ACCESS_KEY_ID", _word, "access key ID", secret=True)
     aws_secret_access_key: str | None = _setting(
-        None, "AWS_SECRET_ACCESS_KEY", parse=_secret, meaning="secret access key", secret=True
+        None, "AWS_SECRET_ACCESS_KEY", _secret, "secret access key", secret=True
     )
     aws_session_token: str | None = _setting(
-        None, "AWS_SESSION_TOKEN", parse=_secret, meaning="session token that belongs to temporary keys", secret=True
+        None, "AWS_SESSION_TOKEN", _secret, "session token that belongs to temporary keys", secret=True
     )
     aws_profile: str | None = _setting(
-        None,
-        "AWS_PROFILE",
-        parse=_line,
-        meaning="profile in the shared AWS files, used if no keys are set (needs the extra `aws`)",
+        None, "AWS_PROFILE", _line, "profile in the shared AWS files, used if no keys are set (needs the extra `aws`)"
     )
     s3_no_sign: bool = _setting(
-        False,
-        "S3DLIO_NO_SIGN",
-        parse=_boolean,
-        meaning="1: send requests without credentials, for public buckets and containers",
+        False, "S3DLIO_NO_SIGN", _boolean, "1: send requests without credentials, for public buckets and containers"
     )
     s3_sign_payload: bool = _setting(
-        False,
-        "S3DLIO_SIGN_PAYLOAD",
-        parse=_boolean,
-        meaning="1: sign uploads with their SHA-256, for servers that require it (slow)",
+        False, "S3DLIO_SIGN_PAYLOAD", _boolean, "1: sign uploads with their SHA-256, for servers that require it (slow)"
     )
 
     # Google Cloud Storage...
     gcs_credentials: str | None = _setting(
         None,
         "GOOGLE_APPLICATION_CREDENTIALS",
-        parse=_line,
-        meaning="key file for gs://; if unset, the login of gcloud, or the identity of the machine",
+        _line,
+        "key file for gs://; if unset, the login of gcloud, or the identity of the machine",
     )
     gcs_config_folder: str | None = _setting(
-        None, "CLOUDSDK_CONFIG", parse=_line, meaning="folder of gcloud's settings, instead of ~/.config/gcloud"
+        None, "CLOUDSDK_CONFIG", _line, "folder of gcloud's settings, instead of ~/.config/gcloud"
     )
     gcs_metadata_host: str = _setting(
         "169.254.169.254",
-        "GCE_METADATA_HOST",
-        "GCE_METADATA_ROOT",
-        parse=_line,
-        meaning="server that gives a machine in Google Cloud its credentials",
+        "GCE_METADATA_HOST GCE_METADATA_ROOT",
+        _line,
+        "server that gives a machine in Google Cloud its credentials",
     )
     gcs_emulator: str | None = _setting(
-        None,
-        "STORAGE_EMULATOR_HOST",
-        parse=_line,
-        meaning="emulator for gs://, such as http://host:4443; used without credentials",
+        None, "STORAGE_EMULATOR_HOST", _line, "emulator for gs://, such as http://host:4443; used without credentials"
     )
     gcs_endpoint: str | None = _setting(
-        None, "GCS_ENDPOINT_URL", parse=_line, meaning="endpoint for gs://, instead of https://storage.googleapis.com"
+        None, "GCS_ENDPOINT_URL", _line, "endpoint for gs://, instead of https://storage.googleapis.com"
     )
     gcs_project: str | None = _setting(
-        None, "GOOGLE_CLOUD_PROJECT", parse=_word, meaning="project in which buckets of gs:// are created and listed"
+        None, "GOOGLE_CLOUD_PROJECT", _word, "project in which buckets of gs:// are created and listed"
     )
     gcs_quota_project: str | None = _setting(
-        None, "GOOGLE_CLOUD_QUOTA_PROJECT", parse=_word, meaning="project to bill for requests to gs://"
+        None, "GOOGLE_CLOUD_QUOTA_PROJECT", _word, "project to bill for requests to gs://"
     )
 
     # Azure Blob Storage...
     azure_account: str | None = _setting(
         None,
-        "AZURE_STORAGE_ACCOUNT_NAME",
-        "AZURE_STORAGE_ACCOUNT",
-        parse=_word,
-        meaning="storage account for az://; not needed if an endpoint or a connection string names it",
+        "AZURE_STORAGE_ACCOUNT_NAME AZURE_STORAGE_ACCOUNT",
+        _word,
+        "storage account for az://; not needed if an endpoint or a connection string names it",
     )
     azure_key: str | None = _setting(
         None,
-        "AZURE_STORAGE_ACCOUNT_KEY",
-        "AZURE_STORAGE_KEY",
-        parse=_secret_line,
-        meaning="one of the two keys of the account, in base64",
+        "AZURE_STORAGE_ACCOUNT_KEY AZURE_STORAGE_KEY",
+        _secret_line,
+        "one of the two keys of the account, in base64",
         secret=True,
     )
     azure_sas_token: str | None = _setting(
-        None,
-        "AZURE_STORAGE_SAS_TOKEN",
-        parse=_secret,
-        meaning="shared access signature, used if no key is set",
-        secret=True,
+        None, "AZURE_STORAGE_SAS_TOKEN", _secret, "shared access signature, used if no key is set", secret=True
     )
     azure_connection_string: str | None = _setting(
         None,
         "AZURE_STORAGE_CONNECTION_STRING",
-        parse=_secret_line,
-        meaning="account, key or signature, and endpoint in one text; the separate settings come first",
+        _secret_line,
+        "account, key or signature, and endpoint in one text; the separate settings come first",
         secret=True,
     )
     azure_endpoint: str | None = _setting(
         None,
-        "AZURE_STORAGE_ENDPOINT",
-        "AZURE_STORAGE_BLOB_ENDPOINT",
-        parse=_line,
-        meaning="Blob endpoint, such as https://account.blob.core.windows.net, or http://127.0.0.1:10000 for Azurite",
+        "AZURE_STORAGE_ENDPOINT AZURE_STORAGE_BLOB_ENDPOINT",
+        _line,
+        "Blob endpoint, such as https://account.blob.core.windows.net, or http://127.0.0.1:10000 for Azurite",
     )
     azure_put_checksum: str = _setting(
         "crc64",
         "S3DLIO_AZURE_PUT_CHECKSUM",
-        parse=_choice("crc64", "md5", "none"),
-        meaning="checksum with which the service verifies uploads to az://: crc64, md5 (slow) or none",
+        _choice("crc64", "md5", "none"),
+        "checksum with which the service verifies uploads to az://: crc64, md5 (slow) or none",
     )
     azure_get_md5: str = _setting(
         "auto",
         "S3DLIO_AZURE_GET_MD5",
-        parse=_boolean_or_auto,
-        meaning="1: compare data from az:// with the MD5 stored with it; 0: do not; auto: only without TLS",
+        _boolean_or_auto,
+        "1: compare data from az:// with the MD5 stored with it; 0: do not; auto: only without TLS",
     )
 
 
