@@ -74,9 +74,9 @@ def test_an_error_about_a_name_with_a_newline_is_still_one_line(tmp_path: Path) 
 
 
 def test_a_warning_of_the_library_is_one_line() -> None:
-    result = run("cat", "direct:///proc/version")  # a file system that does not take O_DIRECT
+    result = run("cat", "direct:///proc/version")  # a file system that does not support O_DIRECT
     assert result.status == 0
-    assert re.fullmatch("s3dlio: the file system of direct:///proc/version does not take O_DIRECT: .*\n", result.err)
+    assert re.fullmatch("s3dlio: the file system of direct:///proc/version does not support O_DIRECT: .*\n", result.err)
 
 
 # Names...

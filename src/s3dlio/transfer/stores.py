@@ -7,12 +7,13 @@ not to a store. The latest stores are kept with what they know, such as credenti
 in turn (`settings.held`).
 
 A store for files has no state. It looks up the few settings that it needs only when it needs them, because a look costs
-as much as the rest of a `stat`.
+as much as the rest of a `stat`. The buffer pool, which all stores share, gets a function that looks up its limit.
 """
 
 from __future__ import annotations
 
 from s3dlio import forks, settings
+from s3dlio.memory.buffers import pool
 from s3dlio.stores import new_store
 from s3dlio.stores.base import Store
 
@@ -43,6 +44,14 @@ def _kept_or_new(scheme: str) -> Store:
         # Then look again, because another thread may have made one at the same time: both threads use the first.
         kept.append(new_store(scheme, settings.current))
         del kept[:-_KEPT]
+
+
+def _idle_limit() -> int:
+    """The most bytes of idle buffers, by the settings in force."""
+    return int(settings.current().buffer_idle_mb * settings.MIB)
+
+
+pool.idle_limit = _idle_limit
 
 
 class Stores(dict[str, Store]):

@@ -308,7 +308,7 @@ def test_the_etag_notices_a_replacement_of_the_same_size_and_time(base: str, tmp
     assert second["last_modified"] == datetime.fromtimestamp(0, timezone.utc)
 
 
-def test_a_file_that_is_cut_short_while_it_is_read_is_an_integrity_error(
+def test_a_file_that_is_truncated_while_it_is_read_is_an_integrity_error(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = 3 << 20
@@ -322,7 +322,7 @@ def test_a_file_that_is_cut_short_while_it_is_read_is_an_integrity_error(
             return real(fd, buffers, offset)
 
         monkeypatch.setattr(os, "preadv", preadv)
-        with pytest.raises(s3dlio.IntegrityError, match="cut short") as caught:
+        with pytest.raises(s3dlio.IntegrityError, match="truncated") as caught:
             s3dlio.get(f"{base}/object")
         monkeypatch.undo()
         assert caught.value.uri == f"{base}/object"

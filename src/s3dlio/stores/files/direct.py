@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """direct:// — files read and written with O_DIRECT, past the page cache.
 
-The kernel wants offset, length and memory aligned to the device's blocks. Reads take the aligned range around what
-was asked for into an aligned pooled block and return the view inside it; writes go out in whole aligned blocks, the
-last one padded, and the file is then cut to its size. A large range is read and written in segments, several in
-flight, by threads that end with the call. Everything but the way of the bytes is `file`'s.
+The kernel requires offset, length and memory aligned to the blocks of the device. A read takes the aligned range around
+the wanted bytes into an aligned pooled block, and returns the view inside of it. A write goes out in whole aligned
+blocks; the last one is padded, and the file is then cut to its size. A large range is read and written in segments,
+several in flight, by threads that end with the call. Everything else is inherited from `file`.
 
-A file system without O_DIRECT answers EINVAL, on opening or on the first transfer. Then, once per file system, a
-warning says so, and the bytes go through the page cache, from which they are dropped at once; under
-S3DLIO_DIRECT_STRICT=1 it is an error instead.
+A file system without O_DIRECT answers EINVAL, at open or at the first transfer. A warning then says so, once per file
+system, and the bytes go through the page cache, from which they are dropped immediately. With S3DLIO_DIRECT_STRICT=1
+this is an error instead.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from s3dlio.stores.files.file import PIECE, READ, FileStore, FileWriter, cut_sho
 from s3dlio.stores.files.temporary import TemporaryFile
 from s3dlio.uri import URI
 
-SEGMENT = 4 << 20
-_WINDOW = 256 << 20  # a large read can be stopped between two of these
+SEGMENT = 4 << 20  # bytes
+_WINDOW = 256 << 20  # bytes; a large read can be stopped between two windows
 
-_warned: dict[int, object] = {}  # by device
+_warned: dict[int, object] = {}  # devices about which a warning was logged
 
 
 class DirectStore(FileStore):
@@ -51,7 +51,7 @@ class DirectStore(FileStore):
                 raise
         fd = os.open(uri.key, READ)
         try:
-            if modes.S_ISREG(os.fstat(fd).st_mode):  # a folder does not take O_DIRECT either
+            if modes.S_ISREG(os.fstat(fd).st_mode):  # a folder answers EINVAL as well
                 _accept_page_cache(fd, uri, self._settings_in_force())
         except BaseException:
             os.close(fd)
@@ -84,7 +84,7 @@ class DirectStore(FileStore):
 def _reader(
     fd: int, uri: URI, block: memoryview, first: int, end: int, settings: Callable[[], Settings]
 ) -> Callable[[int], None]:
-    """What reads the segment at an offset into its place in `block`, which stands for the file from `first` on."""
+    """A function that reads the segment at an offset into `block`, whose first byte is that of the file at `first`."""
 
     def read_segment(offset: int) -> None:
         stop = min(offset + SEGMENT, first + len(block))
@@ -100,7 +100,7 @@ def _reader(
                 continue
 
             if offset + count < end and (not count or count % PAGE):
-                # The end of the file, unless a signal or a server has cut the transfer short: then the rest follows.
+                # This is the end of the file, unless a signal or a server cut the transfer short: then read the rest.
                 whole = count - count % PAGE
                 if not whole or os.fstat(fd).st_size < end:
                     raise cut_short(uri, offset + count, end)
@@ -111,7 +111,7 @@ def _reader(
 
 
 class DirectWriter(FileWriter):
-    """Writes whole aligned segments; what does not fill one waits in `_block`."""
+    """Writes whole aligned segments. Bytes that do not fill a segment wait in `_block`."""
 
     def __init__(self, uri: URI, settings: Callable[[], Settings]) -> None:
         super().__init__(uri, settings)
@@ -154,7 +154,7 @@ class DirectWriter(FileWriter):
         return await super()._finish(file)
 
     def _fill(self, data: memoryview) -> int:
-        """Take as much into the block as it has room for; returns how much."""
+        """Copy bytes into the block until it is full, and return how many."""
         count = min(len(data), SEGMENT - self._waiting)
         if count:
             if self._block is None:
@@ -170,6 +170,8 @@ class DirectWriter(FileWriter):
         self._waiting = 0
 
     def _write_segments(self, file: TemporaryFile, data: memoryview) -> None:
+        """Write whole segments, each copied into an aligned block first."""
+
         def write_segment(offset: int) -> None:
             block = lease(SEGMENT)
             block[:] = data[offset : offset + SEGMENT]
@@ -184,7 +186,7 @@ class DirectWriter(FileWriter):
         while done < len(block):
             try:
                 count = os.pwrite(file.fd, block[done:], offset + done)
-                done += count - count % PAGE or count  # a block that was written in part is written again
+                done += count - count % PAGE or count  # write a block again of which only a part was written
             except OSError as error:
                 if error.errno != errno.EINVAL or left_direct:
                     raise
@@ -193,7 +195,7 @@ class DirectWriter(FileWriter):
 
 
 def _for_each_segment(offsets: range, work: Callable[[int], None], settings: Callable[[], Settings]) -> None:
-    """Work on segments, as many at a time as S3DLIO_DIRECT_IN_FLIGHT says."""
+    """Call `work` with the offset of each segment, S3DLIO_DIRECT_IN_FLIGHT of them at a time."""
     if len(offsets) == 1:
         work(offsets[0])
     else:
@@ -205,19 +207,23 @@ def _is_direct(fd: int) -> bool:
 
 
 def _leave_direct(fd: int, uri: URI, settings: Settings) -> None:
-    """Go on through the page cache with a descriptor whose file system takes O_DIRECT but fails every transfer.
+    """Continue through the page cache: the file system accepts O_DIRECT at open, but fails every transfer.
 
-    Several threads may come here with the same descriptor.
+    Several threads may call this with the same descriptor.
     """
     _accept_page_cache(fd, uri, settings)
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_DIRECT)
 
 
 def _accept_page_cache(fd: int, uri: URI, settings: Settings) -> None:
-    """Warn, once per file system, that this one has no O_DIRECT; refuse if the settings say so."""
+    """Warn, once per file system, that it has no O_DIRECT.
+
+    Raises:
+        ConfigurationError: the settings forbid the page cache.
+    """
     if settings.direct_strict:
         raise ConfigurationError(
-            f"{uri.text}: this file system does not take O_DIRECT, and S3DLIO_DIRECT_STRICT=1 forbids the page"
+            f"{uri.text}: this file system does not support O_DIRECT, and S3DLIO_DIRECT_STRICT=1 forbids the page"
             " cache: use file://, another file system, or S3DLIO_DIRECT_STRICT=0",
             uri=uri.text,
         )
@@ -225,7 +231,7 @@ def _accept_page_cache(fd: int, uri: URI, settings: Settings) -> None:
     mark = object()
     if _warned.setdefault(device, mark) is mark:  # the first of several threads
         logger.warning(
-            "the file system of %s does not take O_DIRECT: direct:// goes through the page cache there and drops"
-            " what it leaves behind",
+            "the file system of %s does not support O_DIRECT: direct:// uses the page cache there, and drops from it"
+            " what it has read or written",
             uri.text,
         )

@@ -2,11 +2,11 @@
 """file:// — objects as files of any mounted file system.
 
 Reads go with `readv` straight into a pooled buffer, writes through a temporary file and a rename. `direct` inherits
-everything here and changes only how the bytes get in and out, in the methods under "Bytes".
+everything here and changes only how bytes are read and written, in the methods under "Bytes".
 
-A folder is never an object: reading one, or asking for its facts, is the same error as for a missing object, as on an
-object store. Symbolic links are followed; a link that points nowhere, or to itself, is not an object, and a link that
-leads back to one of its own ancestors is not entered.
+A folder is never an object: reading a folder, or asking for its facts, fails as for a missing object, as on an object
+store. Symbolic links are followed. A link that points nowhere, or to itself, is not an object, and a link that leads
+back to one of its own ancestors is not entered.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from s3dlio.stores.files.walk import FolderError
 from s3dlio.types import ObjectInfo, SizedName
 from s3dlio.uri import URI
 
-# Bytes per system call: an operation can be stopped between two of them.
-PIECE = 16 << 20
+PIECE = 16 << 20  # bytes per system call; an operation can be stopped between two calls
 
 _RESERVED = f"/{RESERVED}"
-_UNSIZED_PIECE = 64 << 10
+_UNSIZED_PIECE = 64 << 10  # bytes
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # NONBLOCK: opening a FIFO must not wait
 
@@ -126,7 +125,7 @@ class FileStore(Store):
             facts = _facts(os.stat, uri.key)
             if facts is not None and not modes.S_ISREG(facts.st_mode):
                 if modes.S_ISDIR(facts.st_mode):
-                    return  # a folder, or a link to one, is no object
+                    return  # a folder, or a link to one, is not an object
                 if not os.path.islink(uri.key):
                     raise _not_an_object(uri, facts.st_mode, "delete")
             os.unlink(uri.key)
@@ -196,23 +195,24 @@ class FileStore(Store):
         return os.open(uri.key, READ)
 
     def _read_unsized(self, fd: int) -> memoryview:
-        """The content of a file that says it has none: empty, or one whose size the kernel does not tell (/proc)."""
+        """The content of a file of size 0: it is empty, or the kernel does not report its size (/proc)."""
         content = bytearray()
         while piece := os.read(fd, _UNSIZED_PIECE):
             content += piece
         return memoryview(content)
 
     async def _read(self, fd: int, uri: URI, start: int, end: int) -> memoryview:
-        """The bytes [start, end) of an open file that holds them; start < end."""
+        """The bytes [start, end) of an open file, with start < end <= its size."""
         data = lease(end - start)
         await read_fully(fd, uri, data, start)
         return data
 
 
 class FileWriter(ObjectWriter):
-    """Writes a file through a temporary, or into a target that is no file (`special`).
+    """Writes a file through a temporary file, or into a target that is not a regular file (`special`).
 
-    What differs with O_DIRECT is in `_create`, `_append` and `_finish`.
+    The first `write`, or `close`, opens the target. After that either `_file` or `_special` is set. A subclass for
+    O_DIRECT changes `_create`, `_append` and `_finish`.
     """
 
     def __init__(self, uri: URI, settings: Callable[[], Settings]) -> None:
@@ -251,7 +251,7 @@ class FileWriter(ObjectWriter):
             _fail(error, self._uri, "remove the temporary file of")
 
     def _opened(self) -> TemporaryFile | None:
-        """The temporary, created; None if the target is no file but `_special`, which is open then."""
+        """Open the target. Returns the temporary file, or None if the target is a special one, in `_special`."""
         if self._special is not None:
             return None
         path = self._uri.key
@@ -275,6 +275,7 @@ class FileWriter(ObjectWriter):
         return self._file
 
     def _fail(self, error: OSError) -> NoReturn:
+        """Raise the exception of s3dlio for a failed system call."""
         if error.errno == errno.ENXIO:
             raise S3dlioError(
                 f"cannot write into {self._uri.text}: no process has opened this pipe for reading, or the device does"
@@ -297,16 +298,16 @@ class FileWriter(ObjectWriter):
             if done < len(data):
                 await pause
 
-    async def _finish(self, file: TemporaryFile) -> bool:  # noqa: ARG002  # direct needs it
-        """Bring the last bytes out; returns whether file and folder are to be synced when it is published."""
+    async def _finish(self, file: TemporaryFile) -> bool:  # noqa: ARG002  # used in a subclass
+        """Write the remaining bytes, and return whether file and folder are synced when the file is published."""
         return self._settings().file_sync
 
 
 async def read_fully(fd: int, uri: URI, data: memoryview, offset: int) -> None:
-    """Fill `data` with the bytes of the file from `offset` on.
+    """Fill `data` with the bytes of a file that begin at `offset`.
 
     Raises:
-        IntegrityError: the file ends before, so somebody has truncated it since it was opened.
+        IntegrityError: the file ends earlier, so another process has truncated it after it was opened.
     """
     done, size = 0, len(data)
     while done < size:
@@ -319,15 +320,22 @@ async def read_fully(fd: int, uri: URI, data: memoryview, offset: int) -> None:
 
 
 def cut_short(uri: URI, size: int, expected: int) -> IntegrityError:
-    """The error for a file that turned out shorter than it was when it was opened."""
+    """The error for a file that is shorter than it was when it was opened.
+
+    Args:
+        uri: the file.
+        size: its bytes now.
+        expected: its bytes when it was opened.
+    """
     return IntegrityError(
-        f"{uri.text} was cut short while it was read: {size} of {expected} bytes are left; its writer changes it in"
-        " place instead of replacing it",
+        f"{uri.text} was truncated while it was read: {size} of {expected} bytes are left; read it again"
+        " after its writer has finished, or let the writer replace the file instead",
         uri=uri.text,
     )
 
 
 def _size_of_object(fd: int, uri: URI) -> int:
+    """The size of an open file; raises an error for anything but a regular file."""
     facts = os.fstat(fd)
     if not modes.S_ISREG(facts.st_mode):
         raise _not_an_object(uri, facts.st_mode, "read")
@@ -335,6 +343,7 @@ def _size_of_object(fd: int, uri: URI) -> int:
 
 
 def _has_mode(uri: URI, is_mode: Callable[[int], bool]) -> bool:
+    """Whether the path exists and has a mode, as `stat.S_ISDIR` tests it. Links are followed."""
     try:
         return is_mode(os.stat(uri.key).st_mode)
     except OSError as error:
@@ -344,7 +353,7 @@ def _has_mode(uri: URI, is_mode: Callable[[int], bool]) -> bool:
 
 
 def _facts(stat: Callable[[str], os.stat_result], path: str) -> os.stat_result | None:
-    """What `os.stat` or `os.lstat` says; None if there is nothing."""
+    """The result of `os.stat` or `os.lstat`; None if the path does not exist."""
     try:
         return stat(path)
     except FileNotFoundError:
@@ -352,18 +361,19 @@ def _facts(stat: Callable[[str], os.stat_result], path: str) -> os.stat_result |
 
 
 def _fail(error: OSError, uri: URI, doing: str) -> NoReturn:
-    """Raise our exception for a failed system call; one that is ours already goes on as it is."""
+    """Raise the exception of s3dlio for a failed system call. An exception of s3dlio is raised unchanged."""
     if isinstance(error, S3dlioError):
         raise error
     raise from_os_error(error, uri.text, doing) from error
 
 
 def _fail_below(failed: FolderError, uri: URI, doing: str) -> NoReturn:
-    """Raise our exception for a system call that failed in the tree below `uri`."""
+    """Raise the exception of s3dlio for a system call that failed in the tree below `uri`."""
     _fail(failed.error, uri.child(failed.name) if failed.name else uri, doing)
 
 
 def _not_an_object(uri: URI, mode: int, doing: str) -> S3dlioError:
+    """The error for a path that is not a regular file, or that ends in "/"."""
     if modes.S_ISDIR(mode):
         return from_os_error(OSError(errno.EISDIR, os.strerror(errno.EISDIR)), uri.text, doing)
     if modes.S_ISREG(mode):
