@@ -4,20 +4,19 @@
 Strategy. A `Renewed` holds one value together with three times, and replaces all of them in one step. A request reads
 them without a lock:
 
-                fetched          refresh_at            wait_from   expires
-    ---------------|-----------------|---------------------|----------|------> time
-     callers wait     value is used    value is used, and    callers wait for
-     for the fetch                     a thread fetches the  the next value
-                                       next one
+      fetched             refresh_at               wait_from                expires
+    -----|--------------------|------------------------|-----------------------|---> time
+         | calls use the      | calls use the value,   | calls wait for the    |
+         | value              | a thread fetches the   | next value            |
+         |                    | next one               |                       |
 
-- Before `refresh_at`, `current` returns the value.
-- From `refresh_at` on, `current` still returns the value, and a thread of its own fetches the next one: a slow or
-  unreachable service stalls no transfer. The thread ends after one attempt; a failure is logged.
-- From `wait_from` on, callers wait for the next value, all of them for the same attempt. If the attempt fails, the old
-  value is used until it expires.
+- A slow or unreachable service stalls no transfer before `wait_from`. The thread ends after one attempt and logs its
+  failure; a later call starts another.
+- From `wait_from` on, all calls wait for the same attempt. If it fails, they use the old value until it expires.
 
-A value is dropped earlier in three cases: an environment variable that it depends on has changed; the service has
-refused it (`renew`); or the process has been forked, since two processes must not depend on one session.
+The value is dropped earlier in three cases: an environment variable on which it depends has changed; the service has
+refused it (`renew`); or the process was forked. The child starts without a value, since a thread of its parent may have
+been in the middle of a fetch.
 """
 
 from __future__ import annotations
@@ -190,4 +189,4 @@ class Renewed(Generic[T]):
                 self._held = renewed
 
 
-_every: Any = forks.each_in_child(Renewed._start)
+_every = forks.each_in_child(Renewed[Any]._start)
