@@ -18,6 +18,7 @@ import hashlib
 import time
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
+from email.utils import formatdate
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote, urlencode
@@ -44,9 +45,6 @@ _BEGINNINGS_KEPT = 16  # for each second; further ones are made each time
 _FIRST_ORDER = "!#$%&*.^_`|~+0123456789abcdefghijklmnopqrstuvwxyz"
 _FIRST = {**{ord(char): rank for rank, char in enumerate(_FIRST_ORDER, 2)}, ord("-"): None, ord("'"): None}
 _SECOND = {**dict.fromkeys(range(33, 127), 1), ord("'"): 2, ord("-"): 3}
-
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class _Moment(NamedTuple):
@@ -147,7 +145,7 @@ class SharedKey:
         second = int(time.time() if now is None else now)
         moment = self._moment
         if moment.second != second:
-            self._moment = moment = _Moment(second, http_date(second), {})
+            self._moment = moment = _Moment(second, formatdate(second, usegmt=True), {})
         return moment
 
     def _beginning(self, method: str, headers: Sequence[tuple[str, str]], length: int, date: str) -> str:
@@ -198,16 +196,6 @@ class SharedKey:
 
 def _text(code: hashlib._Hash) -> str:
     return b2a_base64(code.digest(), newline=False).decode()
-
-
-def http_date(second: int) -> str:
-    """A moment as HTTP writes it (RFC 9110, section 5.6.7), whatever the locale.
-
-    Args:
-        second: seconds since the epoch.
-    """
-    year, month, day, hour, minute, sec, weekday = time.gmtime(second)[:7]
-    return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{sec:02} GMT"
 
 
 def _rank(field: tuple[str, str]) -> tuple[str, str]:
