@@ -5,10 +5,6 @@ import hashlib
 import json
 import logging
 import os
-import select
-import signal
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -24,6 +20,7 @@ import pytest
 from s3dlio.auth.aws.credentials import CredentialSource
 from s3dlio.auth.aws.sigv4 import AwsCredentials
 from s3dlio.errors import ConfigurationError
+from tests.processes import in_forked_child, output
 from tests.threads import meanwhile, until
 
 
@@ -169,20 +166,6 @@ def test_half_a_pair_is_an_error_that_names_the_other_half(
     assert "hidden" not in str(caught.value)
 
 
-def run_python(program: str, **environment: str) -> str:
-    """The output of a program in a new interpreter."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 def test_a_pair_of_keys_needs_no_botocore() -> None:
     program = """
         import sys
@@ -190,7 +173,7 @@ def test_a_pair_of_keys_needs_no_botocore() -> None:
         CredentialSource("AKIA", "secret").current()
         print(any(name.partition(".")[0] in ("botocore", "boto3", "awscrt") for name in sys.modules))
     """
-    assert run_python(program) == "False"
+    assert output(program) == "False\n"
 
 
 # The chain, source by source
@@ -298,14 +281,14 @@ def test_a_signed_on_sso_session_gives_the_credentials_of_its_role(service: Serv
         found = CredentialSource().current()
         print(found.access_key, found.secret_key, found.session_token)
     """
-    printed = run_python(
+    printed = output(
         program,
         HOME=str(tmp_path),
         AWS_CONFIG_FILE=str(tmp_path / ".aws" / "config"),
         AWS_PROFILE="sso",
         AWS_ENDPOINT_URL_SSO=service.url,
     )
-    assert printed == "KEY1 SECRET1 TOKEN1"
+    assert printed == "KEY1 SECRET1 TOKEN1\n"
     assert service.requests[0][2]["x-amz-sso_bearer_token"] == "sso-token"
 
 
@@ -477,29 +460,14 @@ def test_many_threads_share_one_failure(service: Service, monkeypatch: pytest.Mo
     assert len(service.requests) == 2  # one attempt
 
 
-def in_child(work: Callable[[], str]) -> str:
-    """What `work` returns in a forked child, which is killed if it hangs."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writing, work().encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    try:
-        assert select.select([reading], [], [], 20)[0], "the child hangs"
-        return os.read(reading, 4096).decode()
-    finally:
-        os.close(reading)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
 def test_a_forked_child_looks_up_credentials_again_and_its_parent_does_not(container: Service) -> None:
     source = CredentialSource()
     assert source.current().access_key == "KEY1"
-    assert in_child(lambda: source.current().access_key) == "KEY2"
+
+    def child() -> None:
+        assert source.current().access_key == "KEY2"
+
+    in_forked_child(child)
     assert source.current().access_key == "KEY1"
     assert len(container.requests) == 2
 
@@ -508,25 +476,19 @@ def test_a_child_forked_during_a_lookup_does_not_hang(container: Service) -> Non
     source = CredentialSource()
     container.open.clear()
 
-    def child() -> str:
+    def child() -> None:
         os.environ.pop("AWS_CONTAINER_CREDENTIALS_FULL_URI")
-        return CredentialSource("AKIA", "s").current().access_key + str(type(_error_of(source)).__name__)
+        assert CredentialSource("AKIA", "s").current().access_key == "AKIA"
+        with pytest.raises(ConfigurationError, match="no AWS credentials"):
+            source.current()
 
     with meanwhile(source.current):
         try:
             until(lambda: len(container.requests) == 1)
-            assert in_child(child) == "AKIAConfigurationError"
+            in_forked_child(child)
         finally:
             container.open.set()
     assert source.current().access_key == "KEY1"
-
-
-def _error_of(source: CredentialSource) -> Exception | None:
-    try:
-        source.current()
-    except ConfigurationError as error:
-        return error
-    return None
 
 
 def test_a_child_forked_during_the_import_of_botocore_does_not_hang(tmp_path: Path) -> None:
@@ -552,7 +514,7 @@ def test_a_child_forked_during_the_import_of_botocore_does_not_hang(tmp_path: Pa
             os.kill(child, 9)
             print("the child hangs")
     """
-    assert run_python(program, AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials")) == "0"
+    assert output(program, AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials")) == "0\n"
 
 
 def test_no_secret_is_in_the_repr_of_a_source() -> None:
