@@ -3,9 +3,9 @@
 
     python -m benchmarks [--quick] [--only REGEX] [--rounds N] [--list] [--fresh] [--dlio-source DIR]
 
-Figures go into JSON as they come, so that a run which is interrupted goes on with the same command; tables and plots
-are made from it in the end, and whenever a scenario has ended its table is printed. A whole run writes to
-benchmarks/results, a quick or partial one to .bench/results.
+Each figure is written to a JSON file when it is measured, so that the same command continues an interrupted run. The
+table of a scenario is printed when the scenario has ended; all tables and plots are written at the end. A whole run
+writes to benchmarks/results, a quick or partial run to .bench/results.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _PLOTS = {
 
 
 def main() -> int:
-    """Do what the command line says; returns the exit status."""
+    """Run what the command line asks for, and return the exit status."""
     arguments = _arguments()
     scenarios = _chosen(arguments)
     rounds = _QUICK_ROUNDS if arguments.quick and not arguments.rounds else arguments.rounds or 5
     if arguments.list:
         for one in scenarios:
             print(f"{expected(one, min(rounds, one.rounds)) / 60:5.1f} min  {one.name}: {'; '.join(one.clients)}")
-        print(f"{sum(expected(one, min(rounds, one.rounds)) for one in scenarios) / 60:5.0f} min in all, roughly")
+        print(f"{sum(expected(one, min(rounds, one.rounds)) for one in scenarios) / 60:5.0f} min in total, roughly")
         return 0
     if not scenarios:
-        print(f"no scenario has {arguments.only!r} in its name: see --list", file=sys.stderr)
+        print(f"no scenario matches {arguments.only!r}: see --list", file=sys.stderr)
         return 2
     clients = {client for one in scenarios for client in one.clients}
     if missing := install([one for one in ("nginx", "seaweedfs", "ceph", "fio") if one in _servers(scenarios)]):
@@ -65,7 +65,7 @@ def main() -> int:
     }
     state = State(results / "figures.json", what, fresh=arguments.fresh)
     if state.resumed:
-        print(f"going on with {results}/figures.json: {state.resumed} figures are there", file=sys.stderr)
+        print(f"continuing with {results}/figures.json, which has {state.resumed} figures", file=sys.stderr)
     runner = Runner(scenarios, rounds, state, arguments.dlio_source)
     runner.run(lambda one: print(report.table(one, state, scenarios), flush=True))
     state.complete()
@@ -78,11 +78,11 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="s3dlio beside its peers.")
     parser.add_argument("--quick", action="store_true", help="the main scenarios and peers only, in three minutes")
-    parser.add_argument("--only", default="", metavar="REGEX", help="only scenarios in whose name this is found")
-    parser.add_argument("--rounds", type=int, default=0, help="rounds, of which medians are taken (5; with --quick 2)")
-    parser.add_argument("--list", action="store_true", help="name the scenarios, and how long they take; run nothing")
-    parser.add_argument("--fresh", action="store_true", help="do not go on with an interrupted run")
-    parser.add_argument("--dlio-source", type=Path, help="a checkout of DLIO's main branch, to compare with its S3")
+    parser.add_argument("--only", default="", metavar="REGEX", help="only scenarios whose names match this")
+    parser.add_argument("--rounds", type=int, default=0, help="number of rounds (default: 5; with --quick 2)")
+    parser.add_argument("--list", action="store_true", help="list the scenarios and the time they take; run nothing")
+    parser.add_argument("--fresh", action="store_true", help="start again instead of continuing an interrupted run")
+    parser.add_argument("--dlio-source", type=Path, help="a checkout of DLIO's main branch, to measure its S3 path")
     return parser.parse_args()
 
 
@@ -125,7 +125,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on with what is left", file=sys.stderr)
+        print("interrupted: the same command continues with what is left", file=sys.stderr)
         sys.exit(130)
     except ServerMissing as error:
         print(error, file=sys.stderr)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A proxy that adds a delay: `python delay.py PORT UNIX_SOCKET SECONDS`, half of it each way.
+"""A proxy that adds a delay: `python delay.py PORT UNIX_SOCKET SECONDS`, half of the time in each direction.
 
-Bytes are passed on as they are, each piece when its time has come, so that a connection carries as much as it would
-without; only later.
+The proxy passes every piece on when its delay is over, and receives further pieces meanwhile. So it delays a connection
+without limiting its rate.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 
 
 async def main(port: int, upstream: str, seconds: float) -> None:
-    """Serve until the end of the process."""
+    """Serve until the process is killed."""
     server = await asyncio.start_server(partial(_accept, upstream, seconds / 2), "127.0.0.1", port)
     await server.serve_forever()
 
@@ -23,14 +23,14 @@ async def _accept(upstream: str, delay: float, reader: asyncio.StreamReader, wri
     try:
         await asyncio.gather(_pass_on(reader, back, delay), _pass_on(there, writer, delay))
     except OSError:
-        pass  # one side has gone away
+        pass  # one side has closed the connection
     finally:
         writer.close()
         back.close()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
-    """Read ahead, at most 64 pieces, and write each piece when its delay is over."""
+    """Read at most 64 pieces ahead, and write each piece when its delay is over."""
     clock = asyncio.get_running_loop().time
     pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(64)
 

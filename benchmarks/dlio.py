@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """DLIO end to end: the same workload on s3dlio, on DLIO's own storage, and on the s3torchconnector of its main branch.
 
-Each client generates its data and then trains on it, in runs of their own; what is timed is the training, by DLIO's own
-account. Nothing is computed, so that reading is what the loop waits for. CPU is that of the training run, the
-interpreter's start included.
+Each client generates its data in one run and trains on it in another. The time is that of the training, as DLIO reports
+it. The workload computes almost nothing, so the loop waits for reading. CPU time is that of the training run, including
+the start of the interpreter.
+
+`launcher.ABSENT_MODULES` is a private part of s3dlio: DLIO on its own storage needs the same stand-in for TensorFlow.
 """
 
 from __future__ import annotations
@@ -28,17 +30,17 @@ BUCKET = "dlio"
 
 
 def train(client: str, scenario: Scenario, world: World | None, folder: Path, source: Path | None) -> dict[str, float]:
-    """Generate if that has not been done in this folder, and train.
+    """Generate the data, unless this folder has them, and train.
 
     Args:
         client: one of the names in `scenarios`.
-        world: the S3 server, if it is on S3.
+        world: the S3 server of a scenario on S3.
         folder: for data and output of this client.
-        source: a checkout of DLIO's main branch; without, the installed DLIO.
+        source: a checkout of DLIO's main branch; None for the installed DLIO.
 
     Raises:
-        NotHere: the client needs a checkout, and there is none.
-        RuntimeError: DLIO failed, with the end of its log.
+        NotHere: the client needs a checkout, and none was given.
+        RuntimeError: DLIO failed; the message has the end of its log.
     """
     environment = dict(os.environ)
     python = Path(sys.executable)
@@ -52,32 +54,32 @@ def train(client: str, scenario: Scenario, world: World | None, folder: Path, so
     trains = by_itself
     if client == "DLIO on its local storage":
         (folder / "root").mkdir(parents=True, exist_ok=True)
-        place = {"storage.storage_type": "local_fs", "storage.storage_root": f"{folder}/root"}
-        generated = place = {**place, "dataset.data_folder": f"{folder}/root/data"}
+        storage = {"storage.storage_type": "local_fs", "storage.storage_root": f"{folder}/root"}
+        generated = storage = {**storage, "dataset.data_folder": f"{folder}/root/data"}
         environment["PYTHONPATH"] = _with_tensorflow(environment)
     elif client == "DLIO main on s3torchconnector":
         if not source or world is None:
             raise NotHere("no checkout of DLIO's main branch was given (--dlio-source)")
-        place = _s3torchconnector(world)
+        storage = _s3torchconnector(world)
         generated = {"storage.storage_type": "s3dlio", "storage.storage_root": f"s3://{BUCKET}/generated"}
     else:
         root = f"s3://{BUCKET}/ours" if world is not None else f"file://{folder}/root"
-        generated = place = {"storage.storage_type": "s3dlio", "storage.storage_root": root}
+        generated = storage = {"storage.storage_type": "s3dlio", "storage.storage_root": root}
         trains = ours
     if not (folder / "generated").exists():
         generates = ours if generated["storage.storage_type"] == "s3dlio" else by_itself
         _run(generates, folder / "generate", environment, _settings(scenario, generated, generate=True))
-        if generated is not place:
+        if generated is not storage:
             _copy(python, environment)
         (folder / "generated").touch()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    output = _run(trains, folder / "train", environment, _settings(scenario, place, generate=False))
+    output = _run(trains, folder / "train", environment, _settings(scenario, storage, generate=False))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     metric = json.loads((output / "summary.json").read_text())["metric"]
     samples = scenario.objects * EPOCHS
     throughput = metric["train_throughput_mean_samples_per_second"]
     if not throughput:
-        raise RuntimeError("DLIO says that no sample was read")
+        raise RuntimeError("DLIO reports that it read no sample")
     return {
         "seconds": samples / throughput,
         "user": after.ru_utime - before.ru_utime,
@@ -89,16 +91,16 @@ def train(client: str, scenario: Scenario, world: World | None, folder: Path, so
 
 
 def _with_tensorflow(environment: Mapping[str, str]) -> str:
-    """PYTHONPATH with the empty tensorflow that s3dlio has: DLIO 2.0.0 imports one, and does not use it."""
+    """PYTHONPATH with the empty tensorflow that s3dlio has: DLIO 2.0.0 imports TensorFlow without using it."""
     absent = launcher.ABSENT_MODULES
     return os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(absent)]))
 
 
 def _copy(python: Path, environment: Mapping[str, str]) -> None:
-    """Put what s3dlio has generated where the main branch's own path looks: at keys that begin with the URI.
+    """Copy the data that s3dlio generated to the keys that DLIO's main branch reads: keys that begin with the URI.
 
-    It cannot generate on these servers: Ceph's answer to its multipart upload lacks an ETag that it insists on, and
-    SeaweedFS takes "//" in a key for "/".
+    The main branch itself cannot generate data on these servers: its multipart upload needs an ETag that Ceph does not
+    send, and SeaweedFS turns "//" in a key into "/".
     """
     source, target = f"s3://{BUCKET}/generated/data/train", f"s3://{BUCKET}/s3://{BUCKET}/theirs/train"
     program = "import s3dlio, sys; s3dlio.copy(sys.argv[1], sys.argv[2], recursive=True)"
@@ -121,11 +123,11 @@ def _s3torchconnector(world: World) -> dict[str, Any]:
     }
 
 
-def _settings(scenario: Scenario, place: Mapping[str, Any], *, generate: bool) -> dict[str, Any]:
+def _settings(scenario: Scenario, storage: Mapping[str, Any], *, generate: bool) -> dict[str, Any]:
     size = scenario.sizes[0]
     return {
         "dataset.data_folder": "data",
-        **place,
+        **storage,
         "framework": "pytorch",
         "workflow.generate_data": generate,
         "workflow.train": not generate,
@@ -133,7 +135,7 @@ def _settings(scenario: Scenario, place: Mapping[str, Any], *, generate: bool) -
         "dataset.format": "npz",
         "dataset.num_files_train": scenario.objects,
         "dataset.num_samples_per_file": 1,
-        # Both spellings, of 2.0.0 and of main: unknown keys are ignored.
+        # The spellings of 2.0.0 and of the main branch: DLIO ignores unknown keys.
         "dataset.record_length": size,
         "dataset.record_length_stdev": 0,
         "dataset.record_length_resize": 4096,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fio reading a file past the page cache: what direct:// is measured by, with the same block size and depth."""
+"""fio, the yardstick of direct://: reads a file past the page cache with the same block size and depth."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from tests.servers import install
 
-# As direct:// reads by default: segments of 4 MiB, four at a time.
+# The defaults of direct://: segments of 4 MiB, four at a time.
 BLOCK, DEPTH = 4 << 20, 4
 
 
 def read(file: Path, seconds: float) -> dict[str, float]:
-    """Read a file again and again for so long."""
+    """Read a file repeatedly for a number of seconds, and return the figures."""
     folder = install.locate("fio")
     libraries = sorted({str(path.parent) for path in folder.rglob("*.so*")})
     command: list[str | Path] = [

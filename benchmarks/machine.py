@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was measured on what: the machine, the versions, and the CPU time of processes."""
+"""The machine, the versions of what is measured, and the CPU time of processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def describe() -> dict[str, Any]:
-    """The machine."""
+    """Facts about the machine."""
     processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
     huge = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -32,7 +32,7 @@ def describe() -> dict[str, Any]:
 
 
 def versions(clients: set[str]) -> dict[str, str]:
-    """Of Python, of TLS, of s3dlio with its commit, of the servers, and of the peers that take part."""
+    """The versions of Python, OpenSSL, s3dlio (its commit), the servers, and the peers that take part."""
     return {
         "s3dlio": commit(),
         "Python": platform.python_version(),
@@ -44,7 +44,7 @@ def versions(clients: set[str]) -> dict[str, str]:
 
 
 def commit(root: Path = peers.ROOT) -> str:
-    """The commit of a checkout, with "-dirty" where anything but the results, which a run writes, has been changed."""
+    """The commit of a checkout, with "-dirty" if a file has changed; the results, which a run writes, do not count."""
     try:
         name = _git(root, "describe", "--always", "--tags", "--long")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)benchmarks/results")
@@ -64,7 +64,7 @@ def _nginx() -> str:
 
 
 def cpu(pids: tuple[int, ...]) -> float:
-    """CPU seconds of some processes and of their children so far."""
+    """The CPU time of some processes and their children so far, in seconds."""
     ticks = 0
     for pid in pids:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -1,34 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objects of a scenario: made once, with the checksums that tell whether a client has read or written them right.
+"""The objects of a scenario, created once, and the checksums with which the harness finds wrong reads and writes.
 
-Small objects differ from each other, so that a mix-up shows. Of large ones there are a few contents, and keys that are
-hard links to them: the disk holds little more than a gigabyte.
+All small objects differ from each other, so that a mix-up is noticed. Large objects share a few contents by hard links,
+so that all of them take little more than a gigabyte of disk. The CRC32C comes from google-crc32c, and not from the code
+that is measured.
 """
 
 from __future__ import annotations
 
-import mmap
+import base64
 import os
 import random
 import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.scenarios import MIB, Scenario
-from s3dlio.memory.checksums import crc32c, crc32c_text
+import google_crc32c
 
-_DIFFERENT = 256 * MIB  # bytes of different contents of one size, at most
-PAGE = 1000
+from benchmarks.scenarios import MIB, Scenario
+
+_DIFFERENT = 256 * MIB  # bytes of all different contents of one size, at most
+_PIECE = 16 * MIB  # read or written at once
+PAGE = 1000  # keys in a page of a listing
 
 
 class Objects(NamedTuple):
     """What a scenario reads or writes.
 
     Attributes:
-        bucket: its name; also of the folder.
-        checksums: key -> CRC-32, or for ranges key@offset -> CRC-32, or for listings "" -> that of the names.
-        crc32c: key -> the text of the header with the CRC32C.
-        ranges: for "range": lists of key, offset and length.
+        bucket: the name of the bucket, and of the folder that holds the objects.
+        checksums: key -> CRC-32; for ranges key@offset -> CRC-32; for listings "" -> CRC-32 of all names.
+        crc32c: key -> CRC32C, as the header of the answer has it.
+        ranges: for "range": key, offset and length of each.
     """
 
     bucket: str
@@ -38,7 +41,7 @@ class Objects(NamedTuple):
 
 
 def make(root: Path, scenario: Scenario) -> Objects:
-    """Put the objects of a scenario below a folder, unless they are there, and describe them."""
+    """Create the objects of a scenario below a folder, unless they exist, and describe them."""
     if scenario.operation == "list":
         return _listing(root, scenario)
     if scenario.operation in ("put", "write"):
@@ -68,13 +71,14 @@ def make(root: Path, scenario: Scenario) -> Objects:
 
 
 def _sums(path: Path, checked: bool) -> tuple[int, str]:
-    """CRC-32, and CRC32C as its header has it, of a file."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        view = memoryview(content)
-        try:
-            return zlib.crc32(view), crc32c_text(crc32c([view])) if checked else ""
-        finally:
-            view.release()
+    """The CRC-32 of a file and, if `checked`, its CRC32C as a header has it: base64 of four bytes, big-endian."""
+    checksum = castagnoli = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            checksum = zlib.crc32(piece, checksum)
+            if checked:
+                castagnoli = google_crc32c.extend(castagnoli, piece)
+    return checksum, base64.b64encode(castagnoli.to_bytes(4, "big")).decode() if checked else ""
 
 
 def _content(root: Path, size: int, number: int) -> Path:
@@ -83,8 +87,8 @@ def _content(root: Path, size: int, number: int) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         source = random.Random(size * 1009 + number)
         with path.with_suffix(".part").open("wb") as file:
-            for start in range(0, size, 16 * MIB):
-                file.write(source.randbytes(min(16 * MIB, size - start)))
+            for start in range(0, size, _PIECE):
+                file.write(source.randbytes(min(_PIECE, size - start)))
         path.with_suffix(".part").rename(path)
     return path
 
@@ -111,12 +115,12 @@ def _to_write(root: Path, scenario: Scenario) -> Objects:
 
 
 def content_of(root: Path, scenario: Scenario) -> Path:
-    """The file with what the scenario writes."""
+    """The file whose content the scenario writes."""
     return _content(root, scenario.sizes[0], 0)
 
 
 def _listing(root: Path, scenario: Scenario) -> Objects:
-    """The pages of a listing as nginx serves them, or a tree of empty files."""
+    """Create the pages of a listing for nginx, or a tree of empty files."""
     names = [f"sample-{number:08d}.npz" for number in range(scenario.objects)]
     bucket = f"{'tree' if scenario.scheme == 'file' else 'listing'}-{scenario.objects}"
     folder = root / bucket
@@ -133,7 +137,7 @@ def _listing(root: Path, scenario: Scenario) -> Objects:
 
 
 def _tree(folder: Path, names: list[str]) -> None:
-    """Half of the files in one folder, half in a hundred."""
+    """Create half of the files in one folder, and half in a hundred folders."""
     for number, name in enumerate(names):
         parent = folder / ("flat" if number % 2 else f"deep/{number % 200}")
         if number < 200:
@@ -158,7 +162,7 @@ def page(bucket: str, names: list[str], token: str) -> str:
 
 
 def wrong_writes(folder: Path, objects: Objects) -> list[str]:
-    """The keys of what was written whose bytes are not those that were to be written; all of them are removed."""
+    """Remove the objects that a client wrote, and return the keys of those with wrong bytes."""
     wrong = []
     for key, expected in objects.checksums.items():
         path = folder / key

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of a read or a write goes: what its parts take by themselves, in this process, without a server.
+"""Where the time of a read or a write goes: the CPU time of each part alone, in this process, without a server.
 
     python -m benchmarks.parts
 
-Prints a table in Markdown: CPU time of each part, the median of many tries, with warm caches. In a real transfer kernel
-and interpreter displace each other from the caches, so the sum of the parts is the least that a whole can take.
+Prints a table in Markdown with the median of many tries, with warm caches. In a real transfer, kernel and interpreter
+displace each other from the caches, so a whole transfer takes at least the sum of its parts.
+
+Unlike the other benchmarks, this one measures private parts of s3dlio on purpose.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ from s3dlio.uri import parse
 from tests.servers import certificates
 
 _TRIES = 15
-_PIECE = 256 * KIB  # of a body; small enough to be in the cache when its checksum is taken
-_HANDED_OVER = 128 * KIB  # of encrypted records given to OpenSSL at once
+_PIECE = 256 * KIB  # of a body; small enough to be in the cache when its checksum is computed
+_HANDED_OVER = 128 * KIB  # encrypted bytes that are passed to OpenSSL at once
 
 _HEAD = (
     "HTTP/1.1 200 OK\r\nx-amz-id-2: {0:064x}\r\nx-amz-request-id: {0:016X}\r\nDate: Wed, 25 Nov 2026 09:21:11 GMT\r\n"
@@ -44,7 +46,7 @@ _HEAD = (
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure all parts and print the table."""
     settings.configure(
         s3_endpoints="http://127.0.0.1:9000", aws_access_key_id="any", aws_secret_access_key="any", aws_region="any"
     )
@@ -60,7 +62,7 @@ def main() -> None:
 
 
 def _microseconds(work: Callable[[], object], number: int = 1) -> float:
-    """CPU time of this thread for one of `number` repetitions; the median of some tries, after one that warms up."""
+    """The CPU time of this thread for one of `number` repetitions: the median of some tries, after one to warm up."""
     tries = []
     for _ in range(_TRIES + 1):
         began = time.thread_time()
@@ -71,7 +73,7 @@ def _microseconds(work: Callable[[], object], number: int = 1) -> float:
 
 
 def _small() -> list[tuple[str, int, Callable[[], object]]]:
-    """Parts of reading a small object: name, how often a try does it, and what it does."""
+    """Parts of reading a small object: name, repetitions in a try, and the function that does it."""
     store = S3Store(settings.current)
     numbers = itertools.count()
     heads = itertools.cycle([bytearray(_HEAD.format(number * 7919), "ascii") for number in range(1000)])
@@ -105,7 +107,7 @@ def _small() -> list[tuple[str, int, Callable[[], object]]]:
         ("the head of a GET, made and signed", 1000, head),
         ("the head of an answer, parsed", 1000, lambda: parse_head(next(heads), "GET")),
         ("the head of an answer, recognized by pattern", 1000, recognize),
-        ("64 KiB of pooled memory, lent and given back", 1024, memory),
+        ("64 KiB of pooled memory, leased and returned", 1024, memory),
         ("CRC32C of 64 KiB, in the cache", 1000, partial(ExpectedCrc32c("").update, body)),
     ]
 
@@ -124,14 +126,18 @@ def _large() -> list[tuple[str, int, Callable[[], object]]]:
 
     return [
         ("8 MiB copied", 1, partial(copy_in_pieces, checked=False)),
-        ("8 MiB copied, each piece's CRC32C taken while it is in the cache", 1, partial(copy_in_pieces, checked=True)),
+        (
+            "8 MiB copied, with the CRC32C of each piece computed while it is in the cache",
+            1,
+            partial(copy_in_pieces, checked=True),
+        ),
         ("CRC32C of 8 MiB, from memory", 1, partial(ExpectedCrc32c("").update, source)),
     ]
 
 
 @contextmanager
 def _fed_socket() -> Iterator[tuple[socket.socket, memoryview]]:
-    """A TCP connection over loopback into which a thread puts bytes as fast as it can, and memory for 8 MiB of them."""
+    """Open a TCP connection over loopback on which a thread sends without pause. Yields it and 8 MiB of memory."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sender:
         receiver, _ = server.accept()
         thread = threading.Thread(target=_feed, args=(sender,))
@@ -143,7 +149,7 @@ def _fed_socket() -> Iterator[tuple[socket.socket, memoryview]]:
 
 def _feed(sender: socket.socket) -> None:
     data = bytes(MIB)
-    with suppress(OSError):  # the other end is closed when enough has come
+    with suppress(OSError):  # the receiver closes the connection when it has enough
         while True:
             sender.sendall(data)
 
@@ -155,7 +161,7 @@ def _receive(sock: socket.socket, target: memoryview) -> None:
 
 
 def _decrypted(folder: Path) -> float:
-    """CPU time, in microseconds, of decrypting 8 MiB of records as `http.tls` does; the median of some tries."""
+    """The CPU time of decrypting 8 MiB of records as `http.tls` does, in microseconds: the median of some tries."""
     certificate = certificates.make(folder)
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_context.load_cert_chain(certificate.chain, certificate.key)

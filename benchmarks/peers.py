@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clients that s3dlio is compared with, each in a virtual environment of its own below .bench/."""
+"""The clients that s3dlio is compared with, each in its own virtual environment below .bench/."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ FOLDER = ROOT / ".bench"
 
 DLIO_MAIN = "dlio-main"
 
-# Environment -> what is installed in it, in this order. torch comes first: by itself it is the CPU build.
+# Environment -> the packages installed in it, step by step. torch is the first step, which installs its CPU build.
 ENVIRONMENTS = {
     "obstore": [["obstore==0.12.*"]],
     "opendal": [["opendal==0.47.*"]],
     "boto3": [["boto3==1.44.*"]],
     "s3dlio-0.10": [["s3dlio==0.10.*"]],
     "s3torchconnector": [["torch==2.13.0"], ["s3torchconnector==1.5.*", "obstore==0.12.*"]],
-    # What DLIO's main branch imports, with s3dlio as it is here; DLIO itself comes from the checkout that is given.
+    # The packages that DLIO's main branch imports, and s3dlio from this checkout. DLIO itself is run from
+    # --dlio-source.
     DLIO_MAIN: [
         ["torch==2.13.0"],
         ["s3torchconnector==1.5.*", "pydftracer>=2.0.2", "dftracer>=2.0.1", "hydra-core>=1.3.2", "openmpi>=5.0"],
@@ -29,7 +30,7 @@ ENVIRONMENTS = {
     ],
 }
 
-# Client, as `client/` calls it -> the environment it needs. The others run in that of s3dlio.
+# Client, by its name in `client/` -> its environment. The other clients run in the environment of s3dlio.
 HOMES = {
     "obstore, threads": "obstore",
     "obstore, asyncio": "obstore",
@@ -44,13 +45,13 @@ HOMES = {
 
 
 def interpreter(client: str) -> Path:
-    """The Python that runs a client. Its environment is made on first use, and again if other versions are wanted."""
+    """The Python that runs a client. Its environment is created on first use, and again when its packages change."""
     name = HOMES.get(client)
     return environment(name) if name else Path(sys.executable)
 
 
 def environment(name: str) -> Path:
-    """The Python of one of the environments, made as `interpreter` says."""
+    """The Python of an environment, which is created on first use, and again when its packages change."""
     folder = FOLDER / name
     python = folder / "bin" / "python"
     stamp = folder / ".complete"
@@ -65,7 +66,7 @@ def environment(name: str) -> Path:
 
 
 def versions(clients: set[str]) -> dict[str, str]:
-    """Package -> version, of what these clients are."""
+    """Package -> version, of the packages of these clients."""
     found: dict[str, str] = {}
     for name in sorted({HOMES[client] for client in clients if client in HOMES}):
         for package in (wanted.partition("==")[0] for step in ENVIRONMENTS[name] for wanted in step):

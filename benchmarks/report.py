@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Medians, spread and ratios, as Markdown and as SVG.
+"""The report of a run: medians, spread and ratios, as Markdown and as SVG.
 
-A bar names what it compares and how far it got; it is printed and never asserted, since what a shared machine gives
-changes from run to run.
+For each bar the report says which figures it compares, their ratio, and whether the bar is met. Nothing is asserted,
+because the figures of a shared machine change from run to run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from benchmarks.state import Figures, State
 
 
 class Measure(NamedTuple):
-    """One figure of a round."""
+    """A figure that is computed from the measurements of a round.
+
+    Attributes:
+        title: the heading of its column.
+        more_is_better: whether the best value is the largest.
+        of: computes the figure.
+        form: how to format it.
+    """
 
     title: str
     more_is_better: bool
@@ -46,7 +53,14 @@ _OF_CALLS = ("best_us", "peak")
 
 
 class Row(NamedTuple):
-    """A client in a scenario: the medians of its measures, the spread of its main one, or why there is none."""
+    """A client in a scenario.
+
+    Attributes:
+        client: its name.
+        medians: measure -> median over the rounds.
+        spread: the largest distance of a round from the median of the main measure, relative to it.
+        failed: why there are no figures; "" if there are.
+    """
 
     client: str
     medians: dict[str, float]
@@ -55,7 +69,7 @@ class Row(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A bar and what came of it; `value` is nan where there was nothing to compare with."""
+    """A bar and the figure or ratio that it limits, which is nan if a figure is missing."""
 
     bar: Bar
     value: float
@@ -75,11 +89,11 @@ def rows(scenario: Scenario, state: State) -> list[Row]:
         rounds = state.rounds(scenario.name, client)
         failed = next((one["failed"] for one in rounds if "failed" in one), "")
         if failed or not rounds:
-            found.append(Row(client, {}, 0, failed or "has not been run"))
+            found.append(Row(client, {}, 0, failed or "was not run"))
             continue
         medians = {}
         for name in _measures(scenario):
-            with contextlib.suppress(KeyError):  # of fio and DLIO there are fewer figures
+            with contextlib.suppress(KeyError):  # fio and DLIO have fewer figures
                 medians[name] = statistics.median([MEASURES[name].of(one) for one in rounds])
         main = MEASURES[_main(scenario)]
         values = [main.of(one) for one in rounds]
@@ -95,14 +109,14 @@ def _measures(scenario: Scenario) -> tuple[str, ...]:
 
 
 def _main(scenario: Scenario) -> str:
-    """The measure that a scenario is about: of which the spread is given and a plot is drawn."""
+    """The main measure of a scenario: the report shows its spread and a plot of it."""
     if scenario.best_of:
         return "best_us"
     return "per_cpu" if min(scenario.sizes) >= 1 << 20 else "cpu_us"
 
 
 def verdicts(scenario: Scenario, state: State, others: Iterable[Scenario]) -> list[Verdict]:
-    """What came of the bars of a scenario."""
+    """The verdicts on the bars of a scenario."""
     mine = rows(scenario, state)
     there = {other.name: other for other in others}
     found = []
@@ -132,7 +146,7 @@ def verdicts(scenario: Scenario, state: State, others: Iterable[Scenario]) -> li
 
 
 def table(scenario: Scenario, state: State, others: Iterable[Scenario]) -> str:
-    """A scenario in Markdown."""
+    """The table of a scenario, in Markdown."""
     names = _measures(scenario)
     lines = [
         f"### {scenario.name}",
@@ -145,7 +159,7 @@ def table(scenario: Scenario, state: State, others: Iterable[Scenario]) -> str:
     for row in rows(scenario, state):
         if row.failed:
             words = row.failed.splitlines()[-1][:100].replace("|", "/")
-            lines.append(f"| {row.client} | cannot: {words} |" + " |" * len(names))
+            lines.append(f"| {row.client} | failed: {words} |" + " |" * len(names))
             continue
         shown = [f"{row.medians[name]:{MEASURES[name].form}}" if name in row.medians else "" for name in names]
         lines.append(f"| {row.client} | " + " | ".join(shown) + f" | ±{row.spread:.0%} |")
@@ -173,12 +187,12 @@ def _how(scenario: Scenario) -> str:
 
 def _verdict(one: Verdict) -> str:
     if math.isnan(one.value):
-        return f"{one.text.partition(':')[0]}: nothing to compare with"
+        return f"{one.text.partition(':')[0]}: not measured"
     return f"{one.text}: {'met' if one.met else '**missed**'}"
 
 
 def document(scenarios: list[Scenario], state: State) -> str:
-    """The whole report in Markdown."""
+    """The whole report, in Markdown."""
     what = state.data["what"]
     lines = [
         "# Benchmark",
@@ -205,7 +219,7 @@ _WIDTH, _LEFT, _LINE = 820, 250, 22
 
 
 def plot(scenarios: list[Scenario], state: State, title: str) -> str:
-    """Bars of the main measure of some scenarios, as an SVG."""
+    """A bar chart of the main measure of some scenarios, as SVG."""
     parts: list[str] = []
     top = 34
     for scenario in scenarios:
@@ -220,9 +234,9 @@ def plot(scenarios: list[Scenario], state: State, title: str) -> str:
         for row in known:
             value = row.medians[_main(scenario)]
             width = max(1.0, value / largest * (_WIDTH - _LEFT - 90))
-            colour = "#1f77b4" if row.client == scenario.clients[0] else "#999999" if row.client in PEERS else "#c5b0d5"
+            color = "#1f77b4" if row.client == scenario.clients[0] else "#999999" if row.client in PEERS else "#c5b0d5"
             parts.append(_text(_LEFT - 6, top + 13, row.client, anchor="end"))
-            parts.append(f'<rect x="{_LEFT}" y="{top + 2}" width="{width:.1f}" height="14" fill="{colour}"/>')
+            parts.append(f'<rect x="{_LEFT}" y="{top + 2}" width="{width:.1f}" height="14" fill="{color}"/>')
             parts.append(_text(_LEFT + width + 6, top + 13, f"{value:{measure.form}}"))
             top += 18
         top += 12

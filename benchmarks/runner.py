@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs scenarios: every client in a process of its own, in turns, round by round.
+"""Runs scenarios: each client in its own process, in turns, round by round.
 
-A client that fails, or that cannot do what the scenario asks for, is noted with its words and takes no further part in
-that scenario; only where s3dlio itself fails does the benchmark fail, in the end.
+If a client fails, or lacks the operation of a scenario, the report shows its message, and the client takes no further
+part in that scenario. The run fails, at its end, only if s3dlio failed.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from benchmarks.scenarios import MIB, Scenario
 from benchmarks.servers import NotHere, World
 from benchmarks.state import Figures, State
 
-_PIECE = 32 * MIB  # of a checkpoint that is written
-_LONGEST = 300  # seconds that a client may take for anything
+_PIECE = 32 * MIB  # the pieces in which a checkpoint is written
+_LONGEST = 300  # seconds after which a client is killed
 _STARTS: dict[str, Callable[[Path, list[Objects]], AbstractContextManager[World]]] = {
     "nginx": servers.static,
     "throttled": servers.throttled,
     "sink": lambda _root, _objects: servers.sink(),
 }
-# What starting a client and the pass that is checked take, roughly, for saying how long all will take.
+# Seconds for starting a client and for its checked pass, roughly; for the estimate of the time left.
 _OVERHEAD = 1.2
 
 
 class ClientFailed(Exception):
-    """A client did not do what it was to do; the message ends with what it wrote."""
+    """A client failed or transferred wrong bytes. The message ends with what the client wrote."""
 
 
 class Runner:
     """The scenarios of one run.
 
     Attributes:
-        failures: what did not work, a line each.
+        failures: a line for each failure of s3dlio.
     """
 
     def __init__(self, scenarios: list[Scenario], rounds: int, state: State, source: Path | None) -> None:
         """
         Args:
-            scenarios: what to run, in this order.
-            rounds: of each.
-            state: takes the figures.
-            source: a checkout of DLIO's main branch.
+            scenarios: the scenarios to run, in this order.
+            rounds: rounds of each scenario.
+            state: keeps the figures.
+            source: a checkout of DLIO's main branch, or None.
         """
         self._scenarios = scenarios
         self._rounds = rounds
@@ -70,10 +70,10 @@ class Runner:
         self.failures: list[str] = []
 
     def run(self, finished: Callable[[Scenario], None]) -> None:
-        """Run all that has not been run yet.
+        """Run everything for which `state` has no figures.
 
         Args:
-            finished: called with each scenario when all its rounds are there.
+            finished: called with each scenario after its last round.
         """
         with tempfile.TemporaryDirectory(prefix=f"s3dlio-bench-{os.getpid()}-") as folder:
             root = Path(folder)
@@ -121,7 +121,7 @@ class Runner:
 
     def _scenario(self, scenario: Scenario, root: Path, made: Objects | None, world: World | None) -> None:
         rounds = self._rounds_of(scenario)
-        with self._place(scenario, root, made, world) as run:
+        with self._prepared(scenario, root, made, world) as run:
             for number in range(rounds):
                 for client in _turns(scenario.clients, number):
                     if self._state.get(scenario.name, client, number) or self._failed(scenario, client):
@@ -135,7 +135,7 @@ class Runner:
                         if client == scenario.clients[0] and not isinstance(error, NotHere):
                             self.failures.append(f"{scenario.name}, {client}: {figures['failed']}")
                     figures["took"] = time.monotonic() - began
-                    # A failure in a later round stands for the client too: half of the rounds are none.
+                    # A failure in a later round counts as a failure of the client: the median needs all rounds.
                     self._state.add(scenario.name, client, 0 if "failed" in figures else number, figures)
                     self._seconds_left -= expected(scenario, rounds) / rounds / len(scenario.clients)
 
@@ -144,10 +144,10 @@ class Runner:
         return first is not None and "failed" in first
 
     @contextmanager
-    def _place(
+    def _prepared(
         self, scenario: Scenario, root: Path, made: Objects | None, world: World | None
     ) -> Iterator[Callable[[str], Figures]]:
-        """What a client is run by, with everything that its scenario needs around it."""
+        """Prepare what a scenario needs. Yields the function that runs a client."""
         if scenario.operation == "dlio":
             folder = Path(tempfile.mkdtemp(dir=root))
             if scenario.server == "ceph":
@@ -169,7 +169,7 @@ class Runner:
             yield lambda client: _on_files(client, scenario, root, made)
             shutil.rmtree(root / made.bucket)
         elif scenario.operation == "write":
-            # A server for each: the space of what was deleted comes back late.
+            # Each client gets a new server, because SeaweedFS frees the space of deleted objects late.
             yield lambda client: _write_to_weed(client, scenario, root, made)
         else:
             with servers.store("seaweedfs", made.bucket) as weed:
@@ -184,7 +184,7 @@ class Runner:
 
 
 def expected(scenario: Scenario, rounds: int) -> float:
-    """How long a scenario takes, roughly, in seconds."""
+    """The time that a scenario takes, roughly, in seconds."""
     moved = sum(scenario.sizes) * scenario.objects / len(scenario.sizes) * (1 + scenario.timed / scenario.objects)
     rate = {"seaweedfs": 0.25e9, "throttled": 45e6}.get(scenario.server, 1.2e9)
     each = _OVERHEAD + scenario.seconds + (moved / rate if scenario.operation != "dlio" else 25)
@@ -192,7 +192,7 @@ def expected(scenario: Scenario, rounds: int) -> float:
 
 
 def _turns(clients: tuple[str, ...], number: int) -> tuple[str, ...]:
-    """Each round begins with another client."""
+    """The clients in the order of a round. Each round begins with another client."""
     start = number % len(clients)
     return (*clients[start:], *clients[:start])
 
@@ -205,10 +205,10 @@ def _below(folder: Path, client: str) -> Path:
 
 
 def run_client(client: str, scenario: Scenario, root: Path, made: Objects, world: World) -> Figures:
-    """Run a client in processes of its own and return its figures, with the server's CPU time during the timed part.
+    """Run a client in its own processes. Returns its figures and the server's CPU time during the timed part.
 
     Raises:
-        ClientFailed
+        ClientFailed: the client failed or transferred wrong bytes.
     """
     job = _job(scenario, root, made, world)
     running = [_Process(client, job, _environment(scenario, world)) for _ in range(scenario.processes)]
@@ -232,10 +232,10 @@ def run_client(client: str, scenario: Scenario, root: Path, made: Objects, world
 
 
 def _check_sink(world: World, made: Objects) -> None:
-    """Compare what the sink has received, and let it forget it.
+    """Compare the objects that the sink received, and delete them from its memory.
 
     Raises:
-        ClientFailed: other bytes than those that were to be written.
+        ClientFailed: an object has wrong bytes.
     """
     connection = http.client.HTTPConnection(world.url.removeprefix("http://"))
     try:
@@ -250,7 +250,7 @@ def _check_sink(world: World, made: Objects) -> None:
 
 
 class _Process:
-    """A process of a client, which waits between getting ready and the timed part."""
+    """A process of a client. It waits between its checked pass and the timed part."""
 
     def __init__(self, client: str, job: dict[str, Any], environment: dict[str, str]) -> None:
         self._client = client
@@ -270,16 +270,16 @@ class _Process:
         self._send(json.dumps(job))
 
     def wait_until_ready(self) -> None:
-        """Until the client has checked everything."""
+        """Wait until the client has finished its checked pass."""
         if self._answer() != "ready\n":
             self._fail()
 
     def go(self) -> None:
-        """Begin the timed part."""
+        """Start the timed part."""
         self._send("go")
 
     def figures(self) -> dict[str, float]:
-        """What it has measured."""
+        """Wait for the end of the timed part, and return its figures."""
         line = self._answer()
         if not line:
             self._fail()
@@ -287,7 +287,7 @@ class _Process:
         return found
 
     def end(self) -> None:
-        """At the latest now."""
+        """Kill the process if it is still running, and clean up."""
         self._watch.cancel()
         self._process.kill()
         self._process.communicate()
@@ -299,7 +299,7 @@ class _Process:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has ended: reading its answer says why
+            pass  # the process has ended: `_answer` finds out why
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -357,7 +357,7 @@ def _on_files(client: str, scenario: Scenario, root: Path, made: Objects) -> Fig
     if client == "fio":
         return fio.read(next(folder.iterdir()), scenario.seconds)
     world = World("", "", "", (), {})
-    # For files the bucket is a folder: the URIs of its objects begin with three slashes.
+    # The bucket of a scenario on files is an absolute path: the URIs of its objects begin with three slashes.
     figures = run_client(client, scenario, root, made._replace(bucket=str(folder)), world)
     if scenario.operation in ("put", "write") and (wrong := objects.wrong_writes(folder, made)):
         raise ClientFailed(f"wrote wrong bytes: {len(wrong)} objects, the first {wrong[0]}")
@@ -373,16 +373,16 @@ def _write_to_weed(client: str, scenario: Scenario, root: Path, made: Objects) -
     return figures
 
 
-# Run apart, so that gigabytes do not stay with the harness.
+# Runs in its own process, so that gigabytes of buffers do not stay in the harness.
 _HELPER = """
 import sys, zlib, s3dlio
 what, uri, *path = sys.argv[1:]
 if what == "put":
     s3dlio.upload(path[0], uri)
 else:
-    size, checksum = s3dlio.stat(uri)["size"], 0
-    for start in range(0, size, 64 << 20):
-        checksum = zlib.crc32(s3dlio.get_range(uri, start, 64 << 20), checksum)
+    checksum = 0
+    for chunk in s3dlio.get_chunks(uri, 64 << 20):
+        checksum = zlib.crc32(chunk, checksum)
     print(checksum)
 """
 

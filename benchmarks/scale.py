@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beyond one machine: what a job of many ranks asks of its endpoints, and what it costs each rank.
+"""Beyond one machine: what a job of many ranks needs from its endpoints, and what it costs each rank.
 
     python -m benchmarks.scale [--ranks 512] [--output FILE]
 
-Nobody here has 512 machines, so there are three steps, each of which says what it is. *Measured* on this machine: the
-connections, the memory and the CPU time of one rank. *Calculated* from that: the same for all ranks. *Simulated*: the
-streams of requests of all ranks against endpoints with a limit each, where every simulated rank chooses its endpoints
-by the code that a real one runs (`s3dlio.http.endpoints`), once by either strategy, with endpoints that are all alike
-and with one that is half as fast.
+There is no job of 512 machines to measure, so the page has three parts:
 
-An endpoint is modelled as one that divides its bandwidth evenly among the requests it has, to each of which it adds a
-fixed amount of work; networks and clients are as fast as need be. So the simulation is about how evenly load spreads
-and what an uneven fleet costs, and not about any product.
+- *Measured* on this machine: the connections, the memory and the CPU time of one rank.
+- *Calculated* from these figures: the same for all ranks.
+- *Simulated*: the requests of all ranks to endpoints of limited bandwidth, for each strategy, with equal endpoints and
+  with one that is half as fast. On purpose the simulated ranks choose their endpoints by a private part of s3dlio, the
+  code that real ranks run (`s3dlio.http.endpoints`).
+
+A simulated endpoint divides its bandwidth evenly among its requests, and each request takes a fixed amount of work in
+addition. Networks and clients have no limits. So the simulation shows how evenly load spreads and what an uneven fleet
+costs; it does not model a product.
 """
 
 from __future__ import annotations
@@ -37,16 +39,16 @@ from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.settings import Settings
 
 IN_FLIGHT = 16
-# What one simulated endpoint gives: bytes a second, and the seconds of its work that a request takes by itself.
+# A simulated endpoint: bytes per second, and seconds of its work for each request beside the bytes.
 BANDWIDTH, PER_REQUEST = 10e9, 20e-6
-# unet3d, as MLPerf Storage has it: bytes of an object (mean, standard deviation), objects of an epoch, and what one
-# H100 reads in a second.
+# unet3d of MLPerf Storage: bytes of an object (mean, standard deviation), objects in an epoch, and the bytes that one
+# H100 reads per second.
 MEAN, DEVIATION, FILES, PER_ACCELERATOR = 146_600_628, 68_341_808, 50_000, 2.96 * (1 << 30)
 PAGE = 1000  # keys in a page of a listing
 
 
 def _size(draw: random.Random) -> float:
-    """Bytes of an object, as DLIO draws them."""
+    """The size of an object in bytes, drawn as DLIO draws it."""
     return max(1e6, draw.gauss(MEAN, DEVIATION))
 
 
@@ -90,7 +92,7 @@ print(json.dumps({"empty": empty, "one": one, "peak": status("VmHWM"), "sockets"
 
 
 def measure() -> dict[str, dict[str, float]]:
-    """One rank reading from nginx: name -> what it took."""
+    """Measure one rank that reads from nginx: name of the row -> figures."""
     rows = {}
     with tempfile.TemporaryDirectory(prefix=f"s3dlio-scale-{os.getpid()}-") as name:
         root = Path(name)
@@ -117,13 +119,14 @@ def measure() -> dict[str, dict[str, float]]:
 
 
 class _Server:
-    """A simulated endpoint: it works on all its requests at a time, each getting the same share.
+    """A simulated endpoint, which works on all its requests at the same time, with an equal share for each.
 
-    Its clock is the work that each request has had; a request ends when that has grown by what it needs.
+    Its clock counts the work that each request has received. A request ends when the clock has advanced by the work
+    that the request needs.
     """
 
     def __init__(self, speed: float) -> None:
-        self.speed = speed  # seconds of work a second
+        self.speed = speed  # seconds of work per second
         self.clock = 0.0
         self.at = 0.0
         self.waiting: list[tuple[float, int, int]] = []
@@ -141,15 +144,17 @@ class _Server:
 
 
 class Outcome(NamedTuple):
-    """What a simulated job came to.
+    """The result of a simulated job.
 
     Attributes:
-        used: part of all the endpoints' bandwidth that was used, until the first rank had nothing more to begin.
-        longest_queue: requests at the busiest endpoint, and `even`: what there would be if all had the same.
-        connections: that one rank opened at most, to all endpoints.
-        accepted: connections at one endpoint, at most.
-        p50, p99: seconds of an object.
-        last_after: how long the slowest rank took, beside the median rank.
+        used: fraction of the bandwidth of all endpoints that was used, until the first rank had begun its last object.
+        longest_queue: the largest number of requests at one endpoint.
+        even: the number of requests at each endpoint if all had the same number.
+        connections: the largest number of connections that one rank opened, to all endpoints.
+        accepted: the largest number of connections at one endpoint.
+        p50: median time of an object, in seconds.
+        p99: time within which 99 % of the objects were done, in seconds.
+        last_after: time of the slowest rank, relative to the median rank.
     """
 
     used: float
@@ -163,14 +168,14 @@ class Outcome(NamedTuple):
 
 
 def simulate(ranks: int, count: int, strategy: str, slow: bool, each: int = 24) -> Outcome:
-    """Every rank reads so many objects, `IN_FLIGHT` at a time.
+    """Simulate a job whose ranks each read some objects, `IN_FLIGHT` at a time.
 
     Args:
-        ranks: clients.
-        count: endpoints.
-        strategy: of the clients.
-        slow: the first endpoint is half as fast as the others.
-        each: objects of a rank.
+        ranks: number of ranks.
+        count: number of endpoints.
+        strategy: how the ranks choose endpoints.
+        slow: whether the first endpoint is half as fast as the others.
+        each: objects that a rank reads.
     """
     draw = random.Random(ranks * count)
     fleet = [_Server(0.5 if slow and not number else 1.0) for number in range(count)]
@@ -231,7 +236,7 @@ def simulate(ranks: int, count: int, strategy: str, slow: bool, each: int = 24) 
 
 
 def _endpoints(rank: int, count: int, strategy: str) -> Endpoints:
-    """What a process of this rank would choose from."""
+    """The endpoints as a process of this rank has them."""
     before = os.environ.get("RANK")
     os.environ["RANK"] = str(rank)
     try:
@@ -248,12 +253,12 @@ def _endpoints(rank: int, count: int, strategy: str) -> Endpoints:
 
 
 def document(ranks: int) -> str:
-    """All three steps as Markdown."""
+    """All three parts, in Markdown."""
     return "\n".join([*_measured_and_calculated(ranks, measure()), *_simulated(ranks), ""])
 
 
 def _measured_and_calculated(ranks: int, measured: dict[str, dict[str, float]]) -> Iterator[str]:
-    yield "Measured, one rank, `get_many_iter` from nginx over loopback:"
+    yield "Measured: one rank, `get_many_iter` from nginx over loopback."
     yield ""
     yield "| objects | connections | memory at the peak, MiB | CPU per object | GB per CPU-second |"
     yield "|---|---|---|---|---|"
@@ -268,12 +273,12 @@ def _measured_and_calculated(ranks: int, measured: dict[str, dict[str, float]]) 
     small = measured["64 KiB, 16 in flight"]
     yield ""
     yield (
-        f"An interpreter without s3dlio takes {small['empty']:.0f} MiB of this, s3dlio with its first connection"
-        f" {small['one'] - small['empty']:.0f} MiB more, and each further connection with its object of 64 KiB"
-        f" about {connection:.0f} KiB."
+        f"Of this memory the interpreter alone takes {small['empty']:.0f} MiB, s3dlio with its first connection"
+        f" {small['one'] - small['empty']:.0f} MiB, and each further connection with its object of 64 KiB about"
+        f" {connection:.0f} KiB."
     )
     yield ""
-    yield f"Calculated from that, {ranks} ranks with {IN_FLIGHT} objects in flight each, unet3d:"
+    yield f"Calculated from these figures: {ranks} ranks with {IN_FLIGHT} objects in flight each, unet3d."
     yield ""
     yield "| what | of a rank | of all ranks |"
     yield "|---|---|---|"
@@ -295,8 +300,8 @@ def _measured_and_calculated(ranks: int, measured: dict[str, dict[str, float]]) 
 
 def _simulated(ranks: int) -> Iterator[str]:
     yield (
-        f"Simulated, {ranks} ranks with {IN_FLIGHT} in flight, unet3d's sizes, endpoints of"
-        f" {BANDWIDTH / 1e9:.0f} GB/s and {PER_REQUEST * 1e6:.0f} µs a request:"
+        f"Simulated: {ranks} ranks with {IN_FLIGHT} in flight, unet3d's sizes, endpoints of"
+        f" {BANDWIDTH / 1e9:.0f} GB/s and {PER_REQUEST * 1e6:.0f} µs per request."
     )
     yield ""
     yield (
@@ -317,7 +322,7 @@ def _simulated(ranks: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the page, or write it."""
+    """Print the page, or write it to a file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description="Beyond one machine.")
     parser.add_argument("--ranks", type=int, default=512)
     parser.add_argument("--output", type=Path, help="a file instead of standard output")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: the table of scenarios, who takes part in each, and the bars that each is there for.
+"""The table of scenarios: what is measured, which clients take part, and which bars the figures are compared with.
 
-A bar is a ratio to what else was measured in the same run, or a limit; the report says how far each is met, and nothing
-fails because of one.
+A bar is a limit of a figure, or of its ratio to another figure of the same run. The report says which bars are met; no
+run fails because of a bar.
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ PEERS = (
     "obstore, DataLoader",
     "s3torchconnector, DataLoader",
 )
-# What is compared with where it is not about who is the best.
+# The peers of scenarios that do not look for the best one.
 FASTEST = ("obstore, threads", "opendal, threads")
-# Those of a quick run.
+# The other clients of a quick run.
 QUICK = (*FASTEST, "s3dlio 0.10 get_many", FLOOR, PLAIN, "fio")
 
 
 class Bar(NamedTuple):
-    """What is to be reached.
+    """A limit for a figure of s3dlio, or for its ratio to another figure.
 
     Attributes:
-        measure: of `report.MEASURES`.
-        beside: "peers" for the best of them, a client, or "" where the limit is a figure and not a ratio; with
-            `scenario`, the same client there.
-        limit: the ratio, or the figure.
-        scenario: another one to compare with.
+        measure: a name in `report.MEASURES`.
+        beside: whose figure to divide by: "peers" for the best peer, the name of a client, or "" for none.
+        limit: of the ratio, or of the figure itself.
+        scenario: if given, the figure to divide by is that of s3dlio in this scenario.
     """
 
     measure: str
@@ -50,26 +49,30 @@ class Bar(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """What is done, to what, how, and by whom.
+    """One row of the table: an operation on some objects, and the clients that are measured at it.
 
     Attributes:
-        sizes: bytes of the objects; one size for all, or one for each.
-        objects: how many there are; they are gone through again and again.
+        name: the heading in the report.
+        sizes: bytes of the objects: one size for all, or one for each.
+        objects: number of objects; clients go through them repeatedly.
         in_flight: objects at a time, in each process.
         at_once: objects in one call of `get_many` or `put_many`, or in a batch of a DataLoader.
-        clients: who takes part; s3dlio first.
+        clients: the clients that take part; s3dlio is the first.
+        bars: limits for the figures of s3dlio.
         operation: get, range, put, list, write (in pieces), stat or dlio.
-        timed: how many objects, or calls, are timed; 0 for as many as the seconds allow.
+        timed: number of objects, or calls, that are timed; 0 for as many as fit into `seconds`.
         range_size: bytes of each range, for "range".
-        server: nginx, sink (takes objects into memory), seaweedfs, ceph,
-            throttled (nginx behind a slow link) or none.
-        checked: the server sends the CRC32C of each object, and s3dlio verifies it.
-        crc: s3dlio sends the CRC32C of what it writes.
-        fork: the client is used, forked, and measured in the child.
-        best_of: the best of many tries counts; for calls of microseconds.
-        scheme: of the URIs; az and gs are asked for in the way of their services, from the same nginx.
-        rounds: at most so many.
-        quick: also part of a quick run.
+        server: nginx, sink (receives objects into memory), seaweedfs, ceph, throttled (nginx behind a slow link) or
+            none.
+        checked: the server sends the CRC32C of each object, and s3dlio verifies it; for PUT, s3dlio sends it.
+        tls: clients use https.
+        fork: the client is used, then forked, and measured in the child.
+        best_of: the figure is the best of many tries; for calls that take microseconds.
+        processes: number of processes of a client that run at the same time.
+        scheme: of the URIs; az and gs use the paths of their services, on the same nginx.
+        seconds: length of the timed part.
+        rounds: the largest number of rounds.
+        quick: the scenario is part of a quick run.
     """
 
     name: str
@@ -95,7 +98,7 @@ class Scenario(NamedTuple):
 
 
 def all_scenarios() -> list[Scenario]:
-    """Every scenario, in the order in which they are measured."""
+    """All scenarios, in the order in which they are measured."""
     return [
         *_reads(),
         *_variants(),
@@ -114,7 +117,7 @@ def all_scenarios() -> list[Scenario]:
 
 # GET...
 
-# Rounds of rows that no bar looks at.
+# Rounds of scenarios without bars.
 _NO_BAR = 3
 _NETWORK = ("obstore, threads", "obstore, asyncio", "opendal, threads", "s3torchconnector, threads", "boto3, threads")
 _READERS = (MANY, ITER, "s3dlio, threads", *_NETWORK, "s3dlio 0.10 get_many", "s3dlio 0.10, threads", FLOOR)
@@ -129,17 +132,15 @@ _LARGE_BARS = (
     Bar("rate", FLOOR, 0.9),
 )
 
-# Small objects at a time, as `get_many` and `put_many` have it where nobody says otherwise.
-_IN_FLIGHT = 64
-# A batch of training; in one call.
-_BATCH = 256
+_IN_FLIGHT = 64  # small objects at a time: the default of `get_many` and `put_many`
+_BATCH = 256  # small objects in one call, as a batch of a training job
 _4K = Scenario("GET 4 KiB", (4 * KIB,), 1000, _IN_FLIGHT, _BATCH, _READERS, _SMALL_BARS)
 _64K = Scenario("GET 64 KiB", (64 * KIB,), 1000, _IN_FLIGHT, _BATCH, _READERS, _SMALL_BARS, quick=True)
 _114K = Scenario("GET 114 KiB", (114 * KIB,), 1000, _IN_FLIGHT, _BATCH, _READERS, _SMALL_BARS)
 _1M = Scenario("GET 1 MiB", (MIB,), 128, 16, 128, _READERS, rounds=_NO_BAR)
 _8M = Scenario("GET 8 MiB", (8 * MIB,), 32, 16, 32, _READERS, _LARGE_BARS, quick=True)
 _146M = Scenario("GET 146 MiB", (146 * MIB,), 4, 4, 4, _READERS, _LARGE_BARS)
-# 146.6 ± 68 MB, as DLIO draws them for unet3d.
+# Sizes of 146.6 ± 68 MB, as DLIO draws them for unet3d.
 UNET3D = (82_112_004, 129_734_871, 214_942_436, 43_570_118, 160_209_775, 191_118_342, 98_400_561, 252_716_917)
 _UNET3D = Scenario("GET 146.6 ± 68 MB (unet3d)", UNET3D, 8, 4, 4, _READERS, _LARGE_BARS)
 _1G = Scenario("GET 1 GiB", (GIB,), 1, 1, 1, _READERS, rounds=_NO_BAR)
@@ -150,7 +151,7 @@ def _reads() -> list[Scenario]:
 
 
 def _variants() -> list[Scenario]:
-    """The headline rows with checksums, with TLS, in a forked child, and from other services."""
+    """The main GET scenarios with checksums, with TLS, in a forked child, and with other services."""
     headline = (_64K, _8M, _UNET3D)
     services = (MANY, "obstore, threads", "obstore, asyncio", FLOOR)
     return [
@@ -173,7 +174,7 @@ def _variants() -> list[Scenario]:
 
 
 def _in_flight() -> list[Scenario]:
-    """The headline rows with 1 to 64 objects in flight, and with more objects: the cost is to stay the same."""
+    """The main GET scenarios with 1 to 64 objects in flight and 100,000 in a call, at the same cost per object."""
     clients = (MANY, *FASTEST, FLOOR)
     found = []
     for one in (_64K, _8M):
@@ -182,7 +183,7 @@ def _in_flight() -> list[Scenario]:
             found.append(
                 one._replace(
                     name=f"{one.name}, {number} in flight",
-                    # As many as a call holds, or its memory would be mapped in the timed part only.
+                    # At least as many as one call holds, so that the checked pass maps all memory.
                     objects=max(one.objects, number),
                     in_flight=number,
                     at_once=max(one.at_once, number),
@@ -279,7 +280,7 @@ def _writes() -> list[Scenario]:
 
 
 def _listings() -> list[Scenario]:
-    """Pages that nginx has ready, so that the client is measured: SeaweedFS takes longer for a page than any client."""
+    """Listings from prepared pages on nginx: SeaweedFS takes longer to make a page than any client to read it."""
     clients = ("s3dlio, threads", ITER, *_NETWORK, "s3dlio 0.10, threads", FLOOR)
     thousand = Scenario("LIST 1,000 keys", (0,), 1000, 1, 1, clients, operation="list")
     bars = (Bar("cpu_us", "peers", 0.5), Bar("objects", "peers", 1.0))
@@ -363,7 +364,7 @@ def _files() -> list[Scenario]:
 
 
 def _dlio() -> list[Scenario]:
-    """On Ceph: the main branch of DLIO has keys with "//" in them, which SeaweedFS takes for other ones."""
+    """DLIO on files and on Ceph: DLIO's main branch uses keys that contain "//", which SeaweedFS changes."""
     local = ("DLIO on s3dlio, file://", "DLIO on its local storage")
     remote = ("DLIO on s3dlio, s3://", "DLIO main on s3torchconnector")
     unet3d = Scenario(
@@ -372,7 +373,8 @@ def _dlio() -> list[Scenario]:
     on_s3 = unet3d._replace(
         name="DLIO unet3d, S3", clients=remote, bars=(Bar("objects", remote[1], 1.0),), server="ceph"
     )
-    # So many from files that an epoch is not over when its workers have just started; Ceph gives some 80 a second.
+    # On files, enough samples that an epoch takes longer than the start of its workers. Ceph serves about 80 per
+    # second.
     return [
         unet3d,
         on_s3,

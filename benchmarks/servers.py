@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The servers of the benchmark: nginx with everything in place, also behind a slow link, a sink, and real stores.
+"""The servers of the benchmarks: nginx, also behind a slow link; a sink; SeaweedFS and Ceph.
 
-nginx costs less per object than any client, so that the client is what is measured; it takes any signature.
+nginx costs less per object than any client, so that the figures are those of the client. It accepts any signature.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ class World(NamedTuple):
     """A server with the objects of all scenarios.
 
     Attributes:
-        url, tls_url: the same objects by http and by https; "" where there is no TLS.
-        ca_file: for `tls_url`.
-        pids: of the server.
-        environment: the variables by which clients find it.
+        url: the endpoint by http.
+        tls_url: the endpoint by https, with the same objects; "" if the server has no TLS.
+        ca_file: the certificate of the CA for `tls_url`.
+        pids: the processes of the server.
+        environment: the variables by which clients find the server.
     """
 
     url: str
@@ -60,16 +61,16 @@ class World(NamedTuple):
 
 
 class NotHere(Exception):
-    """This machine does not allow what a scenario needs; the message says what."""
+    """The machine lacks something that a scenario needs; the message says what."""
 
 
 @contextmanager
 def static(root: Path, all_objects: list[Objects], more: str = "") -> Iterator[World]:
-    """nginx over these objects.
+    """Start nginx, serving these objects.
 
     Args:
-        root: the folder below which they are.
-        all_objects: of every scenario, for the checksums that go out with them.
+        root: the folder that holds the buckets.
+        all_objects: the objects of every scenario; nginx sends their checksums.
         more: further configuration.
     """
     checksums = " ".join(f'"/{one.bucket}/{key}" "{text}";' for one in all_objects for key, text in one.crc32c.items())
@@ -82,7 +83,7 @@ def static(root: Path, all_objects: list[Objects], more: str = "") -> Iterator[W
 
 @contextmanager
 def sink() -> Iterator[World]:
-    """The server that takes objects into memory."""
+    """Start the server that receives objects into memory."""
     (port,) = free_ports(1)
 
     def start(processes: Processes) -> tuple[int, ...]:
@@ -96,15 +97,15 @@ def sink() -> Iterator[World]:
 
 
 def _show(served: Path, folder: Path) -> None:
-    """Let a bucket be found at the paths of S3, of Azure, and of the JSON API of Google Cloud Storage."""
-    for place in (
+    """Link a bucket to its paths in S3, in Azure, and in the JSON API of Google Cloud Storage."""
+    for link in (
         served / folder.name,
         served / ACCOUNT / folder.name,
         served / "storage" / "v1" / "b" / folder.name / "o",
     ):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if not place.exists():
-            place.symlink_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to(folder)
 
 
 def _environment(url: str) -> dict[str, str]:
@@ -122,7 +123,7 @@ def _environment(url: str) -> dict[str, str]:
 
 @contextmanager
 def store(name: str, bucket: str) -> Iterator[World]:
-    """SeaweedFS or Ceph with an empty bucket."""
+    """Start SeaweedFS or Ceph with an empty bucket."""
     start: Callable[[Processes], S3Server] = ceph.start
     if name == "seaweedfs":
         start = lambda processes: seaweedfs.start(processes).plain  # noqa: E731
@@ -140,13 +141,13 @@ def store(name: str, bucket: str) -> Iterator[World]:
 
 @contextmanager
 def throttled(root: Path, all_objects: list[Objects]) -> Iterator[World]:
-    """nginx behind a link of `RATE` with a delay of `DELAY` there and back, in a network of its own.
+    """Start nginx behind a link of `RATE` with a round trip of `DELAY`, in its own network namespace.
 
-    The link is the loopback of a network namespace with a token bucket; the delay comes from a proxy, which reaches
-    nginx by a Unix socket, since every byte on the loopback counts.
+    The link is the loopback of the namespace with a token bucket. A proxy adds the delay. It reaches nginx by a Unix
+    socket, because every byte on the loopback counts toward the rate.
 
     Raises:
-        NotHere: no rights to make such a network.
+        NotHere: the process has no right to create such a namespace.
     """
     with _own_network(), tempfile.TemporaryDirectory(prefix=f"s3dlio-slow-{os.getpid()}-") as folder:
         path = Path(folder, "nginx")
@@ -164,12 +165,12 @@ def _delay(path: Path, processes: Processes) -> str:
 
 @contextmanager
 def _own_network() -> Iterator[None]:
-    """This thread, and what it starts, in a network namespace whose loopback is slow."""
+    """Move this thread, and the processes that it starts, into a network namespace with a slow loopback."""
     new_network = 0x40000000  # CLONE_NEWNET
     libc = ctypes.CDLL(None, use_errno=True)
     with open("/proc/self/ns/net") as before:
         if libc.unshare(new_network):
-            raise NotHere(f"no network of its own: {os.strerror(ctypes.get_errno())} (it takes CAP_SYS_ADMIN)")
+            raise NotHere(f"cannot create a network namespace: {os.strerror(ctypes.get_errno())} (needs CAP_SYS_ADMIN)")
         try:
             shape = ["tc", "qdisc", "add", "dev", "lo", "root", "tbf"]
             shape += ["rate", RATE, "burst", "256kb", "latency", "100ms"]
@@ -177,8 +178,8 @@ def _own_network() -> Iterator[None]:
                 try:
                     subprocess.run(command, check=True, capture_output=True)
                 except (OSError, subprocess.CalledProcessError) as error:
-                    raise NotHere(f"no slow link: {' '.join(command)}: {error} (it takes iproute2)") from None
+                    raise NotHere(f"cannot create a slow link: {' '.join(command)}: {error} (needs iproute2)") from None
             yield
         finally:
             if libc.setns(before.fileno(), new_network):
-                raise OSError(ctypes.get_errno(), "cannot go back to the network of the machine")
+                raise OSError(ctypes.get_errno(), "cannot return to the network namespace of the machine")

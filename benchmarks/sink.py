@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An S3 server that takes objects into memory: `python sink.py PORT`. What PUT is measured on.
+"""An S3 server that receives objects into memory, for the PUT scenarios: `python sink.py PORT`.
 
-A server that writes files costs several times what any client does, so that it would be what is measured; and nginx
-answers 201, which is no answer of S3. This one receives each body into memory that it has used before, and answers as
-S3 does, with an ETag and with the CRC32C that came (whether the bytes are right, the harness asks afterwards: a GET
-with ?crc gives the CRC-32 of what was received). It knows uploads in parts. It looks at no signature.
+A server that writes files costs several times as much as any client, so the figures would be those of the server. nginx
+also answers 201, which S3 does not. The sink receives each body into memory that it has used before, and answers like
+S3, with an ETag and the CRC32C of the request. It accepts multipart uploads and any signature. The harness then
+checks the bytes by GET with ?crc, which returns the CRC-32 of the object.
 
-One epoll loop, as little Python per request as can be.
+One epoll loop serves all connections, with as little Python per request as possible.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _COMPLETE = (
     b"<Key>k</Key><ETag>&quot;9a0364b9e99bb480dd25e1f0284c8555-1&quot;</ETag></CompleteMultipartUploadResult>"
 )
 
-# Path -> part number (0 for an object in one piece) -> what was received last, and how much of it counts.
+# Path -> part number (0 for an object in one piece) -> the memory of the part, and how many bytes of it are used.
 _objects: dict[bytes, dict[int, tuple[memoryview, int]]] = {}
 
 
 class _Connection:
-    """A client, and the body that is being received from it."""
+    """A connection, and the request that is being received on it."""
 
     def __init__(self, accepted: socket.socket) -> None:
         self.socket = accepted
@@ -50,7 +50,7 @@ class _Connection:
         self.answer = b""
 
     def serve(self) -> bool:
-        """Take what there is; False when the client has gone."""
+        """Receive what has arrived, and answer complete requests. Returns False if the client closed the connection."""
         while True:
             try:
                 if self.body is not None:
@@ -72,7 +72,7 @@ class _Connection:
                 self.socket.sendall(self.answer)
 
     def _begin(self) -> None:
-        """Look at the head, if it is whole, and at once answer what has no body."""
+        """Read the head of a request if it is complete, and prepare the answer and the memory for the body."""
         end = self.head.find(b"\r\n\r\n", 0, self.held) + 4
         if end < 4:
             return
@@ -90,7 +90,7 @@ class _Connection:
             more = checksum[1] + b"\r\n" if checksum else b""
             self.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + _ETAG + more + b"\r\n"
         else:
-            # A list of parts, which tells nothing that is not known; it goes where it does no harm.
+            # The list of parts in CompleteMultipartUpload: the sink has that information, and ignores the body.
             self.body = memoryview(bytearray(length))
             self.answer = _answer(method, path, query)
         early = self.held - end
@@ -99,7 +99,8 @@ class _Connection:
 
 
 def _memory(path: bytes, part: int, length: int) -> memoryview:
-    # An object in parts and one in a piece replace each other; parts stay for the next upload, their memory with them.
+    # An object in parts replaces one in one piece, and the other way round. Parts keep their memory for the next
+    # upload.
     parts = _objects.setdefault(path, {})
     for number in [number for number in parts if bool(number) != bool(part)]:
         del parts[number]
@@ -128,7 +129,7 @@ def _answer(method: bytes, path: bytes, query: bytes) -> bytes:
 
 
 def _decoded(view: memoryview) -> bytearray | memoryview:
-    """The body without the chunks and the trailer of aws-chunked, which is told by its first line."""
+    """The body without the chunk lines and the trailer of aws-chunked, which its first line identifies."""
     if not re.match(rb"[0-9a-f]{1,8}(;chunk-signature=[0-9a-f]+)?\r\n", view[:100]):
         return view
     decoded, position = bytearray(), 0
@@ -143,7 +144,7 @@ def _decoded(view: memoryview) -> bytearray | memoryview:
 
 
 def main(port: int) -> None:
-    """Serve until the end of the process."""
+    """Serve until the process is killed."""
     listener = socket.create_server(("127.0.0.1", port), backlog=512)
     poller = select.epoll()
     poller.register(listener.fileno(), select.EPOLLIN)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of a run, in one file that is replaced whole whenever a client has ended.
+"""The figures of a run, in one file, which is replaced after each client of each round.
 
-So a run that was interrupted goes on where it was: figures are kept by scenario, client and round, together with what
-was measured (the settings, the machine, the versions). If any of that has changed, they are figures of something else,
-and the run begins anew; so it does if the one before was complete.
+A run that was interrupted can continue. The file holds the figures by scenario, client and round, and what was
+measured: settings, machine and versions. If any of these has changed, or if the previous run was complete, a run starts
+again.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Figures = dict[str, Any]
 
 
 class State:
-    """The file."""
+    """The file with the figures of a run."""
 
     def __init__(self, path: Path, what: dict[str, Any], *, fresh: bool) -> None:
         """
         Args:
-            path: the file; need not exist.
-            what: what is being measured: figures of anything else are not gone on with.
-            fresh: begin anew in any case.
+            path: the file; it need not exist.
+            what: what is being measured; figures of anything else are dropped.
+            fresh: start again even if the file has figures of the same.
         """
         self._path = path
         self._data: dict[str, Any] = {"what": what, "complete": False, "runs": {}}
@@ -40,23 +40,23 @@ class State:
             self.resumed = len(found["runs"])
 
     def get(self, scenario: str, client: str, number: int) -> Figures | None:
-        """The figures of a round, if there are any."""
+        """The figures of a client in a round, or None."""
         found: Figures | None = self._data["runs"].get(f"{scenario}|{client}|{number}")
         return found
 
     def add(self, scenario: str, client: str, number: int, figures: Figures) -> None:
-        """Keep the figures of a round."""
+        """Keep the figures of a client in a round."""
         self._data["runs"][f"{scenario}|{client}|{number}"] = figures
         self._write()
 
     def complete(self) -> None:
-        """Everything has been measured."""
+        """Note that everything has been measured."""
         self._data["complete"] = True
         self._write()
 
     @property
     def data(self) -> dict[str, Any]:
-        """All of it, for the report."""
+        """The content of the file."""
         return self._data
 
     def rounds(self, scenario: str, client: str) -> list[Figures]:

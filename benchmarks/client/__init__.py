@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of a benchmark that runs in the client's own process, in the virtual environment of that client.
+"""The part of a benchmark that runs in the process of a client, in the virtual environment of that client.
 
-Nothing here imports more than the standard library and, inside the functions of a client, that client.
+Modules here import only the standard library. The functions of a client import that client.
 """

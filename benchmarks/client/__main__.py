@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks.client NAME`: measures one client.
 
-A job comes as a line of JSON on standard input. When everything is warm and checked, the line "ready" goes out; at the
-next line that comes in, the timed part begins; its figures go out as JSON. So several processes can begin at once, and
-the harness can tell what the server spent meanwhile.
+The process reads a job, a line of JSON, from standard input. After its checked pass it writes the line "ready". The
+next line on standard input starts the timed part, and the process writes the figures as JSON. So several processes can
+start at the same moment, and the harness can read the server's CPU time before and after.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CLIENTS: dict[str, Callable[[Job], Runner]] = {
 
 def main() -> None:
     """Do the job and print its figures."""
-    # What a client prints goes to standard error: standard output is the harness's.
+    # Standard output belongs to the harness, so what a client prints goes to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     job = json.loads(sys.stdin.readline())
@@ -59,7 +59,7 @@ def main() -> None:
     if sys.stdin.readline():
         print(json.dumps(figures()), file=answers, flush=True)
     answers.close()
-    # Not by the interpreter's end: the runtimes of some clients crash or wait there.
+    # Skip the end of the interpreter, where the runtimes of some clients crash or hang.
     os._exit(0)
 
 

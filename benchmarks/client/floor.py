@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The floor: sockets and nothing else, what a client on this machine cannot go below.
+"""The floor: only sockets, a lower bound of the cost of any client on this machine.
 
-Requests are prepared beforehand and not signed; heads are hardly looked at, nothing is retried, resumed or verified.
-Bodies are received into buffers on huge pages, as many and as large as those that `get_many` holds, over as many
-connections, by one epoll loop. A body stays where it was received, behind its head, which a real client cannot do.
+Requests are prepared and not signed. Heads are hardly read, and nothing is retried, resumed or verified. One epoll loop
+receives the bodies into buffers on huge pages, as many and as large as those that `get_many` holds, over as many
+connections. A body stays where it was received, after its head, which a real client cannot do.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _TOKEN = re.compile(rb"<NextContinuationToken>([^<]*)<")
 _HEAD = 4096
 _HUGE = 2 << 20
-_LOW_WATER = 256 << 10  # bytes to be woken for, while twice as much is to come
+_LOW_WATER = 256 << 10  # SO_RCVLOWAT in bytes, while at least twice as much is certain to arrive
 
 
 def sockets(job: Job) -> Runner:
-    """The loop for the job's operation."""
+    """The loop for the operation of the job."""
     make: Callable[[Job], Runner] = operation(job, get=_get, range=_get, put=_put, list=_list)
     return make(job)
 
 
 class _Connection:
-    """One socket, what is being asked for on it, and how far the answer has come."""
+    """A socket, the item that was requested on it, and how much of the answer has arrived."""
 
     def __init__(self, job: Job) -> None:
         self.socket = connect(job)
         self.socket.setblocking(False)
         self.item: Item = None
-        # As many as there are objects in memory for each connection; one object's connection may be slow.
+        # As many buffers as one call of `get_many` holds objects for each connection.
         self.buffers = _buffers(-(-job["at_once"] // job["in_flight"]), job["size"] + _HEAD)
         self.buffer = next(self.buffers)
         self.received = self.start = self.end = 0
         self.low_water = 1
 
     def expect(self, left: int) -> None:
-        """Be woken for many bytes only, while so many are to come."""
+        """Raise SO_RCVLOWAT while `left` bytes are certain to arrive."""
         wanted = _LOW_WATER if left >= 2 * _LOW_WATER else 1
         if wanted != self.low_water:
             self.low_water = wanted
@@ -56,7 +56,7 @@ class _Connection:
 
 
 def connect(job: Job) -> socket.socket:
-    """A connection to the job's endpoint."""
+    """Open a connection to the endpoint of the job."""
     parts = urlsplit(job["endpoint"])
     plain = socket.create_connection((parts.hostname or "", parts.port or 80))
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -66,7 +66,7 @@ def connect(job: Job) -> socket.socket:
 
 
 def _buffers(count: int, size: int) -> Iterator[memoryview]:
-    """Memory on huge pages, touched, to be used in turns."""
+    """Buffers on huge pages, mapped beforehand, which are used in turns."""
     block = -(-size // 4096) * 4096
     memory = mmap.mmap(-1, count * block + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
@@ -91,7 +91,7 @@ def _get(job: Job) -> Runner:
 
     connections = [_Connection(job) for _ in range(job["in_flight"])]
     by_number = {one.socket.fileno(): one for one in connections}
-    # The head of a large object is received by itself, so that the rest goes to the beginning of a page.
+    # The head of a large object is received separately, so that the rest starts at the beginning of a page.
     first = _HEAD if job["size"] > 1 << 17 else None
 
     def run(items: Iterator[Item], take: Take) -> None:
@@ -117,14 +117,14 @@ def _get(job: Job) -> Runner:
                     except (BlockingIOError, ssl.SSLWantReadError):
                         break
                     if not count:
-                        raise ConnectionError("the server has closed a connection")
+                        raise ConnectionError("the server closed a connection")
                     one.received += count
                     if not one.end:
                         head = bytes(one.buffer[: min(one.received, _HEAD)])
                         one.start = head.find(b"\r\n\r\n") + 4
                         length = _LENGTH.search(head)
                         if one.start < 4 or not length:
-                            raise ConnectionError("the server's answer is none that the floor understands")
+                            raise ConnectionError("the server sent an answer that the floor does not understand")
                         one.end = one.start + int(length[1])
                     one.expect(one.end - one.received)
                     if one.received == one.end:
@@ -172,7 +172,7 @@ def _put(job: Job) -> Runner:
                     continue
                 count = one.socket.recv_into(answer)
                 if not answer.startswith((b"HTTP/1.1 201", b"HTTP/1.1 204", b"HTTP/1.1 200")):
-                    raise ConnectionError(f"the server has answered {bytes(answer[:count])!r}")
+                    raise ConnectionError(f"the server answered {bytes(answer[:count])!r}")
                 take(one.item, data)
                 busy -= not begin(one)
         poller.close()
@@ -181,7 +181,7 @@ def _put(job: Job) -> Runner:
 
 
 def _list(job: Job) -> Runner:
-    """Every page of the listing received and the next one's token found in it; no key is taken out."""
+    """Receive every page of the listing and find the token of the next page; no key is extracted."""
 
     def run(items: Iterator[Item], take: Take) -> None:
         (buffer,) = (next(_buffers(1, 2 << 20)),)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch's DataLoader, with four workers that each read batches of whole objects; only lengths come back to the loop.
+"""PyTorch's DataLoader with four workers, each of which reads batches of whole objects.
 
-So what is measured is the reading and not the way tensors take from a worker to its parent. s3dlio's workers are
-forked, as DataLoader does by itself on Linux; those of clients with a runtime are spawned, since they hang otherwise.
-s3dlio and obstore read a batch side by side (`__getitems__`); s3torchconnector has a dataset of its own.
+Workers return only lengths, so the figures are those of reading, and not of passing tensors to the parent. The workers
+of s3dlio are forked, the default of DataLoader on Linux. Clients with a background runtime hang in a forked worker, so
+their workers are spawned. s3dlio and obstore read the objects of a batch concurrently (`__getitems__`);
+s3torchconnector has its own dataset.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from benchmarks.client.work import Item, Job, Runner, Take
 
 _WORKERS = 4
 
-# Of a worker process, made on first use.
+# The store of a worker process, created on first use.
 _store: Any = None
 
 
 class _ByBatch:
-    """A dataset that reads a batch in one call."""
+    """A dataset that reads a whole batch in one call."""
 
     def __init__(self, keys: list[str], read: Callable[[list[str]], list[int]]) -> None:
         self._keys = keys
@@ -37,7 +38,7 @@ class _ByBatch:
 
 
 def s3dlio_loader(job: Job) -> Runner:
-    """`get_many` of a batch, workers forked."""
+    """s3dlio: `get_many` for each batch, in forked workers."""
     read = partial(_read_by_s3dlio, f"s3://{job['bucket']}/")
     return _loader(job, lambda keys: _ByBatch(keys, read), "fork")
 
@@ -49,7 +50,7 @@ def _read_by_s3dlio(root: str, keys: list[str]) -> list[int]:
 
 
 def obstore_loader(job: Job) -> Runner:
-    """obstore's `get_async` of all objects of a batch, workers spawned."""
+    """obstore: `get_async` for all objects of a batch, in spawned workers."""
     return _loader(job, lambda keys: _ByBatch(keys, partial(_read_by_obstore, job)), "spawn")
 
 
@@ -70,7 +71,7 @@ def _read_by_obstore(job: Job, keys: list[str]) -> list[int]:
 
 
 def s3torchconnector_loader(job: Job) -> Runner:
-    """s3torchconnector's own map dataset, workers spawned."""
+    """s3torchconnector: its own map dataset, in spawned workers."""
     from s3torchconnector import S3ClientConfig, S3MapDataset
 
     def dataset(keys: list[str]) -> Any:
@@ -103,7 +104,7 @@ def _loader(job: Job, dataset: Any, start: str) -> Runner:
     )
 
     def run(items: Iterator[Item], take: Take) -> None:
-        # An epoch at a time; the workers are started by the first, which is not timed.
+        # One epoch after the other. The first, in the checked pass, starts the workers.
         while epoch := list(islice(items, len(keys))):
             lengths = [length for batch in loader for length in batch]
             for key, length in zip(epoch, lengths, strict=False):

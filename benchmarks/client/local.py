@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files without s3dlio: plain Python, one call at a time."""
+"""Plain Python on files, without s3dlio, one call at a time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def plain(job: Job) -> Runner:
 
 
 def walk(folder: str) -> list[str]:
-    """The walk one would write by hand: every file below a folder, sorted."""
+    """Every file below a folder, sorted: a walk as one would write it by hand."""
     found: list[str] = []
     folders = [folder.rstrip("/")]
     while folders:

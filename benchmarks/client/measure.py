@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One client doing one job: a pass that is checked and not timed, then the timed part.
+"""Measures one client at one job: first a checked pass, which is not timed, then the timed part.
 
-CPU time is that of the whole process, threads of a runtime included, and of the processes it has started.
+CPU time is that of the whole process, including the threads of a runtime, and of the processes that it has started.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def checked_pass(job: Job, run: Runner) -> None:
-    """Do everything once: connections, caches and buffers are there afterwards, and every byte has been compared.
+    """Do the whole job once and compare every byte that was read. Afterward, connections, caches and buffers are warm.
+
+    The harness compares objects that were written, on the server. Checkpoints of gigabytes are written only once, in
+    the timed part.
 
     Raises:
-        SystemExit: wrong bytes, or not all of them. What was written is compared by the harness, where it lies; what
-            takes gigabytes is written once only.
+        SystemExit: bytes are wrong or missing.
     """
     if job["operation"] == "write":
         return
@@ -44,11 +46,11 @@ def _fingerprint(job: Job, result: Any, expected: int) -> int:
     if job["operation"] in ("put", "write", "stat"):
         return expected
     if job["operation"] == "list":
-        if isinstance(result, int):  # the floor counts only
+        if isinstance(result, int):  # the floor only counts keys
             return expected if result == job["keys"] else -result
         names = sorted(name.rpartition("/")[2] for name in result)
         return zlib.crc32("\n".join(names).encode())
-    if isinstance(result, int):  # a loader's worker has dropped the bytes
+    if isinstance(result, int):  # the worker of a DataLoader returns only the length
         return expected if result == job["sizes"][0] else -result
     return zlib.crc32(result)
 
@@ -62,7 +64,7 @@ def _name(item: Item) -> str:
 
 
 def timed(job: Job, run: Runner) -> dict[str, float]:
-    """Do it again for as long, or as often, as the job says, and measure."""
+    """Do the job for the time, or the number of calls, that it asks for, and measure."""
     items = _items(job)
     tally = _Tally()
     before = _cpu()
@@ -90,7 +92,7 @@ def _until(deadline: float, items: list[Item]) -> Iterator[Item]:
 
 
 class _Tally:
-    """What came; each result is let go of at once. Appending is atomic, so any thread may call."""
+    """Counts results and drops each at once. Appending is atomic, so any thread may call the methods."""
 
     def __init__(self) -> None:
         self._lengths: list[int] = []
@@ -114,7 +116,7 @@ class _Tally:
 
 
 def tries(job: Job, run: Runner) -> dict[str, float]:
-    """For calls of microseconds: the best of a number of tries, since what else the machine does only adds."""
+    """Measure calls that take microseconds: the best of many tries, since other load on the machine only adds time."""
     items = _items(job)
     calls = job["count"]
     best = float("inf")
@@ -147,14 +149,14 @@ def _drop(_: Item, result: Any) -> None:
 
 
 def _cpu() -> tuple[float, float]:
-    """User and system seconds of this process and of those it has started, ended or not."""
+    """The user and system time of this process and of all processes that it has started, in seconds."""
     own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     user, system = own.ru_utime + ended.ru_utime, own.ru_stime + ended.ru_stime
     for task in Path("/proc/self/task").iterdir():
         try:
             children = (task / "children").read_text().split()
         except FileNotFoundError:
-            continue  # a thread that has ended since
+            continue  # the thread has ended
         for child in children:
             fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
             user += int(fields[11]) / _TICK
@@ -163,15 +165,15 @@ def _cpu() -> tuple[float, float]:
 
 
 def _peak() -> int:
-    """The most memory that was resident, in KiB; of this program alone, unlike what getrusage keeps from its parent."""
+    """The peak of resident memory, in KiB. Unlike the value of getrusage, it does not include that of the parent."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def in_child(job: Job, make: Callable[[Job], Runner]) -> Callable[[], dict[str, float]]:
-    """Use the client, fork, and get ready in the child: what a DataLoader's worker does. Returns the timed part.
+    """Use the client, fork, and do the checked pass in the child, as in a DataLoader's worker. Returns the timed part.
 
-    The child waits for a byte, measures, and answers with its figures.
+    The child waits for a byte, does the timed part, and answers with its figures.
     """
     import json
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The peers: obstore, opendal, s3torchconnector and boto3, each as its documentation says to use it."""
+"""The peers: obstore, opendal, s3torchconnector and boto3, each used as its documentation recommends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.client.work import Job, Runner, in_threads, operation, with_asyn
 
 
 def obstore_store(job: Job) -> Any:
-    """The store of a job's bucket, for S3, Azure or Google Cloud Storage."""
+    """The obstore store for the bucket of a job, on S3, Azure or Google Cloud Storage."""
     from obstore.store import AzureStore, GCSStore, S3Store
 
     options: dict[str, Any] = {"allow_http": True, "timeout": "300s"}
@@ -123,7 +123,7 @@ def s3torchconnector_threads(job: Job) -> Runner:
     config = S3ClientConfig(force_path_style=True)
     client = S3Client(region="us-east-1", endpoint=job["endpoint"], s3client_config=config)
     data = memoryview(content(job))
-    # The default reader would read the whole object up to the range; this one asks for what is read, and no more.
+    # The default reader reads the whole object up to the range; this reader requests only the range.
     ranged = S3ReaderConstructor.range_based(buffer_size=0)
 
     def read_range(item: Any) -> bytes:
@@ -153,12 +153,12 @@ def s3torchconnector_threads(job: Job) -> Runner:
 
 
 def boto3_threads(job: Job) -> Runner:
-    """boto3, its low-level client in threads; its transfer manager for objects in parts."""
+    """boto3: its low-level client in threads, and its transfer manager for objects in parts."""
     import boto3
     from boto3.s3.transfer import TransferConfig
     from botocore.config import Config
 
-    # Without this, over TLS, a body is sent in chunks with a trailer, which a plain web server would store.
+    # By default boto3 sends a body over TLS in chunks with a trailer, which a web server would store as it is.
     config = Config(
         max_pool_connections=job["in_flight"],
         request_checksum_calculation="when_required",

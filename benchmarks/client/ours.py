@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This project, by its public API."""
+"""s3dlio, used by its public API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.client.work import Item, Job, Runner, Take, in_threads, operatio
 
 
 def many(job: Job) -> Runner:
-    """`get_many` and `put_many`: as many objects in a call as there may be in memory. `list` for listings."""
+    """`get_many` and `put_many`, with as many objects in a call as may be in memory; `list` for listings."""
     import s3dlio
 
     root = f"{job['scheme']}://{job['bucket']}/"
@@ -22,7 +22,7 @@ def many(job: Job) -> Runner:
                 keys, s3dlio.get_many([root + key for key in keys], job["in_flight"]), strict=True
             ):
                 take(key, body)
-            del body  # or the last object would be held until the first of the next call is taken
+            del body  # otherwise the last object would be held until the next call has returned
 
     def put(items: Iterator[Item], take: Take) -> None:
         while keys := list(islice(items, job["at_once"])):
@@ -38,7 +38,7 @@ def many(job: Job) -> Runner:
 
 
 def streaming(job: Job) -> Runner:
-    """`get_many_iter`, each object dropped before the next; `list_iter` for listings."""
+    """`get_many_iter`, dropping each object before the next; `list_iter` for listings."""
     import s3dlio
 
     root = f"{job['scheme']}://{job['bucket']}/"
@@ -56,7 +56,7 @@ def streaming(job: Job) -> Runner:
 
 
 def threads(job: Job) -> Runner:
-    """One call an object, in threads; the same for the Rust library of the same name and API."""
+    """One call per object, in threads. Also used for the Rust library, which has the same name and API."""
     import s3dlio
 
     root = f"{job['scheme']}://{job['bucket']}/"
@@ -75,7 +75,7 @@ def threads(job: Job) -> Runner:
 
 
 def tasks(job: Job) -> Runner:
-    """One call an object, in asyncio tasks."""
+    """One call per object, in asyncio tasks."""
     import s3dlio
 
     root = f"{job['scheme']}://{job['bucket']}/"
@@ -90,7 +90,7 @@ def tasks(job: Job) -> Runner:
 
 
 def old_many(job: Job) -> Runner:
-    """PyPI's s3dlio 0.10, the Rust library: `get_many`."""
+    """`get_many` of s3dlio 0.10 on PyPI, the Rust library."""
     import s3dlio
 
     root = f"{job['scheme']}://{job['bucket']}/"
@@ -104,7 +104,7 @@ def old_many(job: Job) -> Runner:
 
 
 def checkpoint(job: Job) -> Runner:
-    """The stream writer for writing an object in pieces; `get` for reading it whole."""
+    """A checkpoint: `MultipartUploadWriter` to write it in pieces, `get` to read it whole."""
     import s3dlio
 
     root = f"{job['scheme']}://{job['bucket']}/"
@@ -121,7 +121,7 @@ def checkpoint(job: Job) -> Runner:
 
 
 def content(job: Job) -> bytes:
-    """What is written: the content of a file that the harness has made."""
+    """The content of the objects to write: that of a file that the harness has created."""
     if "content" not in job:
         return b""
     with open(job["content"], "rb") as file:

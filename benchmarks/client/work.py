@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all clients share: the job, and the two ways to keep calls of a single object in flight."""
+"""What all clients share: the job, and two ways to keep several calls for single objects in flight."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-# What to do and to what, as the harness sends it (see `Scenario.job`).
+# The operation, the objects and the numbers of a scenario, as the harness sends them (`runner._job`).
 Job = dict[str, Any]
-# An object's key; a list [key, offset, length] where ranges are read.
+# The key of an object; for ranges a list [key, offset, length].
 Item = Any
-# Called with each item and with what came of it.
+# Called with each item and its result.
 Take = Callable[[Item, Any], None]
 # Works through the items.
 Runner = Callable[[Iterator[Item], Take], None]
 
 
 class CannotDoThis(Exception):
-    """The client has no such operation, or not on this server."""
+    """The client does not have the operation, or not on this server."""
 
 
 def operation(job: Job, **known: Callable[..., Any]) -> Callable[..., Any]:
-    """The function for the job's operation.
+    """The function for the operation of the job.
 
     Raises:
-        CannotDoThis: it is not among those known.
+        CannotDoThis: the client has no function for it.
     """
     if job["operation"] not in known:
         raise CannotDoThis(f"no {job['operation']} with this client")
@@ -34,7 +34,7 @@ def operation(job: Job, **known: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def in_threads(job: Job, one: Callable[[Item], Any]) -> Runner:
-    """Calls of `one` in as many threads as may be in flight; in the calling thread if that is one."""
+    """Call `one` in as many threads as objects may be in flight; for one object at a time, in the calling thread."""
 
     def work(items: Iterator[Item], take: Take) -> None:
         for item in items:
@@ -52,7 +52,7 @@ def in_threads(job: Job, one: Callable[[Item], Any]) -> Runner:
 
 
 def with_asyncio(job: Job, one: Callable[[Item], Awaitable[Any]]) -> Runner:
-    """Calls of `one` in as many tasks as may be in flight."""
+    """Call `one` in as many tasks as objects may be in flight."""
 
     async def work(items: Iterator[Item], take: Take) -> None:
         for item in items:

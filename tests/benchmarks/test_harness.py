@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark measures what it says: real clients on real servers, wrong bytes noticed, figures kept and judged."""
+"""The benchmarks: real clients on real servers are measured, wrong bytes are noticed, figures are kept and judged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def nginx_installed() -> None:
 
 
 @pytest.mark.usefixtures("nginx_installed")
-def test_clients_are_measured_in_processes_of_their_own(tmp_path: Path) -> None:
+def test_each_client_is_measured_in_its_own_process(tmp_path: Path) -> None:
     made = objects.make(tmp_path, SMALL)
     with servers.static(tmp_path, [made]) as world:
         for client in SMALL.clients:
@@ -42,11 +42,11 @@ def test_clients_are_measured_in_processes_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("nginx_installed")
 @pytest.mark.parametrize("operation", ["get", "range"])
 @pytest.mark.parametrize("client", ["s3dlio, threads", FLOOR])
-def test_a_client_that_reads_wrong_bytes_is_found_out(client: str, operation: str, tmp_path: Path) -> None:
+def test_a_client_that_reads_wrong_bytes_fails(client: str, operation: str, tmp_path: Path) -> None:
     scenario = SMALL._replace(operation=operation, range_size=1000)
     made = objects.make(tmp_path, scenario)
     path = tmp_path / made.bucket / "00007"
-    path.unlink()  # a link to a content that others share
+    path.unlink()  # a hard link to content that other objects share
     path.write_bytes(bytes(4096))
     with (
         servers.static(tmp_path, [made]) as world,
@@ -56,7 +56,7 @@ def test_a_client_that_reads_wrong_bytes_is_found_out(client: str, operation: st
 
 
 @pytest.mark.parametrize("client", [MANY, FLOOR])
-def test_what_a_client_writes_is_compared_where_it_lies(client: str, tmp_path: Path) -> None:
+def test_objects_that_a_client_writes_are_compared_on_the_server(client: str, tmp_path: Path) -> None:
     scenario = SMALL._replace(name="PUT 4 KiB", operation="put", server="sink")
     made = objects.make(tmp_path, scenario)
     with servers.sink() as world:
@@ -66,7 +66,7 @@ def test_what_a_client_writes_is_compared_where_it_lies(client: str, tmp_path: P
             runner.run_client(client, scenario, tmp_path, others, world)
 
 
-def test_a_run_goes_on_where_it_was_unless_something_has_changed(tmp_path: Path) -> None:
+def test_an_interrupted_run_continues_unless_something_has_changed(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     State(path, {"commit": "a"}, fresh=False).add("GET", "client", 0, {"seconds": 1.0})
     again = State(path, {"commit": "a"}, fresh=False)
@@ -79,10 +79,10 @@ def test_a_run_goes_on_where_it_was_unless_something_has_changed(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_results_do_not_make_a_checkout_another_one_and_code_does(
+def test_changed_code_makes_a_checkout_dirty_and_changed_results_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the first figure of a run would be its own reason not to go on."""
+    """Otherwise the first figure that a run writes would keep it from being continued."""
     if shutil.which("git") is None:
         lacking("git is not installed")
     assert machine.commit(tmp_path) == "not from a clone"
@@ -103,7 +103,7 @@ def test_results_do_not_make_a_checkout_another_one_and_code_does(
     assert machine.commit(tmp_path) == f"{clean}-dirty"
 
 
-def test_a_bar_compares_medians_and_says_whether_it_is_met(tmp_path: Path) -> None:
+def test_a_bar_compares_medians_and_is_met_or_missed(tmp_path: Path) -> None:
     scenario = SMALL._replace(
         clients=(MANY, "obstore, threads", "opendal, threads"),
         bars=(
@@ -129,7 +129,7 @@ def test_a_bar_compares_medians_and_says_whether_it_is_met(tmp_path: Path) -> No
     assert "<svg" in report.plot([scenario], state, "GET")
 
 
-def test_every_bar_compares_with_something_that_is_measured() -> None:
+def test_every_bar_refers_to_something_that_is_measured() -> None:
     scenarios = {one.name: one for one in all_scenarios()}
     assert len(scenarios) == len(all_scenarios())
     for one in scenarios.values():
@@ -139,19 +139,19 @@ def test_every_bar_compares_with_something_that_is_measured() -> None:
             assert bar.measure in report.MEASURES
 
 
-def test_whatever_has_a_bar_is_measured_at_least_five_times() -> None:
+def test_scenarios_with_bars_have_at_least_five_rounds() -> None:
     assert [one.name for one in all_scenarios() if one.bars and one.rounds < 5] == []
 
 
-def test_the_list_of_scenarios_runs_nothing() -> None:
+def test_list_prints_the_scenarios_and_runs_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--list", "--quick"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "GET 64 KiB: s3dlio get_many, put_many; obstore, threads" in done.stdout
-    assert "min in all" in done.stdout
+    assert "min in total" in done.stdout
 
 
-def test_simulated_ranks_share_equal_endpoints_and_prefer_the_faster() -> None:
+def test_simulated_ranks_share_equal_endpoints_and_prefer_faster_ones() -> None:
     even = {strategy: scale.simulate(64, 4, strategy, slow=False) for strategy in ("round_robin", "least_connections")}
     assert even["least_connections"].longest_queue == even["least_connections"].even
     assert even["round_robin"].longest_queue < 1.2 * even["round_robin"].even
