@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections: used again, bounded in number and age, and replaced unnoticed when the server has closed them."""
+"""Connections are reused, limited in number and age, and replaced silently if the server has closed them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import s3dlio
 from s3dlio.errors import StoreUnavailableError
 from s3dlio.http.pool import pool
+from s3dlio.runtime import engine, poller
 from tests.faults.proxy import Fault, FaultProxy
 from tests.http.conftest import Answering
 from tests.servers.base import S3Server
@@ -24,7 +25,7 @@ def _wait_for(proxy: FaultProxy, connections: int) -> None:
     assert proxy.open_connections() == connections
 
 
-def test_calls_one_after_the_other_share_a_connection(proxy: FaultProxy, bucket: str) -> None:
+def test_successive_calls_share_a_connection(proxy: FaultProxy, bucket: str) -> None:
     for number in range(20):
         s3dlio.put_bytes(f"{bucket}/shared", b"%d" % number)
         assert s3dlio.get(f"{bucket}/shared").tobytes() == b"%d" % number
@@ -32,7 +33,7 @@ def test_calls_one_after_the_other_share_a_connection(proxy: FaultProxy, bucket:
     assert proxy.connections == 1
 
 
-def test_a_batch_opens_as_many_connections_as_it_has_in_flight(proxy: FaultProxy, bucket: str) -> None:
+def test_a_batch_opens_at_most_one_connection_for_each_request_in_flight(proxy: FaultProxy, bucket: str) -> None:
     uris = [f"{bucket}/batch/{number}" for number in range(100)]
     s3dlio.put_many(((uri, uri.encode()) for uri in uris), max_in_flight=7)
     assert [data.tobytes().decode() for _, data in s3dlio.get_many(uris, max_in_flight=7)] == uris
@@ -40,7 +41,7 @@ def test_a_batch_opens_as_many_connections_as_it_has_in_flight(proxy: FaultProxy
     assert proxy.connections <= 7
 
 
-def test_no_more_idle_connections_are_kept_than_are_set(proxy: FaultProxy, bucket: str) -> None:
+def test_the_setting_limits_the_number_of_idle_connections(proxy: FaultProxy, bucket: str) -> None:
     os.environ["S3DLIO_IDLE_CONNECTIONS"] = "3"
     s3dlio.put_many(((f"{bucket}/batch/{number}", b"x") for number in range(100)), max_in_flight=16)
     assert proxy.connections > 3
@@ -58,10 +59,10 @@ def test_a_connection_beyond_the_keep_alive_age_is_not_used(proxy: FaultProxy, b
     time.sleep(0.3)
     s3dlio.get(f"{bucket}/batch/1")
     assert proxy.connections == opened + 1
-    _wait_for(proxy, 1)  # the others went as well: nothing idle outlives its age for long
+    _wait_for(proxy, 1)  # the others were closed as well
 
 
-def test_connections_to_a_server_that_is_not_asked_any_more_are_closed_as_well(
+def test_old_connections_to_a_server_that_is_no_longer_used_are_closed(
     proxy: FaultProxy, bucket: str, seaweedfs: S3Server
 ) -> None:
     os.environ["S3DLIO_KEEP_ALIVE"] = "0.2"
@@ -72,7 +73,7 @@ def test_connections_to_a_server_that_is_not_asked_any_more_are_closed_as_well(
     _wait_for(proxy, 0)
 
 
-def test_with_an_age_of_nothing_each_call_connects(proxy: FaultProxy, bucket: str) -> None:
+def test_with_an_age_of_zero_each_call_opens_a_connection(proxy: FaultProxy, bucket: str) -> None:
     os.environ["S3DLIO_KEEP_ALIVE"] = "0"
     for _ in range(3):
         s3dlio.exists(f"{bucket}/object")
@@ -80,7 +81,7 @@ def test_with_an_age_of_nothing_each_call_connects(proxy: FaultProxy, bucket: st
 
 
 @pytest.mark.parametrize("idle", [0.0, 0.6], ids=["in this moment", "some time ago"])
-def test_a_connection_that_the_server_closed_is_replaced_without_a_try(
+def test_replacing_a_connection_that_the_server_closed_costs_no_retry(
     proxy: FaultProxy, bucket: str, idle: float
 ) -> None:
     os.environ["S3DLIO_RETRIES"] = "0"
@@ -101,7 +102,7 @@ def test_many_connections_that_the_server_closed_are_all_replaced(proxy: FaultPr
     assert [data.tobytes().decode() for _, data in s3dlio.get_many(uris, max_in_flight=30)] == uris
 
 
-def test_a_request_is_sent_again_unnoticed_only_once(proxy: FaultProxy, bucket: str) -> None:
+def test_a_request_is_sent_again_on_a_new_connection_only_once(proxy: FaultProxy, bucket: str) -> None:
     os.environ["S3DLIO_RETRIES"] = "0"
     s3dlio.put_bytes(f"{bucket}/object", b"x")
     proxy.choose = lambda _: Fault("close at once")
@@ -110,7 +111,7 @@ def test_a_request_is_sent_again_unnoticed_only_once(proxy: FaultProxy, bucket: 
     assert proxy.requests["GET"] == 2
 
 
-def test_bytes_that_nobody_asked_for_end_an_idle_connection(proxy: FaultProxy, bucket: str) -> None:
+def test_unexpected_bytes_end_an_idle_connection(proxy: FaultProxy, bucket: str) -> None:
     s3dlio.put_bytes(f"{bucket}/object", b"x" * 1000)
     proxy.choose = lambda _: Fault("shorter length")
     with pytest.raises(s3dlio.S3dlioError):
@@ -119,7 +120,7 @@ def test_bytes_that_nobody_asked_for_end_an_idle_connection(proxy: FaultProxy, b
     assert s3dlio.get(f"{bucket}/object").tobytes() == b"x" * 1000
 
 
-def test_the_answer_to_an_upload_that_is_refused_early_is_what_is_reported(proxy: FaultProxy, bucket: str) -> None:
+def test_the_error_of_an_upload_that_is_refused_early_is_the_refusal(proxy: FaultProxy, bucket: str) -> None:
     proxy.choose = lambda _: Fault("refuse early", 403, "AccessDenied")
     for _ in range(20):
         with pytest.raises(s3dlio.PermissionDeniedError, match="403 AccessDenied"):
@@ -128,7 +129,7 @@ def test_the_answer_to_an_upload_that_is_refused_early_is_what_is_reported(proxy
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_connection_whose_upload_was_cut_short_is_not_used_again() -> None:
+def test_a_connection_is_not_reused_after_an_upload_that_was_cut_short() -> None:
     # The server keeps it open: what is sent on it next it would take for the rest of the body.
     answers = [
         b"HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n",
@@ -163,3 +164,15 @@ def test_threads_share_the_idle_connections(proxy: FaultProxy, bucket: str) -> N
     for _ in range(3):
         side_by_side([read] * 6)
     assert proxy.connections <= 7
+
+
+def test_batches_work_with_the_poller_of_other_systems(
+    proxy: FaultProxy, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "Poller", poller._Selectors)
+    uris = [f"{bucket}/poller/{number}" for number in range(40)]
+    s3dlio.put_many(((uri, uri.encode() * 3_000) for uri in uris), max_in_flight=8)
+    assert [data.tobytes() for _, data in s3dlio.get_many(uris)] == [uri.encode() * 3_000 for uri in uris]
+    proxy.kill()
+    with pytest.raises(s3dlio.StoreUnavailableError):
+        s3dlio.get(uris[0])

@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain requests: one object by one request, as one of many, without ceremony. Reads (`objects.batched_get`) and writes
-(`objects.batched_put`) have in common what is here.
+"""Batched requests: one whole object by one request, as one of many. Reads and writes share what is here.
 
-In a batch of small objects what a request costs is the interpreter's work around it, so this way has little of it: no
-coroutine, no task, no parts; a connection that is open, and an answer that is the usual one.
+In a batch of small objects, most of the cost of a request is the interpreter's work around it. A batched request has
+little of that: no coroutine, no task, no parts, no retries. It uses a connection that is open already, and understands
+only the usual answer.
 
-Requests whose sockets are ready at the same time take each step together: all heads are received, then all are parsed,
-and so on, and what begins in their place is signed first and then sent. The kernel and the interpreter displace each
-other from the processor's caches, so the fewer changes between them the better: a read of 64 KiB cost 66 µs of CPU time
-where each took all its steps by itself, and 48 that way.
+Requests whose sockets are ready in the same turn take each step together (`engine.Batched`): all heads are received,
+then all heads are read, and so on. The requests that follow them are all signed, and then all sent. The kernel and the
+interpreter displace each other from the processor's caches, so fewer changes between the two cost less: a read of
+64 KiB took 66 µs of CPU time where each request took all its steps alone, and takes 48 µs this way.
 
-Whatever is not usual (no connection yet, another status, a chunked body, a lost connection, a head in two pieces, a
-deadline) is not dealt with here. What there is (`Begun`: the connection, and what has come on it) is handed over to
-the ordinary operation, which goes on from there: it knows tries, redirections, resumed bodies and errors.
+Everything unusual falls back to the ordinary operation, which has retries, redirections, resumed bodies and errors: no
+connection, another status, a chunked body, a lost connection, a head in two pieces, a deadline. If the request has been
+sent, the operation gets its connection and everything that was received on it (`Begun`), and continues from there.
+
+    sign --> take a connection --> send --> receive the head --> receive the body (reads) --> done
+       \\             \\                \\             \\                      \\
+        +-------------+---------------+--------------+----------------------+----> the ordinary operation
+
+Between two of these steps a request may be stopped, by the failure of another request of the same step. Its
+`connection` is None then, as it is after its end. Every step checks that.
 """
 
 from __future__ import annotations
@@ -38,10 +45,9 @@ if TYPE_CHECKING:
     from s3dlio.runtime.engine import Engine
     from s3dlio.uri import URI
 
-TOGETHER = 32  # requests that take a step together: what they touch is to stay in the cache until the next
+TOGETHER = 32  # the most requests that take a step together: what they touch stays in the cache until the next step
 NO_BYTES = bytearray()
-NOTHING = memoryview(b"")
-
+NO_MEMORY = memoryview(b"")
 
 # Called when a batched read or write has ended: with the bytes of the object, or None for a write, or with the error.
 # It may raise the error: the operation then fails, and with it the batch.
@@ -50,7 +56,7 @@ WriteDone = Callable[[Exception | None], None]
 
 
 class BatchedStore(Protocol):
-    """What a plain request asks of the store."""
+    """What a batched request needs from the store that holds the object."""
 
     def service(self) -> StoreService:
         """Where requests go."""
@@ -60,19 +66,23 @@ class BatchedStore(Protocol):
 
 
 class BatchedRequest:
-    """A plain request, driven by the engine together with others.
+    """A batched request, which the engine advances together with others of its class (`engine.Batched`).
 
     Attributes:
-        store: where the object is.
-        uri: names it.
-        connection: on which the answer comes, as long as it is awaited.
-        head: the head of the answer, once it has been taken in while its body has not.
-        ended: called with requests that have ended, of which some may have a `rest`.
-        rest: what goes on in the place of this one, once it has ended.
-        at_once: whether that has to be begun before anything else.
-        keep_alive: whether the connection can be used again after the answer.
+        store: holds the object.
+        uri: the object.
         size: bytes of the object.
-        began, touched: when it was sent, and when a byte last came, in seconds of the monotonic clock.
+        connection: carries the request while it is under way; None before and after.
+        connections: those of the engine.
+        service, endpoint, heads: where the request goes, and what made its head.
+        sent: the head of the request.
+        head: the head of the answer, once it has been read and its body is being received.
+        began: when the request was sent, in seconds of the monotonic clock.
+        touched: when a byte was last received, on that clock.
+        keep_alive: whether the connection can be used again after the answer.
+        on_end: called with requests that have ended.
+        rest: the operation that continues the request after its end; None if the request is done.
+        at_once: whether `rest` has to begin before anything else.
     """
 
     __slots__ = (
@@ -81,11 +91,11 @@ class BatchedRequest:
         "began",
         "connection",
         "connections",
-        "ended",
         "endpoint",
         "head",
         "heads",
         "keep_alive",
+        "on_end",
         "rest",
         "sent",
         "service",
@@ -97,10 +107,10 @@ class BatchedRequest:
 
     began: float
     connections: Connections
-    ended: Callable[[list[Any]], None]
     endpoint: Endpoint
     heads: Heads
     keep_alive: bool
+    on_end: Callable[[list[Any]], None]
     sent: bytes
     service: StoreService
     size: int
@@ -110,8 +120,8 @@ class BatchedRequest:
     def __init__(self, store: BatchedStore, uri: URI, done: Callable[[Any], None]) -> None:
         """
         Args:
-            store, uri: see above.
-            done: see `ReadDone` and `WriteDone`.
+            store, uri: see the attributes.
+            done: a `ReadDone` or a `WriteDone`.
         """
         self.store = store
         self.uri = uri
@@ -121,61 +131,92 @@ class BatchedRequest:
         self.rest: Operation[None] | None = None
         self.at_once = False
 
+    # What each kind of request does in its own way...
+
     @staticmethod
-    def begin_together(engine: Engine, new: list[Any], ended: Callable[[list[Any]], None]) -> None:
+    def begin_together(engine: Engine, new: list[Any], on_end: Callable[[list[Any]], None]) -> None:
         """Start new requests of this class (see `engine.Batched`)."""
         raise NotImplementedError
 
     @staticmethod
     def advance_together(engine: Engine, ready: list[Any]) -> None:
-        """Advance the requests whose sockets are ready (see `engine.Batched`)."""
+        """Advance the requests of this class whose sockets are ready (see `engine.Batched`)."""
         raise NotImplementedError
 
+    def heads_at(self, endpoint: Endpoint) -> Heads:
+        """Makes the heads of requests of this class for objects in this container, sent to this endpoint now."""
+        raise NotImplementedError
+
+    def make_head(self, heads: Heads) -> bytes:
+        """The head of this request."""
+        raise NotImplementedError
+
+    def ordinary(self, begun: Begun | None) -> Operation[None]:
+        """The ordinary operation, which does the same as this request and calls `done`.
+
+        Args:
+            begun: what this request has done already; None for nothing.
+        """
+        raise NotImplementedError
+
+    def is_late(self, now: float, limits: Limits) -> bool:
+        """Whether a deadline has passed."""
+        raise NotImplementedError
+
+    # Falling back to the ordinary operation...
+
+    def fall_back(self, begun: Begun | None) -> None:
+        """End; the ordinary operation continues."""
+        self.rest = self.ordinary(begun)
+        self.on_end([self])
+
     def hand_over(self, received: bytearray = NO_BYTES) -> None:
-        """Let the ordinary operation go on with what there is; `received` is what came first, if it was not taken."""
+        """End; the ordinary operation continues on the connection.
+
+        Args:
+            received: what has been received of the answer, if its head has not been read.
+        """
         connection = self.connection
         assert connection is not None
         self._let_go()
-        self.at_once = True  # a connection in nobody's hands would be lost
+        self.at_once = True  # until the operation begins, no deadline is checked and nothing closes the connection
         continuation = Continuation(connection, self.began, self.touched, **self._so_far(received))
-        self.end_otherwise(self.begun()._replace(continuation=continuation))
+        self.fall_back(self.begun()._replace(continuation=continuation))
 
-    def fall_back(self, begun: Begun | None) -> Operation[None]:
-        """The ordinary operation, which continues with what has begun and calls `done`."""
-        raise NotImplementedError
+    def begun(self) -> Begun:
+        """This request before it is sent."""
+        heads = self.heads
+        return Begun(self.endpoint, heads.address, self.sent, heads.credential, self.began)
+
+    def finish(self, result: Any) -> None:
+        """Call `done`, after an answer that has been received as a whole; `report` is still to be called.
+
+        `done` may raise: the error given to it, to end the batch, or an error of the caller's own function. A step must
+        not fail, since it is a step of other requests and, on an event loop, of other calls. So a task gets the error.
+        """
+        try:
+            self._done(result)
+        except Exception as error:
+            self.rest = _raise(error)
 
     def _so_far(self, received: bytearray) -> dict[str, Any]:
-        """What has been done, as fields of `Continuation`."""
+        """What has been sent and received, as fields of `Continuation`."""
         return {"received": received}
 
-    def begun(self, failure: Exception | None = None) -> Begun:
-        """The request, not sent yet; or what is wrong with its answer."""
-        heads = self.heads
-        return Begun(self.endpoint, heads.address, self.sent, heads.credential, self.began, failure=failure)
-
-    def end_otherwise(self, begun: Begun | None) -> None:
-        """Let the ordinary operation go on."""
-        self.rest = self.fall_back(begun)
-        self.ended([self])
-
-    def fail_otherwise(self, failure: Exception) -> None:
-        """The same, once the caller of this tells that it has ended: the operation then fails."""
-        self.rest = self.fall_back(self.begun(failure))
-
     def _let_go(self) -> None:
-        """The request is no longer the one that uses its connection."""
+        """Stop to use the connection."""
         self.connection = None
         self.connections.in_flight.discard(self)
         self.endpoint.in_flight -= 1
 
-    # What the engine asks of everything under way...
+    # Called by the engine and its connections...
 
     def is_connected(self) -> bool:
-        """Whether it holds a connection."""
+        """Whether this request holds a connection."""
         return self.connection is not None
 
     def check_deadlines(self, now: float) -> None:
-        """Let the ordinary operation fail, if a deadline has passed."""
+        """If a deadline has passed, hand over to the ordinary operation, which fails."""
         connection = self.connection
         if connection is None:
             return
@@ -184,79 +225,75 @@ class BatchedRequest:
         elif connection.low_water > 1:
             connection.look(now - self.touched)
 
-    def is_late(self, now: float, limits: Limits) -> bool:
-        """Whether a deadline has passed."""
-        return now - self.touched > limits.idle or now - self.began > limits.total
-
     def stop(self) -> None:
-        """Drop everything; nothing is delivered, and nobody told."""
+        """Close the connection; neither `done` nor `on_end` is called."""
         connection = self.connection
         if connection is not None:
             self._let_go()
             self.connections.drop(connection)
 
 
-# Steps that both take...
+async def _raise(error: Exception) -> None:
+    raise error
+
+
+# Steps that reads and writes share...
 
 P = TypeVar("P", bound=BatchedRequest)
 
 
-def signed(
-    requests: list[P],
-    ended: Callable[[list[P]], None],
-    common: Callable[[P, Endpoint], Heads],
-    make_head: Callable[[P, Heads], bytes],
-) -> list[P]:
-    """Make the heads of some requests; those that have one now. The others go the ordinary way.
+def sign(requests: list[P], on_end: Callable[[list[P]], None]) -> list[P]:
+    """Choose endpoints for new requests and make their heads.
 
     Args:
-        requests: new ones.
-        ended: see `BatchedRequest`.
-        common: gives what the heads of requests like this one, to the same container at an endpoint, have in common.
-        make_head: makes the head of a request from that.
+        requests: new requests of one class.
+        on_end: called with requests that have ended.
+
+    Returns:
+        The requests that have a head. The others have fallen back.
     """
     made = []
     store: BatchedStore | None = None
     service: StoreService
     heads: Heads
-    container, of = "", None  # of the object before this one, and its endpoint
+    container, heads_endpoint = "", None  # of `heads`, which most requests share with the one before
     for one in requests:
-        one.ended = ended
+        one.on_end = on_end
         try:
             if one.store is not store:
-                service, store, of = one.store.service(), one.store, None
+                service, store, heads_endpoint = one.store.service(), one.store, None
             endpoint = service.endpoints.choose()
-            if endpoint is not of or one.uri.container != container:
-                heads, container, of = common(one, endpoint), one.uri.container, endpoint
-            one.sent = make_head(one, heads)
-        except Exception:  # no credentials, for one: the ordinary way meets the same, and tells
-            one.end_otherwise(None)
+            if endpoint is not heads_endpoint or one.uri.container != container:
+                heads, container, heads_endpoint = one.heads_at(endpoint), one.uri.container, endpoint
+            one.sent = one.make_head(heads)
+        except Exception:  # such as for missing credentials: the ordinary operation meets and reports the same error
+            one.fall_back(None)
             continue
         one.service, one.endpoint, one.heads = service, endpoint, heads
         made.append(one)
     return made
 
 
-def with_connection(connections: Connections, ready: list[P]) -> list[P]:
-    """Those of some requests for which there is an open connection to send them on; the others go the ordinary way."""
-    now = monotonic()  # an event loop may have been held up since the engine last looked
-    taken = []
+def connect(connections: Connections, requests: list[P]) -> list[P]:
+    """Take an open connection for each request. Returns the requests that have one; the others have fallen back."""
+    now = monotonic()  # the event loop may have been busy with other things since the engine last looked
+    connected = []
     connections.check()
-    for one in ready:
+    for one in requests:
         one.began = one.touched = now
         one.connection = connections.take_checked(one.heads.address, one.service.limits)
         if one.connection is None:
-            one.end_otherwise(one.begun())
+            one.fall_back(one.begun())
             continue
         one.connections = connections
         one.endpoint.in_flight += 1
-        taken.append(one)
-    connections.in_flight.update(taken)
-    return taken
+        connected.append(one)
+    connections.in_flight.update(connected)
+    return connected
 
 
 def head_buffers(connections: Connections, count: int) -> list[tuple[bytearray, memoryview]]:
-    """The engine's buffers for heads, at least so many."""
+    """Buffers to receive heads into, at least `count` of them."""
     buffers = connections.head_buffers
     while len(buffers) < count:
         buffer = bytearray(HEAD_BYTES)
@@ -265,14 +302,14 @@ def head_buffers(connections: Connections, count: int) -> list[tuple[bytearray, 
 
 
 def receive_heads(connections: Connections, ready: Sequence[BatchedRequest]) -> list[int]:
-    """Receive the beginnings of answers, each into one of the engine's buffers.
+    """Receive the first bytes of answers, each into one of `connections.head_buffers`.
 
     Args:
-        connections: of the engine that drives them.
-        ready: at most `TOGETHER` of them.
+        connections: those of the engine.
+        ready: the requests, at most `TOGETHER`.
 
     Returns:
-        The bytes of each; 0 if there is nothing to take in.
+        For each request the number of bytes; 0 if there is nothing to read.
     """
     now = connections.engine.now
     counts = []
@@ -293,8 +330,8 @@ def receive_heads(connections: Connections, ready: Sequence[BatchedRequest]) -> 
     return counts
 
 
-def free_connections(connections: Connections, answered: Sequence[BatchedRequest]) -> None:
-    """The answers to some requests have come whole: others may use their connections."""
+def release(connections: Connections, answered: Sequence[BatchedRequest]) -> None:
+    """Release the connections of requests whose answers have been received as a whole."""
     for one in answered:
         connection, endpoint = one.connection, one.endpoint
         assert connection is not None
@@ -309,8 +346,8 @@ def free_connections(connections: Connections, answered: Sequence[BatchedRequest
         traffic.bytes += one.size
 
 
-def tell(connections: Connections, ended: list[P]) -> None:
-    """Tell those who wait for them that requests have ended."""
+def report(connections: Connections, ended: list[P]) -> None:
+    """Call `on_end` for requests that have ended, once for those that belong to the same group."""
     connections.in_flight.difference_update(ended)
-    for call, those in groupby(ended, attrgetter("ended")):
-        call(list(those))
+    for on_end, requests in groupby(ended, attrgetter("on_end")):
+        on_end(list(requests))

@@ -1,25 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One whole object by one GET, as one of many: the common case of reading, as a plain request (`objects.batched`).
+"""Batched reads: a whole object by one GET, as one of many (`objects.batched`).
 
-The answer's head arrives in one piece, and says 200 and how long the body is; the body goes into its final buffer, its
-checksum is taken on the way, done. Its target (`memory.target`) counts the bytes that have come: a read is delivered
-once the target is full, and never before.
+The usual answer has a head that arrives in one piece, with status 200 and the length of the body. The body is received
+into its final memory, and its checksum is computed on the way. A read is the target of its own body (`memory.target`):
+it counts the bytes that have been received, and is delivered when all have.
 
-The objects of a data set often have one size, and the heads of their answers then have another: where the last two
-answers were alike, the next ones are received into both places at once (`readv`). Every answer is then checked: its
-head has to end where that of the last one did, and what is not so is put together and taken as it is. A read of 64 KiB
-costs 38 µs of CPU time that way, and 40 otherwise.
+The objects of a data set often have one size, and the heads of their answers one length. If the last two answers agreed
+in both, the next ones are received into two buffers at once (`readv`): the head into the usual buffer, the body into
+memory that was leased ahead. Every answer is then checked: if its head does not end where that of the last answer did,
+the two pieces are joined and read like any other answer. A read of 64 KiB costs 38 µs of CPU time this way, and 40
+otherwise.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from s3dlio.http.connection import WOULD_BLOCK
 from s3dlio.http.deadlines import Limits, Pace
-from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
+from s3dlio.http.framing import BodyKind, FramingError, parse_head
 from s3dlio.http.head_patterns import pattern_of
 from s3dlio.http.pool import Connections, connections_of
 from s3dlio.http.receive import receive_into
@@ -27,17 +29,17 @@ from s3dlio.memory.buffers import lease
 from s3dlio.memory.checksums import Expected
 from s3dlio.memory.target import Buffer, Target
 from s3dlio.objects.batched import (
-    NOTHING,
+    NO_MEMORY,
     TOGETHER,
     BatchedRequest,
     BatchedStore,
     ReadDone,
-    free_connections,
+    connect,
     head_buffers,
     receive_heads,
-    signed,
-    tell,
-    with_connection,
+    release,
+    report,
+    sign,
 )
 from s3dlio.objects.ranges import RangeStore, mismatch, read_unsplit
 from s3dlio.objects.request import Begun
@@ -52,22 +54,22 @@ if TYPE_CHECKING:
     from s3dlio.runtime.engine import Engine
     from s3dlio.uri import URI
 
-_SUMMED = 256 << 10  # bytes after which the checksum is taken further: few enough to be in the cache still
-_BRIEF = 0.2  # seconds from which on it is looked at how fast a body moves
-_SMALL = 1 << 20  # bytes of an object that takes its steps together with others
+_SUMMED = 256 << 10  # bytes after which the checksum is updated: few enough to be still in the cache
+_BRIEF = 0.2  # seconds for which the speed of a body is not measured
+_SMALL = 1 << 20  # the most bytes of an object that takes its steps together with others
 
 _WHOLE = b"HTTP/1.1 200 "
 
 
 class ReadStore(BatchedStore, RangeStore, Protocol):
-    """What a read asks of the store."""
+    """What a batched read needs from the store that holds the object."""
 
     def service(self) -> StoreService:
         """Where requests go."""
 
 
-class Read(BatchedRequest, Target):
-    """A read, and the target of its body once the head has come."""
+class BatchedRead(BatchedRequest, Target):
+    """A batched read. It is the target of its body once the head has been read."""
 
     __slots__ = ("_ahead", "_expected", "_memory", "_pace", "_split", "_summed", "filled")
 
@@ -77,60 +79,22 @@ class Read(BatchedRequest, Target):
     def __init__(self, store: ReadStore, uri: URI, done: ReadDone) -> None:
         """
         Args:
-            store, uri, done: see `BatchedRequest`.
+            store, uri: the object.
+            done: called with its bytes, or with the error.
         """
-        super().__init__(store, uri, done)
-        self._memory = NOTHING
-        self.size = 0  # until the head has come
+        BatchedRequest.__init__(self, store, uri, done)  # `super()` costs 300 instructions for each object
+        self._memory = NO_MEMORY
+        self.size = 0  # until the head has been read
         self.filled = 0
-        self._ahead = NOTHING  # lent for the body before its size was known
-        self._split = 0  # where in the answer that begins
+        self._ahead = NO_MEMORY  # leased for the body before its size is known
+        self._split = 0  # how many bytes of the answer were not received into that
         self._summed = 0  # bytes of the body that are in the checksum
         self._pace: Pace | None = None  # of a body that takes long
 
-    def common(self, endpoint: Endpoint) -> Heads:
-        """What the heads of reads have in common, of objects in the same container at an endpoint."""
-        return self.store.service().reads(self.uri.container, endpoint)
-
-    def make_head(self, heads: Heads) -> bytes:
-        """The head of the request, of what it has in common with others."""
-        return heads.head(self.store.path_of(self.uri))
-
-    def fall_back(self, begun: Begun | None) -> Operation[None]:
-        """The ordinary operation, which continues with what has begun and calls `done`."""
-        return read_one(self.store, self.uri, self._done, begun)
-
-    def _so_far(self, received: bytearray) -> dict[str, Any]:
-        if self.head:
-            return {"received": self.head, "target": Buffer(self._memory, self.filled)}
-        return {"received": received}
-
-    def sum_further(self, _: memoryview) -> None:
-        """Add the bytes that have come to the checksum, once there are enough of them."""
-        if self.filled - self._summed >= _SUMMED:
-            assert self._expected is not None
-            self._expected.update(self.received(self._summed))
-            self._summed = self.filled
-
-    def is_late(self, now: float, limits: Limits) -> bool:
-        """Whether a deadline has passed. A body may take any time while it moves fast enough."""
-        if not self.head:
-            return now - self.touched > limits.idle or now - self.began > limits.total
-        if now - self.began < _BRIEF:
-            return now - self.touched > limits.idle
-        self._pace = self._pace or Pace(now, self.filled)
-        return now - self.touched > limits.idle or self._pace.is_too_slow(now, self.filled, limits)
-
     @staticmethod
-    def begin_together(engine: Engine, reads: list[Read], ended: Callable[[list[Read]], None]) -> None:
-        """Sign the requests of some reads, then send them.
-
-        Args:
-            engine: drives them.
-            reads: new ones.
-            ended: called when objects have been delivered, or when something else has to go on in the place of a read.
-        """
-        for read in with_connection(connections_of(engine), signed(reads, ended, Read.common, Read.make_head)):
+    def begin_together(engine: Engine, new: list[BatchedRead], on_end: Callable[[list[BatchedRead]], None]) -> None:
+        """Sign the requests of new reads, then send them (see `engine.Batched`)."""
+        for read in connect(connections_of(engine), sign(new, on_end)):
             connection, sent = read.connection, read.sent
             assert connection is not None
             try:
@@ -141,11 +105,11 @@ class Read(BatchedRequest, Target):
                 engine.watch(connection.fd, READ, read)
             else:
                 read.stop()
-                read.end_otherwise(read.begun())
+                read.fall_back(read.begun())
 
     @staticmethod
-    def advance_together(engine: Engine, ready: list[Read]) -> None:
-        """Take reads whose sockets are ready as far as they come."""
+    def advance_together(engine: Engine, ready: list[BatchedRead]) -> None:
+        """Receive the answers of reads whose sockets are ready, as far as they have arrived (see `engine.Batched`)."""
         connections = connections_of(engine)
         few = len(ready) <= FEW_IN_FLIGHT
         for start in range(0, len(ready), TOGETHER):
@@ -158,11 +122,44 @@ class Read(BatchedRequest, Target):
                     _take_head(read, buffer, view, count)
                 if read.size <= _SMALL:
                     small.append(read)
-                else:  # takes so long that a server would wait for the next request
+                else:  # takes so long that its server would wait for the next request if others came first
                     _receive_bodies([read], engine.now, few=few)
                     _deliver(connections, [read])
             _receive_bodies(small, engine.now, few=few)
             _deliver(connections, small)
+
+    def heads_at(self, endpoint: Endpoint) -> Heads:
+        """Makes the heads of reads of objects in this container, sent to this endpoint now."""
+        return self.store.service().reads(self.uri.container, endpoint)
+
+    def make_head(self, heads: Heads) -> bytes:
+        """The head of this request."""
+        return heads.head(self.store.path_of(self.uri))
+
+    def ordinary(self, begun: Begun | None) -> Operation[None]:
+        """The ordinary operation, which reads the object and calls `done`."""
+        return read_one(self.store, self.uri, self._done, begun)
+
+    def is_late(self, now: float, limits: Limits) -> bool:
+        """Whether a deadline has passed. A body may take any time while it moves fast enough."""
+        if not self.head:
+            return now - self.touched > limits.idle or now - self.began > limits.total
+        if now - self.began < _BRIEF:
+            return now - self.touched > limits.idle
+        self._pace = self._pace or Pace(now, self.filled)
+        return now - self.touched > limits.idle or self._pace.is_too_slow(now, self.filled, limits)
+
+    def update_checksum(self, _: memoryview) -> None:
+        """Add the bytes that have been received to the checksum, once there are enough of them."""
+        if self.filled - self._summed >= _SUMMED:
+            assert self._expected is not None
+            self._expected.update(self.received(self._summed))
+            self._summed = self.filled
+
+    def _so_far(self, received: bytearray) -> dict[str, Any]:
+        if self.head:
+            return {"received": self.head, "target": Buffer(self._memory, self.filled)}
+        return {"received": received}
 
 
 async def read_one(store: RangeStore, uri: URI, done: ReadDone, begun: Begun | None = None) -> None:
@@ -181,14 +178,24 @@ async def read_one(store: RangeStore, uri: URI, done: ReadDone, begun: Begun | N
         done(data)
 
 
-def _receive_alike(connections: Connections, reads: list[Read], head_size: int, size: int) -> list[int]:
-    """As `receive_heads`, what is behind so many bytes going where an object of that size belongs."""
+# The head of an answer...
+
+
+def _receive_alike(connections: Connections, reads: list[BatchedRead], head_size: int, size: int) -> list[int]:
+    """Receive the first bytes of answers as `receive_heads` does, each into two buffers.
+
+    Args:
+        connections: those of the engine.
+        reads: the reads, at most `TOGETHER`.
+        head_size: bytes that are received into the usual buffer.
+        size: bytes of the memory that is leased for what follows.
+    """
     now = connections.engine.now
     counts = []
     for read, (_, view) in zip(reads, head_buffers(connections, len(reads)), strict=False):
         connection, count = read.connection, WOULD_BLOCK
         if connection is not None and not read.head:
-            ahead = NOTHING
+            ahead = NO_MEMORY
             try:
                 if connection.tls is None:
                     ahead = lease(size)
@@ -208,63 +215,88 @@ def _receive_alike(connections: Connections, reads: list[Read], head_size: int, 
     return counts
 
 
-def _take_head(read: Read, buffer: bytearray, view: memoryview, count: int) -> None:
-    """The first `count` bytes of the buffer are the answer's beginning; or those of them that are not in the memory
-    that was lent ahead.
+def _take_head(read: BatchedRead, buffer: bytearray, view: memoryview, count: int) -> None:
+    """Find the end of the head in the first `count` bytes of an answer, and begin the body.
+
+    The bytes are in `buffer`, which `view` shows. If memory was leased ahead, only the first `split` bytes are in the
+    buffer and the others in that memory. There they stay if the head ends at `split` (`in_place`); otherwise the two
+    pieces are joined. Whether the head ends there is known at once if it matches the pattern of the last head on this
+    connection, and is looked for otherwise.
     """
     connection = read.connection
-    ahead, split, read._ahead = read._ahead, read._split, NOTHING
-    if connection is None:  # stopped since it was received
+    ahead, split, read._ahead = read._ahead, read._split, NO_MEMORY
+    if connection is None:  # stopped since the bytes were received
         return
     in_place = len(ahead) > 0 and count > split
     pattern = connection.pattern
     found = None if pattern is None else pattern.match(buffer, 0, split if in_place else count)
     end = 0 if found is None else found.end()
-    if end != split and in_place and buffer.find(b"\r\n\r\n", 0, split) + 4 != split:  # the head is another one
+    if end != split and in_place and buffer.find(b"\r\n\r\n", 0, split) + 4 != split:
         buffer = buffer[:split] + ahead[: count - split]
         view, in_place = memoryview(buffer), False
     if found is None:
         end = split if in_place else buffer.find(b"\r\n\r\n", 0, count) + 4
-    head_bytes, body = buffer[:end], ahead[: count - split] if in_place else view[end:count]
+    head, body = buffer[:end], ahead[: count - split] if in_place else view[end:count]
     if end < 4 or not buffer.startswith(_WHOLE):
-        read.hand_over(head_bytes + body if in_place else buffer[:count])
-        return
-    verify = read.service.settings.verify_get
-    head: ResponseHead | None
+        read.hand_over(head + body if in_place else buffer[:count])
+    elif not _begin_body(read, head, body, found, ahead if in_place else NO_MEMORY):
+        read.hand_over(head + body)
+
+
+def _begin_body(
+    read: BatchedRead, head: bytearray, body: memoryview, found: re.Match[bytes] | None, ahead: memoryview
+) -> bool:
+    """Read the head of an answer and take the bytes of its body that came with it.
+
+    Args:
+        read: the read.
+        head: the whole head, of status 200.
+        body: the bytes after it.
+        found: the match of the head with the connection's pattern; None if it has not matched.
+        ahead: memory that begins with `body`; empty if `body` is elsewhere.
+
+    Returns:
+        False if the answer is unusual: nothing has been taken.
+    """
+    connection, parsed, verify = read.connection, None, read.service.settings.verify_get
+    assert connection is not None
+    pattern = connection.pattern
     length: int | None
     try:
         if pattern is not None and found is not None:
             length, read.keep_alive = int(found["length"]), pattern.keep_alive
-            head = pattern.brief_head(found) if verify else None
+            if verify:
+                parsed = pattern.brief_head(found)
         else:
-            head = parse_head(head_bytes, "GET")
-            connection.pattern = pattern_of(head_bytes, head)
-            whole = head.body is BodyKind.LENGTH and "content-range" not in head.headers
-            length, read.keep_alive = head.length if whole else None, head.keep_alive
-        if not length or len(body) > length:  # what is empty may be a folder
-            read.hand_over(head_bytes + body)
-            return
-        read._expected = read.store.whole_checksum(head) if verify and head is not None else None
-        alike = in_place and len(ahead) == length
-        read._memory = ahead if alike else lease(length)
+            parsed = parse_head(head, "GET")
+            connection.pattern = pattern_of(head, parsed)
+            whole = parsed.body is BodyKind.LENGTH and "content-range" not in parsed.headers
+            length, read.keep_alive = parsed.length if whole else None, parsed.keep_alive
+        if not length or len(body) > length:  # an empty object may be a folder, which the ordinary operation checks
+            return False
+        read._expected = read.store.whole_checksum(parsed) if verify and parsed is not None else None
+        read._memory = ahead if len(ahead) == length else lease(length)
     except (FramingError, MemoryError, OverflowError):
-        read.hand_over(head_bytes + body)
-        return
-    read.head, read.size = head_bytes, length
-    if alike:
+        return False
+    read.head, read.size = head, length
+    if read._memory is ahead:
         read.filled = len(body)
     else:
         read.take(body)
-        _note_sizes(read.connections, (end, length))
+        _note_sizes(read.connections, (len(head), length))
+    return True
 
 
 def _note_sizes(connections: Connections, sizes: tuple[int, int]) -> None:
-    """Remember how many bytes the head and the body of an answer had."""
+    """Remember the sizes of the head and the body of an answer; they are usual if the last answer had the same."""
     alike = sizes == connections.last_answer and sizes[0] <= HEAD_BYTES and 0 < sizes[1] <= _SMALL
     connections.last_answer, connections.usual_answer = sizes, sizes if alike else None
 
 
-def _receive_bodies(reads: list[Read], now: float, *, few: bool) -> None:
+# The body of an answer...
+
+
+def _receive_bodies(reads: list[BatchedRead], now: float, *, few: bool) -> None:
     """Receive what has arrived of the bodies of reads whose heads have been read; `few` as for `receive_into`."""
     for read in reads:
         connection, before, size = read.connection, read.filled, read.size
@@ -272,7 +304,7 @@ def _receive_bodies(reads: list[Read], now: float, *, few: bool) -> None:
             continue
         expected = read._expected
         if before < size:
-            observe = None if expected is None or size <= _SUMMED else read.sum_further
+            observe = None if expected is None or size <= _SUMMED else read.update_checksum
             try:
                 is_open = receive_into(read, connection, few, observe)
             except OSError:
@@ -283,20 +315,20 @@ def _receive_bodies(reads: list[Read], now: float, *, few: bool) -> None:
                 read.hand_over()
                 continue
         if expected is not None and read.filled == size:
-            expected.update(read.received(read._summed))  # at once: the bytes are in the cache still
+            expected.update(read.received(read._summed))  # now, while the bytes are in the cache
 
 
-def _deliver(connections: Connections, reads: list[Read]) -> None:
-    """Deliver the objects that have come whole, and begin the next reads on their connections."""
+def _deliver(connections: Connections, reads: list[BatchedRead]) -> None:
+    """Deliver the objects that have been received as a whole; the next reads then use their connections."""
     whole = [read for read in reads if read.connection is not None and read.head and read.filled == read.size]
     if not whole:
         return
-    free_connections(connections, whole)
+    release(connections, whole)
     for read in whole:
-        expected, data, read._memory = read._expected, read.result(), NOTHING  # nobody but the caller holds the bytes
+        expected, data, read._memory = read._expected, read.result(), NO_MEMORY  # only the caller keeps the bytes
         if expected is None or expected.is_met():
             read.endpoint.worked()
-            read._done(data)
+            read.finish(data)
         else:
-            read.fail_otherwise(mismatch(read.uri.text, expected))
-    tell(connections, whole)
+            read.finish(mismatch(read.uri.text, expected))
+    report(connections, whole)

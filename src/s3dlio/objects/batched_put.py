@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One small object by one PUT, as one of many: the common case of writing, as a plain request (`objects.batched`).
+"""Batched writes: a whole object by one PUT, as one of many (`objects.batched`).
 
-Head and body are sent in one piece, the head with the checksum of the body, from the caller's memory; the answer says
-200 and has no body to speak of.
+Head and body are sent in one piece from the caller's memory, with the checksum of the body in the head. The usual
+answer has status 200 and no body.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from s3dlio.objects.batched import (
     BatchedRequest,
     BatchedStore,
     WriteDone,
-    free_connections,
+    connect,
     receive_heads,
-    signed,
-    tell,
-    with_connection,
+    release,
+    report,
+    sign,
 )
 from s3dlio.objects.request import Begun, FirstTry, send
 from s3dlio.runtime.operation import Operation
@@ -40,13 +40,14 @@ if TYPE_CHECKING:
     from s3dlio.uri import URI
 
 SMALL = 1 << 20
-"""The most bytes of an object that is written this way: one that is sent piece by piece needs no haste."""
+"""The most bytes of an object that is written in a batched way. Larger ones take several sends, beside which the rest
+costs little."""
 
 _STORED = b"HTTP/1.1 200 "
 
 
 class WriteStore(BatchedStore, Protocol):
-    """What a write asks of the store."""
+    """What a batched write needs from the store that holds the object."""
 
     def put(self, uri: URI, data: memoryview) -> Operation[None]:
         """Write the object."""
@@ -58,14 +59,14 @@ class WriteStore(BatchedStore, Protocol):
         """Where requests go."""
 
     def checksum_of(self, data: memoryview) -> str:
-        """The checksum of an object as it is sent."""
+        """The checksum of an object, as its request contains it."""
 
     def check_stored(self, uri: URI, head: ResponseHead, address: Address, checksum: str, data: memoryview) -> None:
         """Raise IntegrityError if the answer says that other bytes were stored."""
 
 
-class Write(BatchedRequest):
-    """A write."""
+class BatchedWrite(BatchedRequest):
+    """A batched write."""
 
     __slots__ = ("_checksum", "_data", "_unsent")
 
@@ -75,69 +76,25 @@ class Write(BatchedRequest):
     def __init__(self, store: WriteStore, uri: URI, data: memoryview, done: WriteDone) -> None:
         """
         Args:
-            data: the object; not copied, so it must not change meanwhile.
-            store, uri, done: see `BatchedRequest`.
+            store, uri: the object.
+            data: its bytes. They are not copied, so they must not change.
+            done: called with None when the object is written, or with the error.
         """
-        super().__init__(store, uri, done)
+        BatchedRequest.__init__(self, store, uri, done)  # `super()` costs 300 instructions for each object
         self._data = data
         self.size = len(data)
         self._unsent: list[memoryview] = []
 
-    def common(self, endpoint: Endpoint) -> Heads:
-        """What the heads of writes have in common, of objects in the same container at an endpoint."""
-        return self.store.service().writes(self.uri.container, endpoint)
-
-    def make_head(self, heads: Heads) -> bytes:
-        """The head of the request, of what it has in common with others."""
-        self._checksum = self.store.checksum_of(self._data)
-        return heads.head(self.store.path_of(self.uri), f"Content-Length: {self.size}\r\n", self._checksum)
-
-    def fall_back(self, begun: Begun | None) -> Operation[None]:
-        """The ordinary operation, which continues with what has begun and calls `done`."""
-        return _write_one(self.store, self.uri, self._data, self._done, begun)
-
-    def _so_far(self, received: bytearray) -> dict[str, Any]:
-        return {"received": received, "unsent": self._unsent}
-
-    def is_late(self, now: float, limits: Limits) -> bool:
-        """Whether a deadline has passed; or half of the silence that is allowed, as the ordinary operation looks at how
-        much of an upload has left the kernel.
-        """
-        return now - self.touched > limits.idle / 2 or now - self.began > limits.total
-
-    def send(self, engine: Engine) -> None:
-        """Send the request. What does not fit is handed over: while it is sent, the answer has to be listened for."""
-        connection = self.connection
-        assert connection is not None
-        views = [memoryview(self.sent), self._data] if self.size else [memoryview(self.sent)]
-        try:
-            count = connection.send(views)
-        except OSError:
-            self.stop()
-            self.end_otherwise(self.begun())
-            return
-        if count == len(self.sent) + self.size:
-            engine.watch(connection.fd, READ, self)
-        else:
-            self._unsent = without_first(views, count)
-            self.hand_over()
-
     @staticmethod
-    def begin_together(engine: Engine, writes: list[Write], ended: Callable[[list[Write]], None]) -> None:
-        """Sign the requests of some writes, then send them.
-
-        Args:
-            engine: drives them.
-            writes: new ones.
-            ended: called when objects have been stored, or when something else has to go on in the place of a write.
-        """
-        for write in with_connection(connections_of(engine), signed(writes, ended, Write.common, Write.make_head)):
-            if write.connection is not None:  # not stopped by what became of one before it
+    def begin_together(engine: Engine, new: list[BatchedWrite], on_end: Callable[[list[BatchedWrite]], None]) -> None:
+        """Sign the requests of new writes, then send them (see `engine.Batched`)."""
+        for write in connect(connections_of(engine), sign(new, on_end)):
+            if write.connection is not None:  # not stopped by the failure of a write before it
                 write.send(engine)
 
     @staticmethod
-    def advance_together(engine: Engine, ready: list[Write]) -> None:
-        """Take writes whose sockets are ready to their ends."""
+    def advance_together(engine: Engine, ready: list[BatchedWrite]) -> None:
+        """Receive the answers of writes whose sockets are ready (see `engine.Batched`)."""
         connections = connections_of(engine)
         for start in range(0, len(ready), TOGETHER):
             writes = ready[start : start + TOGETHER]
@@ -145,10 +102,51 @@ class Write(BatchedRequest):
             answered = [
                 (write, head)
                 for write, (buffer, _), count in zip(writes, connections.head_buffers, counts, strict=False)
-                if count and (head := _answer(write, buffer, count)) is not None
+                if count and (head := _read_answer(write, buffer, count)) is not None
             ]
             if answered:
-                _look(connections, answered)
+                _finish(connections, answered)
+
+    def heads_at(self, endpoint: Endpoint) -> Heads:
+        """Makes the heads of writes of objects in this container, sent to this endpoint now."""
+        return self.store.service().writes(self.uri.container, endpoint)
+
+    def make_head(self, heads: Heads) -> bytes:
+        """The head of this request."""
+        self._checksum = self.store.checksum_of(self._data)
+        return heads.head(self.store.path_of(self.uri), f"Content-Length: {self.size}\r\n", self._checksum)
+
+    def ordinary(self, begun: Begun | None) -> Operation[None]:
+        """The ordinary operation, which writes the object and calls `done`."""
+        return _write_one(self.store, self.uri, self._data, self._done, begun)
+
+    def is_late(self, now: float, limits: Limits) -> bool:
+        """Whether a deadline has passed, or half of the silence that is allowed.
+
+        The ordinary operation has to take over in time: it checks how much of the body has left the kernel, which
+        counts as progress while no answer comes.
+        """
+        return now - self.touched > limits.idle / 2 or now - self.began > limits.total
+
+    def send(self, engine: Engine) -> None:
+        """Send the request. If it does not fit into the kernel's buffer, hand over: an answer may come meanwhile."""
+        connection = self.connection
+        assert connection is not None
+        views = [memoryview(self.sent), self._data] if self.size else [memoryview(self.sent)]
+        try:
+            count = connection.send(views)
+        except OSError:
+            self.stop()
+            self.fall_back(self.begun())
+            return
+        if count == len(self.sent) + self.size:
+            engine.watch(connection.fd, READ, self)
+        else:
+            self._unsent = without_first(views, count)
+            self.hand_over()
+
+    def _so_far(self, received: bytearray) -> dict[str, Any]:
+        return {"received": received, "unsent": self._unsent}
 
 
 async def _write_one(store: WriteStore, uri: URI, data: memoryview, done: WriteDone, begun: Begun | None) -> None:
@@ -162,8 +160,6 @@ async def _write_one(store: WriteStore, uri: URI, data: memoryview, done: WriteD
     try:
         if begun is None:
             await store.put(uri, data)
-        elif begun.failure is not None:
-            raise begun.failure
         else:
             await store.put_whole(uri, [data], partial(send, begun=begun))
     except Exception as error:
@@ -172,10 +168,14 @@ async def _write_one(store: WriteStore, uri: URI, data: memoryview, done: WriteD
         done(None)
 
 
-def _answer(write: Write, buffer: bytearray, count: int) -> ResponseHead | None:
-    """The head of the answer, which is in the first `count` bytes of the buffer, if that is all of it."""
+def _read_answer(write: BatchedWrite, buffer: bytearray, count: int) -> ResponseHead | None:
+    """Read an answer, whose first bytes are the first `count` bytes of the buffer.
+
+    Returns:
+        Its head; None if the answer is not the usual one: the write has been handed over.
+    """
     connection = write.connection
-    if connection is None:  # stopped since it was received
+    if connection is None:  # stopped since the bytes were received
         return None
     pattern = connection.pattern
     found = None if pattern is None else pattern.match(buffer, 0, count)
@@ -190,7 +190,7 @@ def _answer(write: Write, buffer: bytearray, count: int) -> ResponseHead | None:
             head = None
         if head is not None:
             connection.pattern = pattern_of(buffer[:end], head)
-    # A body may be an error; and an answer that came too early is waited with.
+    # A body may be an error. After an early answer, the rest of the body has to arrive before the answer counts.
     if (
         head is None
         or head.body is not BodyKind.LENGTH
@@ -204,18 +204,18 @@ def _answer(write: Write, buffer: bytearray, count: int) -> ResponseHead | None:
     return head
 
 
-def _look(connections: Connections, answered: list[tuple[Write, ResponseHead]]) -> None:
-    """See that what was stored is what was sent, and begin the next writes on the connections."""
-    # Without those that have been stopped by what became of another one.
+def _finish(connections: Connections, answered: list[tuple[BatchedWrite, ResponseHead]]) -> None:
+    """Check that the stored objects are those that were sent; the next writes then use the connections."""
+    # To hand over one write may have stopped others.
     answered = [(write, head) for write, head in answered if write.connection is not None]
     writes = [write for write, _ in answered]
-    free_connections(connections, writes)
+    release(connections, writes)
     for write, head in answered:
         try:
             write.store.check_stored(write.uri, head, write.heads.address, write._checksum, write._data)
         except Exception as failure:
-            write.fail_otherwise(failure)
+            write.finish(failure)
         else:
             write.endpoint.worked()
-            write._done(None)
-    tell(connections, writes)
+            write.finish(None)
+    report(connections, writes)

@@ -353,8 +353,6 @@ async def _fetch(
     read = _RangeRead(store, uri, start, stop, version, target_for)
     request = read.asking(version, start, stop)
     if begun is not None:
-        if begun.failure is not None:
-            raise begun.failure
         read.adopt(begun.target)
         request.credential = begun.credential
     response = await send(store.service(), request, begun)

@@ -92,7 +92,6 @@ class Begun(NamedTuple):
         credential: the credential that it was signed with (see `Request`).
         began: when it was sent, in seconds of the monotonic clock.
         continuation: the connection, and what has been sent and received on it; None if the request has not been sent.
-        failure: what is wrong with the object, which was received or stored as a whole in this case.
     """
 
     endpoint: Endpoint
@@ -101,7 +100,6 @@ class Begun(NamedTuple):
     credential: Any
     began: float
     continuation: Continuation | None = None
-    failure: Exception | None = None
 
     @property
     def target(self) -> Buffer | None:

@@ -17,7 +17,7 @@ from s3dlio.http.response import Response
 from s3dlio.memory.checksums import Expected
 from s3dlio.objects import ranges, upload
 from s3dlio.objects.batched import ReadDone
-from s3dlio.objects.batched_get import Read, read_one
+from s3dlio.objects.batched_get import BatchedRead, read_one
 from s3dlio.objects.request import Request, StoreService
 from s3dlio.objects.upload import CloudWriter
 from s3dlio.runtime.operation import Operation
@@ -140,8 +140,10 @@ class CloudStore(Store, Generic[AnyService]):
     ) -> AsyncGenerator[memoryview, None]:
         return ranges.chunks(self, uri, size, offset, length)
 
-    def batched_get(self, uri: URI, done: ReadDone) -> Read | Operation[None]:
-        return Read(self, uri, done) if uri.key else read_one(self, uri, done)  # which reports that the key is missing
+    def batched_get(self, uri: URI, done: ReadDone) -> BatchedRead | Operation[None]:
+        if not uri.key:
+            return read_one(self, uri, done)  # reports that the key is missing
+        return BatchedRead(self, uri, done)
 
     async def size_of(self, uri: URI, response: Response) -> int:
         """The size of the object that an answer to a HEAD describes. If the answer does not tell it, ask for it.

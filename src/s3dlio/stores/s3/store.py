@@ -27,7 +27,7 @@ from s3dlio.memory.checksums import (
 )
 from s3dlio.objects import documents
 from s3dlio.objects.batched import BatchedRequest, WriteDone
-from s3dlio.objects.batched_put import SMALL, Write
+from s3dlio.objects.batched_put import SMALL, BatchedWrite
 from s3dlio.objects.request import Request
 from s3dlio.runtime.operation import Operation
 from s3dlio.settings import MIB
@@ -146,7 +146,7 @@ class S3Store(PagedStore[S3Service]):
             return super().batched_put(uri, data, done)
         if settings.put_verify or settings.s3_sign_payload:
             return super().batched_put(uri, data, done)
-        return Write(self, uri, data, done)
+        return BatchedWrite(self, uri, data, done)
 
     def checksum_of(self, data: memoryview) -> str:
         """Compute the checksum of an object in the form in which it is sent."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of a batch are written without ceremony; what is not plain goes on in the ordinary way, with the same result.
+"""Batched writes, and their fall-back to the ordinary operation: both give the same results and errors.
 
 The first object of each batch opens the connection, the second is the case, the third shows that nothing is left of it.
 """
@@ -16,7 +16,8 @@ import pytest
 import s3dlio
 from s3dlio.http.connection import Connection
 from s3dlio.memory.checksums import crc32c, crc32c_text
-from s3dlio.objects import batched_put as write_module
+from s3dlio.objects import batched_put
+from s3dlio.objects.batched_put import BatchedWrite
 from s3dlio.runtime.engine import Engine
 from s3dlio.runtime.poller import Poller
 from tests.behavior.content import content
@@ -33,12 +34,12 @@ STORED = answer(200)
 
 
 def confirming(data: bytes) -> bytes:
-    """The answer of a server that has stored some bytes."""
+    """The answer of a server that has stored these bytes."""
     return answer(200, b"", {CHECKSUM: crc32c_text(crc32c([memoryview(data)]))})
 
 
 def tagging(data: bytes) -> bytes:
-    """The same of one that knows no CRC32C, and says what it has stored by their MD5."""
+    """The answer of a server that knows no CRC32C: it confirms the bytes by their MD5."""
     return answer(200, b"", {"ETag": f'"{hashlib.md5(data).hexdigest()}"'})
 
 
@@ -77,31 +78,33 @@ FAILED: dict[str, tuple[list[Script], type[Exception], str]] = {
 
 
 @pytest.fixture(autouse=True)
-def plain_writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The URIs for which a plain write was begun."""
+def batched_writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The URIs for which a batched write was begun."""
     begun: list[str] = []
-    begin = write_module.Write.begin_together
+    begin = BatchedWrite.begin_together
 
     def noted(
-        engine: Engine, writes: list[write_module.Write], ended: Callable[[list[write_module.Write]], None]
+        engine: Engine,
+        writes: list[BatchedWrite],
+        ended: Callable[[list[BatchedWrite]], None],
     ) -> None:
         begun.extend(write.uri.text for write in writes)
         begin(engine, writes, ended)
 
-    monkeypatch.setattr(write_module.Write, "begin_together", staticmethod(noted))
+    monkeypatch.setattr(BatchedWrite, "begin_together", staticmethod(noted))
     return begun
 
 
 @pytest.mark.parametrize("scripts", STORED_IN_THE_END.values(), ids=STORED_IN_THE_END.keys())
-def test_the_object_is_written_whole(scripts: list[Script], plain_writes: list[str]) -> None:
+def test_the_object_is_written_whole(scripts: list[Script], batched_writes: list[str]) -> None:
     with scripted(scripts) as server:
         s3dlio.put_many(PAIRS, 1)
     assert server.bodies == [b"first", *[DATA] * len(scripts), b"last"]
-    assert plain_writes == [FIRST, CASE, LAST]
+    assert batched_writes == [FIRST, CASE, LAST]
 
 
 @pytest.mark.parametrize(("scripts", "kind", "message"), FAILED.values(), ids=FAILED.keys())
-def test_the_failure_is_told(scripts: list[Script], kind: type[Exception], message: str) -> None:
+def test_a_failure_is_raised(scripts: list[Script], kind: type[Exception], message: str) -> None:
     os.environ.update(S3DLIO_READ_TIMEOUT="0.4", S3DLIO_RETRIES="1")
     with scripted(scripts) as server:
         before = time.monotonic()
@@ -117,7 +120,7 @@ def test_the_failure_is_told(scripts: list[Script], kind: type[Exception], messa
 
 @pytest.fixture(params=[1000, 0], ids=["a part at first", "nothing at first"])
 def piece_by_piece(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Of a large buffer a part is taken at first, or nothing; then no more than 1,000 bytes at a time."""
+    """A kernel that takes only a part of a large buffer, or nothing, and then at most 1,000 bytes at a time."""
     send = Connection.send
     took_none = False
 
@@ -134,7 +137,7 @@ def piece_by_piece(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
 
 
 @pytest.mark.usefixtures("piece_by_piece")
-def test_what_does_not_fit_is_sent_piece_by_piece() -> None:
+def test_an_object_that_does_not_fit_into_the_kernel_is_sent_piece_by_piece() -> None:
     with scripted([[STORED]]) as server:
         s3dlio.put_many(PAIRS, 1)
     assert server.bodies == [b"first", DATA, b"last"]
@@ -142,7 +145,7 @@ def test_what_does_not_fit_is_sent_piece_by_piece() -> None:
 
 
 @pytest.mark.usefixtures("piece_by_piece")
-def test_an_answer_before_everything_is_sent_is_heard() -> None:
+def test_an_early_refusal_ends_the_sending() -> None:
     with scripted([[EARLY, REFUSED, 0.2, CLOSE]]) as server, pytest.raises(s3dlio.PermissionDeniedError, match="case"):
         s3dlio.put_many(PAIRS, 1)
     assert server.bodies == [b"first"]
@@ -151,9 +154,9 @@ def test_an_answer_before_everything_is_sent_is_heard() -> None:
 # Many of them...
 
 
-def test_a_failure_ends_the_others_of_the_batch() -> None:
+def test_a_failure_ends_the_other_writes() -> None:
     with scripted([[0.1, REFUSED]]) as server:
-        s3dlio.put_many([(FIRST, b"1"), (LAST, b"2")], 2)  # two connections, for the plain writes that follow
+        s3dlio.put_many([(FIRST, b"1"), (LAST, b"2")], 2)  # two connections, for the batched writes that follow
         with pytest.raises(s3dlio.PermissionDeniedError, match="bucket/case"):
             s3dlio.put_many([(CASE, b""), *((f"{FIRST}/{number}", b"x") for number in range(100_000))], 2)
     assert len(server.requests) < 100_000
@@ -162,7 +165,7 @@ def test_a_failure_ends_the_others_of_the_batch() -> None:
 @pytest.mark.parametrize(
     "pairs", [[(FIRST, b"1"), (CASE, b"2")], [(CASE, b"2"), (FIRST, b"1")]], ids=["after", "before"]
 )
-def test_a_refusal_beside_an_object_that_is_stored_is_told(
+def test_a_refusal_is_raised_if_another_answer_arrived_at_the_same_time(
     pairs: list[tuple[str, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poll = Poller.poll
@@ -173,7 +176,7 @@ def test_a_refusal_beside_an_object_that_is_stored_is_told(
         return poll(self, timeout)
 
     with scripted([[REFUSED]]):
-        s3dlio.put_many([(FIRST, b"1"), (LAST, b"2")], 2)  # two connections, for the plain writes that follow
+        s3dlio.put_many([(FIRST, b"1"), (LAST, b"2")], 2)  # two connections, for the batched writes that follow
         monkeypatch.setattr(Poller, "poll", late)
         with pytest.raises(s3dlio.PermissionDeniedError, match="bucket/case"):
             s3dlio.put_many(pairs, 2)
@@ -186,7 +189,7 @@ def test_an_empty_object_is_written() -> None:
     assert all("\r\nContent-Length: 0\r\n" in request for request in server.requests)
 
 
-def test_objects_keep_apart_and_connections_are_used_again() -> None:
+def test_objects_do_not_mix_and_connections_are_reused() -> None:
     pairs = [(f"{FIRST}/{number}", content(5_000 + number, number)) for number in range(200)]
     with scripted([]) as server:
         s3dlio.put_many(pairs, 8)
@@ -194,7 +197,7 @@ def test_objects_keep_apart_and_connections_are_used_again() -> None:
     assert sorted(server.bodies) == sorted(data for _, data in pairs)
 
 
-def test_endpoints_are_asked_in_turn() -> None:
+def test_requests_go_to_the_endpoints_in_turn() -> None:
     with scripted([]) as one, scripted([]) as other:
         os.environ["S3_ENDPOINT_URIS"] = f"{one.url},{other.url}"
         s3dlio.put_many([(FIRST, b"x")] * 40, 4)
@@ -203,22 +206,24 @@ def test_endpoints_are_asked_in_turn() -> None:
 
 @pytest.mark.parametrize(
     ("environment", "size"),
-    [({"S3DLIO_PUT_VERIFY": "1"}, 10), ({"S3DLIO_SIGN_PAYLOAD": "1"}, 10), ({}, write_module.SMALL + 1)],
+    [({"S3DLIO_PUT_VERIFY": "1"}, 10), ({"S3DLIO_SIGN_PAYLOAD": "1"}, 10), ({}, batched_put.SMALL + 1)],
     ids=["verified afterwards", "payloads signed", "large"],
 )
-def test_what_takes_more_goes_the_ordinary_way(environment: dict[str, str], size: int, plain_writes: list[str]) -> None:
+def test_large_verified_and_signed_objects_are_written_in_the_ordinary_way(
+    environment: dict[str, str], size: int, batched_writes: list[str]
+) -> None:
     data = content(size)
     stored = {"ETag": '"1"', CHECKSUM: crc32c_text(crc32c([memoryview(data)]))}
     with scripted([[answer(200, b"", stored)], [answer(200, b"", {**stored, "Content-Length": str(size)})]]) as server:
         os.environ.update(environment)
         s3dlio.put_many([(CASE, data)], 1)
     assert server.bodies[0] == data
-    assert not plain_writes
+    assert not batched_writes
 
 
-def test_what_is_to_go_in_parts_does(plain_writes: list[str]) -> None:
+def test_an_object_above_the_multipart_threshold_is_written_in_parts(batched_writes: list[str]) -> None:
     os.environ["S3DLIO_MULTIPART_THRESHOLD_MB"] = "0.001"
     with scripted([[REFUSED]]) as server, pytest.raises(s3dlio.PermissionDeniedError, match="case"):
         s3dlio.put_many([(CASE, content(5_000))], 1)
     assert server.requests[0].startswith("POST /bucket/case?uploads=")
-    assert not plain_writes
+    assert not batched_writes

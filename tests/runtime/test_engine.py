@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine's tasks: side by side, stopped, in a hurry at the end; with each of the pollers."""
+"""Tasks and groups on an engine: side by side, stopped, and closed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from typing import Any
 
 import pytest
 
-import s3dlio
 from s3dlio.runtime import engine as engine_module
-from s3dlio.runtime import poller
 from s3dlio.runtime.engine import Engine
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import Operation, Stopped, Task
 from s3dlio.runtime.run import run
 from s3dlio.runtime.sleep import Sleep
 from s3dlio.runtime.wakeup import Signal
-from tests.faults.proxy import FaultProxy
 
 
 async def _sleep(seconds: float) -> None:
@@ -56,7 +53,7 @@ def _run_until(engine: Engine, done: Callable[[], bool], seconds: float = 5) -> 
         engine.turn(0.05)
 
 
-def test_no_more_run_side_by_side_than_the_limit() -> None:
+def test_at_most_the_limit_of_operations_run_side_by_side() -> None:
     running: list[int] = []
     most = 0
 
@@ -93,7 +90,7 @@ def test_the_first_failure_stops_the_others_and_is_raised_when_they_have_ended()
     assert time.monotonic() - began < 5
 
 
-def test_an_error_of_what_makes_the_operations_comes_after_those_it_has_made() -> None:
+def test_an_error_of_the_iterator_is_raised_after_the_operations_before_it_have_ended() -> None:
     ended = []
 
     async def made() -> None:
@@ -146,7 +143,7 @@ def test_a_call_that_sleeps_is_stopped_from_another_thread() -> None:
 
 
 @pytest.mark.parametrize("stopped", [None, threading.Event()], ids=["never stopped", "may be stopped"])
-def test_ctrl_c_a_moment_before_the_wait_is_not_slept_over(stopped: threading.Event | None) -> None:
+def test_ctrl_c_just_before_a_wait_is_handled(stopped: threading.Event | None) -> None:
     # Like a signal caught just before the system call: it is pending, and wakes nobody.
     pending = threading.Timer(0.3, _thread.interrupt_main)
     pending.start()
@@ -157,7 +154,7 @@ def test_ctrl_c_a_moment_before_the_wait_is_not_slept_over(stopped: threading.Ev
     pending.join()
 
 
-def test_a_group_that_is_stopped_while_it_fails_ends_stopped() -> None:
+def test_a_group_that_is_stopped_after_a_failure_ends_with_stopped() -> None:
     # Its parent tries again after the failure: a call that is to end must not.
     engine = Engine()
     tries = []
@@ -191,7 +188,7 @@ def test_a_group_that_is_stopped_while_it_fails_ends_stopped() -> None:
     engine.close()
 
 
-def test_a_task_stopped_in_the_moment_it_goes_on_begins_nothing_else() -> None:
+def test_a_task_that_is_stopped_while_it_is_ready_begins_nothing_else() -> None:
     engine = Engine()
     steps = []
 
@@ -277,7 +274,7 @@ def test_a_stopped_task_gets_no_answer_that_names_nothing_to_undo() -> None:
     engine.close()
 
 
-def test_cleaning_up_that_takes_long_is_stopped_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undoing_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "UNDO_SECONDS", 0.2)
     engine = Engine()
 
@@ -294,7 +291,7 @@ def test_cleaning_up_that_takes_long_is_stopped_as_well(monkeypatch: pytest.Monk
     engine.close()
 
 
-def test_closing_ends_whatever_is_under_way() -> None:
+def test_closing_stops_everything_under_way() -> None:
     engine = Engine()
     ended = []
 
@@ -319,7 +316,7 @@ def test_closing_ends_whatever_is_under_way() -> None:
     assert len(ended) == 3
 
 
-def test_a_group_that_waits_for_a_signal_goes_on_when_it_is_set() -> None:
+def test_a_group_that_waits_for_a_signal_continues_when_the_signal_is_set() -> None:
     signal = Signal()
     done = []
 
@@ -338,19 +335,7 @@ def test_a_group_that_waits_for_a_signal_goes_on_when_it_is_set() -> None:
     signal.close()
 
 
-def test_the_poller_of_other_systems_serves_as_well(
-    proxy: FaultProxy, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_module, "Poller", poller._Selectors)
-    uris = [f"{bucket}/poller/{number}" for number in range(40)]
-    s3dlio.put_many(((uri, uri.encode() * 3_000) for uri in uris), max_in_flight=8)
-    assert [data.tobytes() for _, data in s3dlio.get_many(uris)] == [uri.encode() * 3_000 for uri in uris]
-    proxy.kill()
-    with pytest.raises(s3dlio.StoreUnavailableError):
-        s3dlio.get(uris[0])
-
-
-def test_an_operation_that_fails_before_it_waits_for_anything_ends_the_call() -> None:
+def test_an_operation_that_fails_before_its_first_wait_ends_the_call() -> None:
     async def fail() -> None:
         raise LookupError("mine")
 

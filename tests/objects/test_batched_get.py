@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of a batch are read without ceremony; what is not plain goes on in the ordinary way, with the same result.
+"""Batched reads, and their fall-back to the ordinary operation: both give the same results and errors.
 
 The first object of each batch opens the connection, the second is the case, the third shows that nothing is left of it.
 """
@@ -9,6 +9,7 @@ The first object of each batch opens the connection, the second is the case, the
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import re
@@ -21,7 +22,8 @@ import s3dlio
 from s3dlio.http.endpoints import Endpoint
 from s3dlio.http.pool import Connections, pool
 from s3dlio.memory.checksums import crc32c, crc32c_text
-from s3dlio.objects import batched_get as read_module
+from s3dlio.objects import batched_get
+from s3dlio.objects.batched_get import BatchedRead
 from s3dlio.runtime.engine import Engine
 from tests.behavior.content import content
 from tests.http.scripted import CLOSE, Script, scripted
@@ -95,16 +97,16 @@ FAILED: dict[str, tuple[list[Script], type[Exception], str]] = {
 
 
 @pytest.fixture(autouse=True)
-def plain_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The URIs for which a plain read was begun."""
+def batched_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The URIs for which a batched read was begun."""
     begun: list[str] = []
-    begin = read_module.Read.begin_together
+    begin = BatchedRead.begin_together
 
-    def noted(engine: Engine, reads: list[read_module.Read], ended: Callable[[list[read_module.Read]], None]) -> None:
+    def noted(engine: Engine, reads: list[BatchedRead], ended: Callable[[list[BatchedRead]], None]) -> None:
         begun.extend(read.uri.text for read in reads)
         begin(engine, reads, ended)
 
-    monkeypatch.setattr(read_module.Read, "begin_together", staticmethod(noted))
+    monkeypatch.setattr(BatchedRead, "begin_together", staticmethod(noted))
     return begun
 
 
@@ -114,18 +116,18 @@ BEFORE = pytest.mark.parametrize("before", [[FIRST], [FIRST] * 3], ids=["", "aft
 
 @BEFORE
 @pytest.mark.parametrize("scripts", WHOLE_IN_THE_END.values(), ids=WHOLE_IN_THE_END.keys())
-def test_the_object_is_read_whole(scripts: list[Script], before: list[str], plain_reads: list[str]) -> None:
+def test_the_object_is_read_whole(scripts: list[Script], before: list[str], batched_reads: list[str]) -> None:
     with scripted(scripts) as server:
         found = s3dlio.get_many([*before, CASE, LAST], 1)
     assert found == [*((FIRST, b"plain") for _ in before), (CASE, DATA), (LAST, b"plain")]
     assert not found[len(before)][1].readonly
-    assert plain_reads == [*before, CASE, LAST]
+    assert batched_reads == [*before, CASE, LAST]
     assert len(server.requests) == len(before) + len(scripts) + 1
 
 
 @BEFORE
 @pytest.mark.parametrize(("scripts", "kind", "message"), FAILED.values(), ids=FAILED.keys())
-def test_the_failure_is_told_and_ends_nothing_else(
+def test_a_failure_is_returned_and_ends_no_other_read(
     scripts: list[Script], kind: type[Exception], message: str, before: list[str]
 ) -> None:
     os.environ.update(S3DLIO_READ_TIMEOUT="0.4", S3DLIO_RETRIES="1")
@@ -139,7 +141,7 @@ def test_the_failure_is_told_and_ends_nothing_else(
     assert re.search(message, str(error))
 
 
-def test_a_failure_ends_the_others_of_the_batch() -> None:
+def test_a_failure_that_is_raised_ends_the_other_reads() -> None:
     gone = answer(404, "<Error><Code>NoSuchKey</Code></Error>")
     with scripted([[0.1, gone]]):
         s3dlio.get_many([FIRST, LAST], 2)  # two connections, for the plain reads that follow
@@ -150,17 +152,17 @@ def test_a_failure_ends_the_others_of_the_batch() -> None:
 @pytest.mark.parametrize("pieces", [[ok(b"")], [ok(b"")[:20], 0.05, ok(b"")[20:]]], ids=["at once", "in two pieces"])
 def test_an_empty_object_is_empty(pieces: Script) -> None:
     with scripted([pieces, pieces]):
-        # The first opens the connection, so that it takes the ordinary way.
+        # The first read opens the connection, so it is an ordinary one.
         assert [bytes(data) for _, data in s3dlio.get_many([CASE, CASE, LAST], 1)] == [b"", b"", b"plain"]
 
 
-def test_connections_are_used_again() -> None:
+def test_connections_are_reused() -> None:
     with scripted([[WHOLE]]) as server:
         s3dlio.get_many([FIRST, CASE, LAST] + [FIRST] * 20, 1)
         assert server.connections == 1
 
 
-def test_endpoints_are_asked_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_go_to_the_endpoints_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[Endpoint] = []
     worked = Endpoint.worked
 
@@ -178,18 +180,18 @@ def test_endpoints_are_asked_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("checked", [False, True], ids=["", "checked"])
 @pytest.mark.parametrize("length", [100, 70_000])
-def test_objects_that_are_alike_and_others_do_not_mix(
+def test_objects_of_the_usual_size_and_others_do_not_mix(
     length: int, checked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     received_alike = 0
-    receive = read_module._receive_alike
+    receive = batched_get._receive_alike
 
-    def noted(connections: Connections, reads: list[read_module.Read], head_size: int, size: int) -> list[int]:
+    def noted(connections: Connections, reads: list[BatchedRead], head_size: int, size: int) -> list[int]:
         nonlocal received_alike
         received_alike += len(reads)
         return receive(connections, reads, head_size, size)
 
-    monkeypatch.setattr(read_module, "_receive_alike", noted)
+    monkeypatch.setattr(batched_get, "_receive_alike", noted)
     draw = random.Random(7)
     objects = {}
     for number in range(400):
@@ -206,3 +208,24 @@ def test_objects_that_are_alike_and_others_do_not_mix(
         pool.clear()
     assert [uri for uri, data in found if data != objects[uri][0]] == []
     assert received_alike > 100
+
+
+def test_an_error_of_the_receiver_ends_its_own_call_on_an_event_loop_alone(batched_reads: list[str]) -> None:
+    uris = [f"s3://bucket/{number}" for number in range(40)]
+    received: list[str] = []
+
+    def refuse(uri: str, _: memoryview) -> None:
+        received.append(uri)
+        if len(received) > 10:
+            raise LookupError(uri)
+
+    async def both() -> tuple[object, object]:
+        calls = s3dlio.get_each_async(uris, refuse, 4), s3dlio.get_many_async(uris, 4)
+        failed, found = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+        return failed, found
+
+    with scripted([]):
+        failed, found = asyncio.run(both())
+    assert isinstance(failed, LookupError)
+    assert found == [(uri, b"plain") for uri in uris]
+    assert batched_reads
