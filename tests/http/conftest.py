@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bucket on SeaweedFS, reached directly, by https or through a proxy of ours, and servers that say nothing."""
+"""A bucket on SeaweedFS, reached directly, by https or through a fault proxy; and servers that say nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def bucket(seaweedfs: S3Server) -> Iterator[str]:
 
 @pytest.fixture
 def secure(seaweedfs_tls: S3Server) -> Iterator[str]:
-    """A bucket reached by https."""
+    """The URI of a bucket that is reached by https, and an environment to reach it."""
     os.environ.update(seaweedfs_tls.environment())
     s3dlio.make_bucket("s3://tls-tests")
     yield "s3://tls-tests"
@@ -36,7 +36,7 @@ def secure(seaweedfs_tls: S3Server) -> Iterator[str]:
 
 @pytest.fixture
 def proxy(bucket: str, seaweedfs: S3Server) -> Iterator[FaultProxy]:
-    """A proxy before the server, which the environment names as the endpoint."""
+    """A fault proxy in front of the server. The environment names the proxy as the endpoint."""
     assert bucket
     with FaultProxy(seaweedfs.url) as proxy:
         os.environ["AWS_ENDPOINT_URL"] = proxy.url
@@ -55,13 +55,13 @@ def refusing() -> str:
 
 @pytest.fixture
 def silent() -> Iterator[Silent]:
-    """An endpoint with which no connection comes to be: its queue is full."""
+    """An endpoint to which no connection can be made, because its queue is full."""
     with Silent() as endpoint:
         yield endpoint
 
 
 class Silent:
-    """A listening socket whose queue is full: the kernel drops what else wants to connect."""
+    """A listening socket whose queue is full: the kernel drops further attempts to connect."""
 
     def __init__(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=0)
@@ -79,11 +79,11 @@ class Silent:
 
     @property
     def url(self) -> str:
-        """As an endpoint."""
+        """The URL of this endpoint."""
         return f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:
-        """From now on connections are refused."""
+        """Refuse connections from now on."""
         for connection in (*self._queued, self._listening):
             connection.close()
 
@@ -95,7 +95,7 @@ class Silent:
 
 
 class Answering:
-    """A server that gives each connection one of some answers, as soon as it has a head, and reads no further."""
+    """A server that gives each connection the next answer after the head of a request, and reads no further."""
 
     def __init__(self, answers: Sequence[bytes]) -> None:
         self._answers = answers

@@ -23,7 +23,7 @@ EARLY = "begin before the request's body has come"
 BODY = "receive the body, after EARLY"
 LATER = "wait for `send_rest`"
 Step = bytes | float | str
-# What is done to answer one request.
+# The steps that answer one request.
 Script = Sequence[Step]
 
 
@@ -32,7 +32,7 @@ class Endless(bytes):
 
 
 class Scripted:
-    """The server. Requests for the case are answered by the scripts given for it, one after the other."""
+    """The server. Each script answers one request for the case, in order."""
 
     def __init__(self, scripts: Sequence[Script], certificate: Certificate | None = None) -> None:
         self._scripts = list(scripts)
@@ -61,10 +61,10 @@ class Scripted:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def send_rest(self) -> None:
-        """Let the script go on that has come to LATER; returns when all that it sends has arrived here."""
+        """Continue the script that waits at LATER; returns when all its bytes have arrived at the client."""
         self._go.set()
         assert self._went.wait(30)
-        time.sleep(0.01)  # the kernel may deliver what has been sent a moment later
+        time.sleep(0.01)  # the kernel may deliver bytes a moment after they were sent
 
     def close(self) -> None:
         self._ended.set()
@@ -75,7 +75,7 @@ class Scripted:
         if self._context is not None:
             try:
                 connection = self._context.wrap_socket(connection, server_side=True)
-            except OSError:  # the client has gone
+            except OSError:  # the client has closed the connection
                 connection.close()
                 return
         with connection, connection.makefile("rb") as stream, suppress(OSError):
@@ -114,7 +114,7 @@ class Scripted:
 
 @contextmanager
 def scripted(scripts: Sequence[Script], certificate: Certificate | None = None) -> Iterator[Scripted]:
-    """The server, as the S3 that the environment names; with a certificate it speaks TLS."""
+    """The server, as the S3 endpoint that the environment names; with TLS if there is a certificate."""
     server = Scripted(scripts, certificate)
     if certificate is not None:
         os.environ["AWS_CA_BUNDLE"] = str(certificate.ca)

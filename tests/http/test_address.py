@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which servers NO_PROXY names, which endpoints and proxies are understood, and where tokens may go."""
+"""The servers that NO_PROXY names, the endpoints and proxies that are accepted, and where tokens may go."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_no_proxy_names_servers_as_other_clients_read_it(host: str, port: int, n
 
 @pytest.mark.parametrize("no_proxy", ["store.example", ".example", "store.example:9000", "other", "10.0.0.1", "*"])
 @pytest.mark.parametrize("host", ["store.example", "a.store.example", "xstore.example", "10.0.0.1"])
-def test_what_urllib_reaches_directly_is_reached_directly(host: str, no_proxy: str) -> None:
+def test_a_server_that_urllib_reaches_directly_is_reached_directly(host: str, no_proxy: str) -> None:
     import urllib.request
 
     oracle = urllib.request.proxy_bypass_environment(f"{host}:9000", {"no": no_proxy})  # type: ignore[attr-defined]
@@ -98,7 +98,7 @@ def test_the_password_of_an_endpoint_is_refused_and_not_repeated(user: str, secr
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_the_password_of_a_proxy_is_understood_whatever_it_holds(secret: str) -> None:
+def test_the_password_of_a_proxy_may_contain_any_character(secret: str) -> None:
     import base64
     from urllib.parse import unquote
 
@@ -110,7 +110,7 @@ def test_the_password_of_a_proxy_is_understood_whatever_it_holds(secret: str) ->
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_the_password_of_an_impossible_proxy_is_not_repeated(secret: str) -> None:
+def test_the_password_in_a_malformed_proxy_url_is_not_repeated(secret: str) -> None:
     for url in (f"socks5://user:{secret}@host", f"http://user:{secret}@host:port", f"http://user:{secret}@"):
         with pytest.raises(ConfigurationError) as caught:
             parse_proxy(url, "HTTP_PROXY")
@@ -135,7 +135,7 @@ PROXY = Proxy("10.0.0.9", 3128, "")
         (Address(False, "127.0.0.1.example", 80), False),
     ],
 )
-def test_tokens_leave_the_machine_with_tls_only(address: Address, allowed: bool) -> None:
+def test_tokens_leave_the_machine_only_with_tls(address: Address, allowed: bool) -> None:
     require_private(address, "the token", allowed=True)
     if allowed:
         require_private(address, "the token", allowed=False)
@@ -155,7 +155,7 @@ def test_tokens_leave_the_machine_with_tls_only(address: Address, allowed: bool)
         (parse_proxy, "http://user:{}"),
     ],
 )
-def test_no_exception_behind_the_error_quotes_a_password(
+def test_no_exception_that_caused_the_error_quotes_a_password(
     parse: Callable[[str, str], object], form: str, secret: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -165,12 +165,12 @@ def test_no_exception_behind_the_error_quotes_a_password(
 
 
 @pytest.mark.parametrize("url", ["http://例え.jp", "http://ü.example:9000", "http://host/ü", "http://host/a b"])
-def test_an_endpoint_that_no_request_can_name_is_refused(url: str) -> None:
+def test_an_endpoint_with_characters_that_a_request_cannot_hold_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="not ASCII"):
         parse_endpoint(url, "SOURCE")
 
 
 @pytest.mark.parametrize("url", ["http://a b:3128", "http://ü:3128"])
-def test_a_proxy_that_no_resolver_can_find_is_refused(url: str) -> None:
+def test_a_proxy_whose_name_cannot_be_resolved_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="SOURCE is not the URL of an HTTP proxy"):
         parse_proxy(url, "SOURCE")

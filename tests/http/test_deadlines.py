@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import socket
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
-from email.utils import format_datetime, formatdate
+from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,8 @@ import pytest
 import s3dlio
 from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
 from s3dlio.http import resolve
-from s3dlio.http.framing import parse_head
 from s3dlio.http.pool import pool
-from s3dlio.objects import request, retry
+from s3dlio.objects import request
 from s3dlio.objects.one_off import fetch
 from s3dlio.settings import current
 from tests.faults.proxy import Asked, Fault, FaultProxy
@@ -98,7 +96,7 @@ def test_a_server_that_accepts_and_never_speaks_tls_is_given_up_at_the_connect_t
     assert took < 2
 
 
-def test_refused_connections_are_tried_again_for_as_long_as_is_set(proxy: FaultProxy, bucket: str) -> None:
+def test_refused_connections_are_tried_again_for_as_long_as_the_setting_says(proxy: FaultProxy, bucket: str) -> None:
     proxy.kill()
     os.environ["S3DLIO_CONNECT_RETRY_SECONDS"] = "0"
     error, took = _error_of(lambda: s3dlio.put_bytes(f"{bucket}/refused", b"x"))
@@ -147,7 +145,7 @@ def test_a_name_without_addresses_is_an_error_that_names_it(host: str) -> None:
 def test_the_next_address_of_a_name_is_tried_when_one_refuses_late(
     proxy: FaultProxy, silent: Silent, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The first address drops what wants to connect, and refuses it when it is sent again a second later.
+    # The first address drops the first packet, and refuses when the kernel sends it again a second later.
     places = [silent.port, proxy.port]
     monkeypatch.setattr(
         socket,
@@ -174,7 +172,7 @@ def test_silence_is_given_up_at_the_read_timeout(proxy: FaultProxy, bucket: str)
 
 @contextmanager
 def _dripping(head: bytes) -> Iterator[str]:
-    """A server that answers everything with a head at once and with a byte every so often, for ever."""
+    """A server that answers each request with a head at once, and then endlessly with a byte from time to time."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def drip(connection: socket.socket) -> None:
@@ -186,7 +184,7 @@ def _dripping(head: bytes) -> Iterator[str]:
                     connection.sendall(b"x")
                     time.sleep(0.05)
             except OSError:
-                pass  # the client has had enough
+                pass  # the client has closed the connection
 
     def serve() -> None:
         while True:
@@ -245,7 +243,7 @@ def test_a_body_that_drips_is_given_up_at_the_least_rate(
 
 
 @pytest.mark.parametrize("head", _DRIPS.values(), ids=_DRIPS.keys())
-def test_a_request_about_no_object_is_bounded_with_its_body(head: bytes) -> None:
+def test_a_request_that_is_not_for_an_object_is_bounded_including_its_body(head: bytes) -> None:
     with _dripping(head) as url:
         error, took = _error_of(lambda: fetch(current(), "GET", url, source="TEST", total=0.6))
     assert isinstance(error, StoreTimeoutError)
@@ -254,7 +252,7 @@ def test_a_request_about_no_object_is_bounded_with_its_body(head: bytes) -> None
 
 
 class Slow:
-    """A server that moves bodies by pieces, with a pause before each: those of requests, and those of its answers."""
+    """A server that receives and sends bodies in pieces, with a pause before each."""
 
     def __init__(
         self, pause: float = 0.1, size: int = 2000, pieces: int = 20, form: str = "length", think: float = 0
@@ -345,8 +343,8 @@ def test_a_body_that_flows_may_take_longer_than_the_request_timeout(verb: str, f
     assert len(server.received) == len(read)
 
 
-def test_a_plain_read_that_flows_may_take_longer_than_the_request_timeout() -> None:
-    """On a connection that is open already, which is what `objects.batched_get` needs."""
+def test_a_batched_read_that_flows_may_take_longer_than_the_request_timeout() -> None:
+    """The connection is open already, as batched reads (`objects.batched_get`) need it."""
     os.environ.update(S3DLIO_REQUEST_TIMEOUT="0.7", S3DLIO_READ_TIMEOUT="0.6", S3DLIO_RETRIES="0")
     head = b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 4000\r\n\r\n'
     slow: list[Step] = [head]
@@ -360,7 +358,7 @@ def test_a_plain_read_that_flows_may_take_longer_than_the_request_timeout() -> N
 
 @pytest.mark.usefixtures("bucket")
 @pytest.mark.parametrize("rate", ["0", "10000"])
-def test_the_least_rate_is_what_is_set(monkeypatch: pytest.MonkeyPatch, rate: str) -> None:
+def test_the_least_rate_is_the_value_of_the_setting(monkeypatch: pytest.MonkeyPatch, rate: str) -> None:
     monkeypatch.setattr(request, "_RATE_SPAN", 0.5)
     os.environ.update(S3DLIO_MIN_RATE=rate, S3DLIO_RETRIES="0")
     with Slow(size=500, pieces=12):  # 5,000 bytes/s
@@ -372,7 +370,7 @@ def test_the_least_rate_is_what_is_set(monkeypatch: pytest.MonkeyPatch, rate: st
 @pytest.mark.parametrize("size", [300_000, 3_000_000])
 @pytest.mark.parametrize("verb", ["put_bytes", "put_many"])
 def test_an_upload_to_a_slow_server_may_take_longer_than_both_timeouts(verb: str, size: int) -> None:
-    """What is sent lies in the kernel for most of that time: that it leaves it is what counts."""
+    """The body lies in the kernel for most of the time. Bytes count when they leave the kernel."""
     os.environ.update(S3DLIO_REQUEST_TIMEOUT="1.5", S3DLIO_READ_TIMEOUT="1", S3DLIO_RETRIES="0")
     data = bytes(size)
     with Slow(pause=0.02, size=size // 150) as server:
@@ -397,7 +395,7 @@ def test_an_upload_that_drips_is_given_up_at_the_least_rate(monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("bucket")
-def test_the_least_rate_is_not_asked_of_a_server_that_thinks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_rate_does_not_apply_while_a_server_prepares_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request, "_RATE_SPAN", 0.3)
     os.environ.update(S3DLIO_RETRIES="0")
     with Slow(pause=0, size=1_000_000, think=1.5):
@@ -405,7 +403,7 @@ def test_the_least_rate_is_not_asked_of_a_server_that_thinks(monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_server_that_thinks_too_long_after_an_upload_is_given_up_at_the_read_timeout() -> None:
+def test_a_server_that_does_not_answer_an_upload_is_given_up_at_the_read_timeout() -> None:
     os.environ.update(S3DLIO_RETRIES="0", S3DLIO_READ_TIMEOUT="0.6")
     for call in (s3dlio.put_bytes, lambda uri, data: s3dlio.put_many([(uri, data)])):
         with Slow(pause=0, size=1_000_000, think=8):
@@ -428,7 +426,7 @@ def test_the_request_timeout_holds_for_all_tries_together(proxy: FaultProxy, buc
 
 
 @pytest.mark.parametrize("retries", [0, 1, 4])
-def test_a_request_is_tried_again_as_often_as_is_set(proxy: FaultProxy, bucket: str, retries: int) -> None:
+def test_a_request_is_tried_again_as_often_as_the_setting_says(proxy: FaultProxy, bucket: str, retries: int) -> None:
     os.environ["S3DLIO_RETRIES"] = str(retries)
     proxy.choose = lambda _: Fault("status", 500, "InternalError")
     with pytest.raises(StoreUnavailableError, match="500 InternalError"):
@@ -449,7 +447,7 @@ def test_tries_end_after_the_retry_seconds(proxy: FaultProxy, bucket: str) -> No
 def test_retry_after_is_obeyed(proxy: FaultProxy, bucket: str, status: int, form: str) -> None:
     s3dlio.put_bytes(f"{bucket}/object", b"x")
     times: list[float] = []
-    # A date has whole seconds: of the two that it is ahead, more than one is left.
+    # A date has whole seconds: more than one is left of the two that it is ahead.
     ahead = (
         "1" if form == "seconds" else format_datetime(datetime.now(timezone.utc) + timedelta(seconds=2), usegmt=True)
     )
@@ -476,11 +474,11 @@ def test_a_long_wait_that_the_server_asks_for_does_not_end_the_tries(
     busy = Fault("status", 503, "SlowDown", f"Retry-After: {asked}\r\n")
     proxy.choose = lambda _: busy if time.monotonic() < until else None
     assert s3dlio.get(f"{bucket}/object").tobytes() == b"x"
-    if asked != "1e9":  # which is no form that means anything
+    if asked != "1e9":  # which has no meaning
         assert proxy.requests["GET"] <= 4
 
 
-def test_a_wait_that_the_server_asks_for_is_cut_to_what_is_set(proxy: FaultProxy, bucket: str) -> None:
+def test_a_wait_that_the_server_asks_for_is_cut_to_the_setting(proxy: FaultProxy, bucket: str) -> None:
     s3dlio.put_bytes(f"{bucket}/object", b"x")
     os.environ["S3DLIO_RETRY_AFTER_MAX"] = "0.4"
     faults = iter([Fault("status", 503, "SlowDown", "Retry-After: 3600\r\n")] * 3)
@@ -499,48 +497,6 @@ def test_tries_end_in_time_when_the_server_always_asks_for_a_long_wait(proxy: Fa
     assert 3 <= proxy.requests["GET"] < 20
 
 
-def _retry_after(text: str) -> float:
-    head = parse_head(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "GET")
-    head.headers["retry-after"] = text
-    return retry._retry_after(head)
-
-
-@pytest.mark.parametrize(
-    ("text", "least", "most"),
-    [
-        ("", 0, 0),
-        ("0", 0, 0),
-        ("7", 7, 7),
-        (" 7 ", 7, 7),
-        ("007", 7, 7),
-        ("1.5", 1.5, 1.5),
-        ("-5", 0, 0),
-        ("+5", 0, 0),
-        ("5s", 0, 0),
-        ("1,5", 0, 0),
-        ("soon", 0, 0),
-        ("nan", 0, 0),
-        ("inf", 0, 0),
-        ("\u0663", 0, 0),
-        ("\xb2", 0, 0),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
-        ("Wed, 21 Oct 2099 07:28:00 GMT", 1e9, math.inf),
-        ("Mon, 01 Jan 0001 00:00:00 GMT", 0, 0),
-        ("Fri, 31 Dec 9999 23:59:59 -2359", 1e9, math.inf),
-        ("Fri, 31 Dec 99999 23:59:59 GMT", 0, math.inf),
-        ("Fri, 99 Foo 2099 99:99:99 GMT", 0, 0),
-        ("9" * 400, 1e9, math.inf),
-    ],
-)
-def test_every_form_of_retry_after_is_a_number_of_seconds(text: str, least: float, most: float) -> None:
-    assert least <= _retry_after(text) <= most
-
-
-@pytest.mark.parametrize("zone", ["GMT", "+0000", "-0000", ""])
-def test_a_date_to_retry_after_is_in_utc_whatever_its_zone_is_called(zone: str) -> None:
-    assert 590 < _retry_after(formatdate(time.time() + 600).replace("-0000", zone).strip()) <= 600
-
-
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 527, 529, 530])
 @pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
 def test_a_status_that_may_pass_is_tried_again(scheme: str, status: int) -> None:
@@ -557,7 +513,7 @@ def test_a_status_that_may_pass_is_tried_again(scheme: str, status: int) -> None
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 501, 525, 526])
-def test_what_will_not_pass_is_not_tried_again(proxy: FaultProxy, bucket: str, status: int) -> None:
+def test_a_status_that_will_not_pass_is_not_tried_again(proxy: FaultProxy, bucket: str, status: int) -> None:
     proxy.choose = lambda _: Fault("status", status, "Injected")
     with pytest.raises(S3dlioError, match=f"{status} Injected"):
         s3dlio.get(f"{bucket}/object")

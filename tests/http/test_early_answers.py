@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An answer that comes before the body of its request has been sent: a success ends nothing, a refusal ends it."""
+"""Answers that arrive before the request's body has been sent: a refusal ends the sending, a success does not."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_early_success_does_not_end_the_sending(reply: list[bytes | float | s
     script = [EARLY, *reply, 0.2] if BODY in reply else [EARLY, *reply, 0.2, BODY]
     with serve([script]) as server:
         if reply[0] in (answer(201), b"HTTP/1.1 204 No Content\r\n\r\n"):
-            # No status that a PUT of S3 has: what is sent is shown all the same.
+            # S3 never answers PUT with this status. What is sent can be observed nevertheless.
             with pytest.raises(s3dlio.S3dlioError, match="case"):
                 s3dlio.put_bytes(CASE, DATA)
         else:
@@ -72,7 +72,7 @@ def test_early_successes_of_parts_do_not_end_their_sending(serve: Serve) -> None
 
 
 @pytest.mark.parametrize("reply", [STORED, answer(200, b"", {"Connection": "close"})], ids=["", "announced"])
-def test_an_early_success_on_a_connection_that_closes_is_none(reply: bytes, serve: Serve) -> None:
+def test_an_early_success_on_a_connection_that_closes_does_not_count(reply: bytes, serve: Serve) -> None:
     os.environ["S3DLIO_RETRIES"] = "1"
     with serve([[EARLY, reply, 0.1, CLOSE]] * 2) as server:
         with pytest.raises(s3dlio.StoreUnavailableError, match=r"case.*already answered 200"):
@@ -91,7 +91,9 @@ PUTS: dict[str, Callable[[bytes], None]] = {
 
 @pytest.mark.parametrize("size", [300_000, 1_000_000, 1_500_000])
 @pytest.mark.parametrize("put", PUTS.values(), ids=PUTS.keys())
-def test_a_body_that_is_in_the_kernel_only_is_not_stored(put: Callable[[bytes], None], size: int, serve: Serve) -> None:
+def test_a_body_that_is_only_in_the_kernel_does_not_count_as_stored(
+    put: Callable[[bytes], None], size: int, serve: Serve
+) -> None:
     os.environ["S3DLIO_RETRIES"] = "1"
     data = DATA[:size]
     for end in ([CLOSE], [0.1, CLOSE]):
@@ -121,7 +123,7 @@ def test_an_early_refusal_ends_the_sending(status: int, serve: Serve) -> None:
 
 @pytest.fixture(params=[1000, 0], ids=["a part at first", "nothing at first"])
 def piece_by_piece(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Of a large buffer a part is taken at first, or nothing; then no more than 10,000 bytes at a time."""
+    """The socket takes a part of a large buffer at first, or nothing; then at most 10,000 bytes at a time."""
     send = Connection.send
     took_none = False
 
@@ -155,7 +157,7 @@ def test_an_early_success_in_a_batch_on_a_connection_that_closes_is_tried_again(
     assert server.bodies == [b"first", data, b"last"]
 
 
-def test_a_success_that_follows_a_broken_write_is_none() -> None:
+def test_a_success_after_a_broken_write_does_not_count() -> None:
     os.environ["S3DLIO_RETRIES"] = "0"
     with scripted([[EARLY, STORED, CLOSE]]) as server, pytest.raises(s3dlio.StoreUnavailableError, match="case"):
         s3dlio.put_bytes(CASE, DATA)

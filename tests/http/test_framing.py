@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP framing: what a well-formed answer means, what a malformed one is refused for, and that it never
-matters how the bytes were cut on their way."""
+"""HTTP framing: the meaning of well-formed answers, the refusal of malformed ones, and that neither depends on
+how the bytes were cut on their way."""
 
 import itertools
 from collections.abc import Callable
@@ -152,7 +152,7 @@ OK = "HTTP/1.1 200 OK"
         ("GET", "HTTP/1.1 999 Unheard-of", ["Content-Length: 5"], LENGTH, 5, True),
     ],
 )
-def test_how_the_body_is_delimited_and_whether_the_connection_lives_on(
+def test_how_the_body_is_delimited_and_whether_the_connection_stays_open(
     method: str, status: str, fields: list[str], body: BodyKind, length: int | None, keep_alive: bool
 ) -> None:
     answer = parse_head(head(*fields, status=status), method)
@@ -253,7 +253,7 @@ def test_heads_at_the_limits_are_accepted() -> None:
     assert parse_head(head(*fields), "GET").status == 200
 
 
-def test_a_server_that_invents_field_names_is_read_and_not_remembered_for_ever() -> None:
+def test_field_names_that_a_server_invents_are_accepted_and_not_all_remembered() -> None:
     from s3dlio.http import framing
 
     for number in range(5000):
@@ -275,7 +275,7 @@ def test_the_head_ends_after_its_first_empty_line_within_the_window() -> None:
 
 
 @pytest.mark.parametrize("cut", range(len(S3_HEAD)))
-def test_every_beginning_of_a_head_asks_for_more(cut: int) -> None:
+def test_every_beginning_of_a_head_needs_more_bytes(cut: int) -> None:
     assert find_head_end(S3_HEAD[:cut]) == -1
 
 
@@ -293,12 +293,12 @@ def test_every_beginning_of_a_head_asks_for_more(cut: int) -> None:
         b"HTTP/1.1 200 OK\r\nA: " + b"1" * MAX_HEAD_BYTES,
     ],
 )
-def test_what_can_never_become_a_head_fails_at_once(data: bytes) -> None:
+def test_bytes_that_can_never_become_a_head_fail_at_once(data: bytes) -> None:
     with pytest.raises(FramingError):
         find_head_end(data)
 
 
-def test_informational_answers_come_before_the_real_one() -> None:
+def test_interim_answers_precede_the_final_one() -> None:
     stream = head(status="HTTP/1.1 100 Continue") + head("Link: </a>", status="HTTP/1.1 103 Early Hints") + S3_HEAD
     position, statuses = 0, []
     while True:
@@ -316,7 +316,7 @@ def test_informational_answers_come_before_the_real_one() -> None:
 
 
 def decode(pieces: list[bytes]) -> tuple[bytes, dict[str, str], bytes]:
-    """Payload, trailers and what came after the body, which must be whole."""
+    """Payload, trailers, and the bytes after the body, which must be whole."""
     decoder, payload, rest = ChunkedDecoder(), bytearray(), b""
     for piece in pieces:
         for part in decoder.feed(piece):
@@ -348,7 +348,7 @@ def decode(pieces: list[bytes]) -> tuple[bytes, dict[str, str], bytes]:
     ],
 )
 @pytest.mark.parametrize("after", [b"", b"HTTP/1.1 200 OK\r\n"])
-def test_a_chunked_body_is_its_chunks_and_what_follows_is_left(
+def test_a_chunked_body_is_its_chunks_and_bytes_after_it_are_left(
     body: bytes, payload: bytes, trailers: dict[str, str], after: bytes
 ) -> None:
     assert decode([body + after]) == (payload, trailers, after)
@@ -399,7 +399,7 @@ def test_a_malformed_chunked_body_is_an_error_however_it_arrives(body: bytes, st
     assert len(str(caught.value)) < 400
 
 
-def test_payload_slices_are_the_memory_that_was_fed() -> None:
+def test_payload_slices_share_the_memory_that_was_fed() -> None:
     buffer = bytearray(b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n")
     decoder = ChunkedDecoder()
     first, second = decoder.feed(memoryview(buffer))
@@ -408,7 +408,7 @@ def test_payload_slices_are_the_memory_that_was_fed() -> None:
     assert second.obj is buffer
 
 
-def test_a_decoder_that_is_done_takes_nothing_more() -> None:
+def test_a_decoder_that_is_done_takes_no_more_bytes() -> None:
     decoder = ChunkedDecoder()
     assert decoder.feed(b"0\r\n\r\nrest") == []
     assert (decoder.done, decoder.consumed) == (True, 5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a server sends is bounded: whatever goes on for ever ends in an error that names the limit, soon and in little
+"""Everything that a server sends is bounded: what never ends becomes an error that names the limit, soon and in little
 memory.
 """
 
@@ -19,7 +19,7 @@ from tests.http.scripted import Endless, Script, scripted
 CASE, LAST = "s3://bucket/case", "s3://bucket/last"
 FILLING = b"x" * (1 << 20)
 CHUNKED = "Transfer-Encoding: chunked"
-# How a body that never ends is delimited: a field, and what is sent.
+# The ways to delimit a body that never ends: the header field, and what is sent.
 DELIMITED: dict[str, tuple[str, bytes]] = {
     "by a length": ("Content-Length: 9999999999999", FILLING),
     "in chunks": (CHUNKED, b"%x\r\n%s\r\n" % (len(FILLING), FILLING)),
@@ -77,7 +77,7 @@ def test_a_confirmation_that_never_ends_is_an_error(delimited: tuple[str, bytes]
 
 @pytest.mark.parametrize("name", ["get", "get_range", "get_many"])
 @pytest.mark.parametrize("how", ["in chunks", "until the end"])
-def test_an_object_without_a_length_may_have_so_many_bytes(how: str, name: str) -> None:
+def test_an_object_without_a_length_is_bounded_by_the_setting(how: str, name: str) -> None:
     os.environ.update(S3DLIO_UNSIZED_MAX_MB="3", S3DLIO_RETRIES="0")
     with (
         scripted([endless(200, DELIMITED[how])]),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""While much of a body is to come, the kernel wakes the client for many bytes only; never for more than will come, and
-never so long that a slow server seems to be silent.
+"""While much of a body is left, the kernel wakes the client for many bytes only: never for more than will arrive, and
+never so late that a slow server looks silent.
 """
 
 # A memoryview equals the bytes that it shows.
@@ -65,7 +65,7 @@ def near(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def marks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """What was asked of the kernel, in the order in which it was."""
+    """The low-water marks that were set, in order."""
     asked: list[int] = []
     ask = Connection._set_low_water
 
@@ -74,14 +74,14 @@ def marks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         ask(self, count)
 
     monkeypatch.setattr(Connection, "_set_low_water", noted)
-    pool.clear()  # of connections of other tests
+    pool.clear()  # of the connections of other tests
     yield asked
     pool.clear()
 
 
 @pytest.fixture
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing helps when the kernel has been asked to wake the client for more than will come."""
+    """The low-water mark is never reset after a silence, so a mark that is too high shows."""
     monkeypatch.setattr(connection, "LOW_WATER_PATIENCE", float("inf"))
 
 
@@ -92,7 +92,7 @@ def _low_waters() -> list[int]:
 
 @ways
 @pytest.mark.usefixtures("no_second_look")
-def test_the_mark_is_up_while_much_is_to_come_and_down_for_the_next_request(
+def test_the_mark_is_raised_while_much_is_left_and_reset_for_the_next_request(
     read: Callable[[], memoryview], whole: bytes, marks: list[int]
 ) -> None:
     body = len(whole) - len(DATA)
@@ -104,7 +104,7 @@ def test_the_mark_is_up_while_much_is_to_come_and_down_for_the_next_request(
 
 
 @ways
-def test_nothing_is_asked_of_the_kernel_over_a_long_way(
+def test_the_mark_is_not_raised_over_a_long_way(
     read: Callable[[], memoryview], whole: bytes, marks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "NEAR_MICROSECONDS", 0)
@@ -153,7 +153,9 @@ def test_the_end_of_a_body_that_is_cut_short_is_noticed_at_once(
 @ways
 @pytest.mark.usefixtures("no_second_look")
 @pytest.mark.parametrize("left", [1, LOW_WATER - 1, LOW_WATER, 2 * LOW_WATER - 1, 2 * LOW_WATER, 2 * LOW_WATER + 1])
-def test_what_comes_last_is_not_waited_for_together(read: Callable[[], memoryview], whole: bytes, left: int) -> None:
+def test_the_end_of_a_body_is_not_waited_for_as_a_whole(
+    read: Callable[[], memoryview], whole: bytes, left: int
+) -> None:
     os.environ.update(S3DLIO_READ_TIMEOUT="2", S3DLIO_RETRIES="0")
     with scripted([[whole[:-left], 0.05, whole[-left:-1], 0.05, whole[-1:]]]):
         assert read() == DATA
@@ -168,11 +170,11 @@ def test_what_comes_last_is_not_waited_for_together(read: Callable[[], memoryvie
         pytest.param(64 << 20, 0, False, id="not where many wait"),
     ],
 )
-def test_a_body_that_pours_is_stayed_with(
+def test_a_fast_body_is_received_for_a_whole_turn(
     read: Callable[[], memoryview], whole: bytes, at_once: int, few: int, stays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     polls = 0
-    received: list[int] = []  # what had been asked of the poller by then
+    received: list[int] = []  # how often the poller had been asked by then
     poll, expect = Poller.poll, Connection.expect
 
     def counted(self: Poller, timeout: float | None = None) -> list[tuple[int, int]]:
@@ -199,12 +201,12 @@ def test_a_body_that_pours_is_stayed_with(
 
 
 def _waiting(of: Connection) -> int:
-    """Bytes that the kernel has received and nobody has taken."""
+    """Bytes that wait in the kernel."""
     return int.from_bytes(fcntl.ioctl(of.fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @pytest.mark.usefixtures("no_second_look")
-def test_tls_leaves_no_mark_either(secure: str, marks: list[int]) -> None:
+def test_the_mark_is_reset_with_tls_too(secure: str, marks: list[int]) -> None:
     os.environ["S3DLIO_GET_PART_MB"] = "2"
     pairs = {f"{secure}/{number}": os.urandom(3_000_000 + number) for number in range(6)}
     s3dlio.put_many(pairs.items())

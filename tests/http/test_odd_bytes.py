@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers with bytes changed, left out, added or repeated at random: a result or an S3dlioError."""
+"""Answers with bytes changed, left out, added or repeated at random give a result or an S3dlioError."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def changed(draw: random.Random) -> bytes:
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
-def test_only_errors_of_this_library_leave_it(verb: Callable[[], object], seed: int) -> None:
+def test_a_call_raises_only_errors_of_this_library(verb: Callable[[], object], seed: int) -> None:
     draw = random.Random(seed)
 
     def reply(_: Received) -> bytes:
         data = changed(draw)
-        # Closed after the answer, so that what was cut off is not waited for.
+        # The server closes the connection after the answer, so that the client does not wait for what was cut off.
         return data.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) if draw.random() < 0.7 else data
 
     with Replay(reply) as server:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP proxies: plain requests in absolute form, TLS through CONNECT, and those hosts that are reached without."""
+"""HTTP proxies: requests without TLS in absolute form, TLS through CONNECT, and hosts that are reached directly."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.servers.base import S3Server
 
 
 class ForwardProxy:
-    """An HTTP proxy: it opens the tunnels it is asked for, and passes on what comes in absolute form as it is.
+    """An HTTP proxy: opens tunnels, and passes on requests in absolute form unchanged.
 
     Attributes:
-        heads: the first head that came on each connection.
-        answers: what it says to CONNECT, piece by piece; anything but 200 at the end ends the connection.
-        authorization: the value of Proxy-Authorization without which it says 407.
+        heads: the first head on each connection.
+        answers: the answer to CONNECT, in pieces; the connection ends unless the last piece says 200.
+        authorization: the value of Proxy-Authorization that the proxy requires; it answers 407 without it.
     """
 
     def __init__(self) -> None:
@@ -111,13 +111,13 @@ def _round_trip(bucket: str) -> None:
 
 @pytest.fixture
 def secure(bucket: str, seaweedfs_tls: S3Server) -> str:
-    """The same bucket by https."""
+    """The URI of the bucket, which the environment reaches by https."""
     os.environ.update(seaweedfs_tls.environment())
     return bucket
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy"])
-def test_plain_requests_go_to_the_proxy_in_absolute_form(
+def test_requests_without_tls_go_to_the_proxy_in_absolute_form(
     bucket: str, seaweedfs: S3Server, forward: ForwardProxy, variable: str
 ) -> None:
     os.environ[variable] = f"http://127.0.0.1:{forward.port}"
@@ -154,10 +154,10 @@ def test_a_tunnel_that_is_refused_is_an_error_that_names_the_proxy_and_no_secret
     assert f"through the proxy 127.0.0.1:{forward.port}" in str(failure.value)
     assert "its user and password" in str(failure.value)
     assert "secret-word" not in str(failure.value)
-    assert len(forward.heads) == 1  # it would not have another answer
+    assert len(forward.heads) == 1  # another try would get the same answer
 
 
-def test_a_plain_request_that_the_proxy_refuses_is_an_error(bucket: str, forward: ForwardProxy) -> None:
+def test_a_request_without_tls_that_the_proxy_refuses_is_an_error(bucket: str, forward: ForwardProxy) -> None:
     forward.authorization = "Basic what-it-wants"
     os.environ["HTTP_PROXY"] = f"http://127.0.0.1:{forward.port}"
     with pytest.raises(S3dlioError, match="407 Proxy Authentication Required"):
@@ -173,7 +173,7 @@ def test_a_plain_request_that_the_proxy_refuses_is_an_error(bucket: str, forward
         (b"HTTP/1.1 1", "the proxy closed the connection"),
     ],
 )
-def test_a_tunnel_that_does_not_come_to_be_is_an_error(
+def test_a_tunnel_that_cannot_be_opened_is_an_error(
     secure: str, forward: ForwardProxy, answer: bytes, message: str
 ) -> None:
     os.environ.update(HTTPS_PROXY=f"http://127.0.0.1:{forward.port}", S3DLIO_CONNECT_RETRY_SECONDS="0.3")
@@ -192,27 +192,27 @@ def test_an_interim_answer_is_not_the_tunnel(secure: str, forward: ForwardProxy)
     _round_trip(secure)
 
 
-def test_a_proxy_that_is_not_there_is_named(bucket: str, refusing: str) -> None:
+def test_a_proxy_that_does_not_listen_is_named(bucket: str, refusing: str) -> None:
     os.environ["HTTP_PROXY"] = refusing
     with pytest.raises(StoreUnavailableError, match=f"through the proxy {urlsplit(refusing).netloc}"):
         s3dlio.get(f"{bucket}/object")
 
 
 @pytest.mark.parametrize("hosts", ["127.0.0.1", "example.com, 127.0.0.1", "*"])
-def test_some_hosts_are_reached_without_the_proxy(bucket: str, forward: ForwardProxy, hosts: str) -> None:
+def test_hosts_in_no_proxy_are_reached_directly(bucket: str, forward: ForwardProxy, hosts: str) -> None:
     os.environ.update(HTTP_PROXY=f"http://127.0.0.1:{forward.port}", NO_PROXY=hosts)
     _round_trip(bucket)
     assert forward.heads == []
 
 
-def test_other_hosts_still_go_through_it(bucket: str, forward: ForwardProxy) -> None:
+def test_other_hosts_are_reached_through_the_proxy(bucket: str, forward: ForwardProxy) -> None:
     os.environ.update(HTTP_PROXY=f"http://127.0.0.1:{forward.port}", NO_PROXY="example.com,localhost")
     _round_trip(bucket)
     assert len(forward.heads) == 1
 
 
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:1080", "http://", "http://127.0.0.1:port"])
-def test_what_is_no_http_proxy_is_refused(bucket: str, url: str) -> None:
+def test_a_url_that_is_not_an_http_proxy_is_refused(bucket: str, url: str) -> None:
     os.environ["HTTP_PROXY"] = url
     with pytest.raises(ConfigurationError, match="HTTP_PROXY"):
         s3dlio.get(f"{bucket}/object")

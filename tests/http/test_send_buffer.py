@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Over a short way the kernel holds little of what is being sent; over a long one as much as it takes."""
+"""Over a short way the kernel holds little of a body that is sent; over a long way as much as it likes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _in_one_piece() -> Iterator[None]:
     if sys.platform != "linux":
         lacking("how far it is to the server only Linux tells: run the tests on it")
     os.environ["S3DLIO_MULTIPART_THRESHOLD_MB"] = "64"
-    pool.clear()  # of connections of other tests
+    pool.clear()  # of the connections of other tests
     yield
     pool.clear()
 
 
 def _as_new() -> int:
-    """The send buffer of a connection that nothing has been asked for, in bytes."""
+    """The send buffer of an untouched connection, in bytes."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         return client.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
@@ -44,7 +44,7 @@ def _as_asked_for() -> int:
 
 
 def _after_writing(*sizes: int) -> int:
-    """The send buffer of the connection that objects have been written on."""
+    """The send buffer of a connection after objects of these sizes have been written on it."""
     with scripted([[b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]] * len(sizes)) as server:
         for size in sizes:
             s3dlio.put_bytes("s3://bucket/case", LARGE[:size])
@@ -54,14 +54,14 @@ def _after_writing(*sizes: int) -> int:
 
 
 @pytest.mark.parametrize("sizes", [(len(LARGE),), (1000, len(LARGE)), (len(LARGE), 1000)])
-def test_over_a_short_way_it_is_bounded_once_much_is_sent(
+def test_over_a_short_way_the_buffer_is_bounded_when_much_is_sent(
     sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "NEAR_MICROSECONDS", 1_000_000)
     assert _after_writing(*sizes) == _as_asked_for()
 
 
-def test_for_little_it_is_left_alone() -> None:
+def test_the_buffer_is_not_changed_for_little() -> None:
     assert _after_writing(1000, 1000) == _as_new()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS: certificates are verified against the authority that is set; what TLS has read ahead is not left there."""
+"""TLS: certificates are verified against the configured authority; bytes that TLS has read ahead are received."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.servers.base import S3Server
 
 @pytest.fixture
 def other_authority(tmp_path: Path) -> Path:
-    """An authority that has signed nothing here."""
+    """An authority that has signed none of the certificates."""
     path = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(path)
     return path
 
 
-def test_objects_of_all_sizes_come_through_whole(secure: str) -> None:
+def test_objects_of_all_sizes_are_read_whole(secure: str) -> None:
     os.environ.update(S3DLIO_GET_PART_MB="1", S3DLIO_PUT_PART_MB="5", S3DLIO_MULTIPART_THRESHOLD_MB="5")
     for size in (0, 1, 8_000, 16_384, 100_000, (5 << 20) + 300_001):
         data = os.urandom(size)
@@ -36,7 +36,7 @@ def test_objects_of_all_sizes_come_through_whole(secure: str) -> None:
         assert s3dlio.get(f"{secure}/object").tobytes() == data
 
 
-def test_large_bodies_of_a_batch_stay_on_their_connections(secure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_bodies_of_a_batch_need_no_new_connections(secure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Stream] = []
     init = Stream.__init__
 
@@ -45,7 +45,7 @@ def test_large_bodies_of_a_batch_stay_on_their_connections(secure: str, monkeypa
         init(self, sock, context, host)
 
     monkeypatch.setattr(Stream, "__init__", noted)
-    pool.clear()  # of connections of other tests
+    pool.clear()  # of the connections of other tests
     pairs = {f"{secure}/large/{number}": os.urandom(1 << 20) for number in range(20)}
     s3dlio.put_many(pairs.items(), max_in_flight=2)
     assert {uri: data.tobytes() for uri, data in s3dlio.get_many(pairs, max_in_flight=2)} == pairs
@@ -54,7 +54,7 @@ def test_large_bodies_of_a_batch_stay_on_their_connections(secure: str, monkeypa
 
 def test_a_batch_shares_its_connections(secure: str) -> None:
     uris = [f"{secure}/batch/{number}" for number in range(60)]
-    pool.clear()  # of connections of other tests
+    pool.clear()  # of the connections of other tests
     s3dlio.put_many(((uri, uri.encode() * 500) for uri in uris), max_in_flight=8)
     assert [data.tobytes() for _, data in s3dlio.get_many(uris, max_in_flight=8)] == [
         uri.encode() * 500 for uri in uris
@@ -88,7 +88,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused_at_once(
     monkeypatch.setattr(socket.socket, "connect", connect_and_count)
     with pytest.raises(StoreUnavailableError, match=r"certificate cannot be verified.*AWS_CA_BUNDLE or SSL_CERT_FILE"):
         s3dlio.get(f"{secure}/object")
-    assert len(connections) == 1  # trying again would not help
+    assert len(connections) == 1  # another try would fail the same way
 
 
 def test_a_certificate_for_another_host_is_refused(secure: str, tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ _ANSWERS = {
 
 @pytest.mark.usefixtures("secure")
 @pytest.mark.parametrize("answer", _ANSWERS.values(), ids=_ANSWERS.keys())
-def test_what_tls_has_read_ahead_is_taken_at_once(answer: bytes, tmp_path: Path) -> None:
-    # All of it comes in one record, so that no event of the socket follows the first.
+def test_bytes_that_tls_has_read_ahead_are_received_at_once(answer: bytes, tmp_path: Path) -> None:
+    # The whole answer is one record, so the socket has only one event.
     assert len(answer) <= 16_384 + 4_096
     made = certificates.make(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -151,7 +151,7 @@ def test_what_tls_has_read_ahead_is_taken_at_once(answer: bytes, tmp_path: Path)
 
 
 class _Answering:
-    """A TLS server that gives one answer, in as few records as it can, and then waits for the client to go."""
+    """A TLS server that gives one answer, in as few records as possible, and waits until the client closes."""
 
     def __init__(self, context: ssl.SSLContext, answer: bytes) -> None:
         self._context = context

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes that nobody asked for never become the answer to the next request: their connection is not used again.
+"""Bytes that no request asked for never become the answer to the next one: their connection is not used again.
 
 The server sends them after an answer; the next request, which must get its own answer, goes out when they have arrived.
 """
@@ -90,7 +90,7 @@ def test_bytes_that_come_together_with_an_answer_without_a_body_end_its_connecti
 
 
 def test_a_connection_that_is_quiet_is_used_again(serve: Serve) -> None:
-    # The session tickets of TLS 1.3 make a connection readable on which nothing has arrived.
+    # The session tickets of TLS 1.3 make a connection readable without an answer.
     with serve([[HEAD], [NO_CONTENT], [answer(200, LARGE)]]) as server:
         s3dlio.stat(CASE)
         s3dlio.delete(CASE)
@@ -99,14 +99,14 @@ def test_a_connection_that_is_quiet_is_used_again(serve: Serve) -> None:
         assert server.connections == 1
 
 
-# In a batch, whose connections stay with the engine...
+# In a batch, which keeps its connections...
 
 
 T = TypeVar("T")
 
 
 def with_rest(server: Scripted, *before: T, case: T, after: Sequence[T]) -> Iterator[T]:
-    """Items of a batch; after that of the case, and before the next is begun, the rest of its script arrives."""
+    """Items of a batch. The rest of the script arrives after the item of the case, and before the next one begins."""
     yield from before
     yield case
     server.send_rest()
@@ -144,11 +144,11 @@ def test_an_ordinary_request_of_a_batch_gets_its_own_answer(serve: Serve) -> Non
         assert server.connections == 2
 
 
-# Bytes that are no answer at all, on a connection that was used before...
+# Bytes that are not an answer, on a reused connection...
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_bytes_that_are_no_answer_are_asked_about_again_once(times: int, serve: Serve) -> None:
+def test_a_request_is_sent_again_once_after_bytes_that_are_not_an_answer(times: int, serve: Serve) -> None:
     os.environ["S3DLIO_RETRIES"] = "0"
     old: Script = [b"old\r\n\r\n", CLOSE]
     scripts: list[Script] = [*[old] * times, [answer(200, b"content")]]
@@ -162,7 +162,7 @@ def test_bytes_that_are_no_answer_are_asked_about_again_once(times: int, serve: 
         assert server.connections == 2
 
 
-def test_a_new_connection_is_not_asked_twice() -> None:
+def test_a_request_on_a_new_connection_is_not_sent_again() -> None:
     os.environ["S3DLIO_RETRIES"] = "0"
     with scripted([[b"old\r\n\r\n", CLOSE]]) as server:
         with pytest.raises(s3dlio.S3dlioError, match=r"case.*status line"):
@@ -170,7 +170,7 @@ def test_a_new_connection_is_not_asked_twice() -> None:
         assert server.connections == 1
 
 
-def test_one_question_to_the_kernel_serves_all_connections_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_system_call_checks_all_connections_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Connection] = []
     is_quiet = Connection.is_quiet
 
@@ -182,4 +182,4 @@ def test_one_question_to_the_kernel_serves_all_connections_of_a_step(monkeypatch
         s3dlio.get_many([FIRST] * 20, 4)
         monkeypatch.setattr(Connection, "is_quiet", noted)
         s3dlio.get_many([FIRST] * 200, 4)
-    assert len(asked) <= 8  # those from the pool, once each
+    assert len(asked) <= 8  # only connections from the pool are asked, once each
