@@ -147,7 +147,9 @@ class S3Service:
     def error_inside(self, response: Response) -> bool | None:
         """Look for an error in an answer of status 200; see `JudgingService`."""
         # A listing is long, and no error begins like one.
-        code = "" if b"<ListBucketResult" in bytes(response.body[:512]) else error_of(response).code
+        if not response.body or b"<ListBucketResult" in bytes(response.body[:512]):
+            return None
+        code = error_of(response).code
         return code in TRANSIENT_CODES if code else None
 
     def redirected(self, request: Request, response: Response) -> bool:

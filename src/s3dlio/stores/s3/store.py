@@ -154,7 +154,8 @@ class S3Store(PagedStore[S3Service]):
 
     def check_stored(self, uri: URI, head: ResponseHead, address: Address, checksum: str, data: memoryview) -> None:
         """Raise IntegrityError if the answer says that other bytes were stored."""
-        writing.check_answer(self.service(), uri, head, address, checksum, [data])
+        if head.headers.get(CHECKSUM) != checksum:  # as nearly every answer does
+            writing.check_answer(self.service(), uri, head, address, checksum, [data])
 
     # Presigned URLs...
 
