@@ -21,16 +21,18 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from s3dlio.errors import S3dlioError
 from s3dlio.http.response import Response
+from s3dlio.runtime.group import Gather
 from s3dlio.stores.cloud import AnyService, CloudStore
 from s3dlio.types import SizedName
 from s3dlio.uri import URI
 
 _MOST_EMPTY = 10_000  # pages without a name, one after the other
 _MOST_REPEATED = 10  # pages that only repeat the folders of the page before, one after the other
+_DELETES_AT_A_TIME = 32  # by one request each
 _CHECK = "check that the endpoint is the right kind of service, and every proxy between this machine and the service"
 
 
@@ -223,11 +225,21 @@ class Listing:
 
 
 class PagedStore(CloudStore[AnyService]):
-    """A cloud store whose service lists in pages."""
+    """A cloud store whose service lists in pages.
+
+    Attributes:
+        account: the URI of all buckets, for messages.
+    """
+
+    account: ClassVar[URI]
 
     @abc.abstractmethod
     async def page(self, listing: Listing, token: str) -> tuple[Page, Response]:
-        """Ask for the page that a token names, "" for the first, and read the answer."""
+        """Ask for the page of objects that a token names, "" for the first, and read the answer."""
+
+    @abc.abstractmethod
+    async def page_of_buckets(self, token: str) -> tuple[Page, Response]:
+        """Ask for the page of buckets that a token names, "" for the first, and read the answer."""
 
     def checked_pages(self, listing: Listing) -> AsyncGenerator[Page, None]:
         """Yield the pages of a listing, each after it was checked."""
@@ -244,6 +256,28 @@ class PagedStore(CloudStore[AnyService]):
         async for page in self.checked_pages(listing):
             if below := listing.entries(page):
                 yield below
+
+    async def buckets(self) -> list[str]:
+        pages = Listing(self.account).pages(self.page_of_buckets)
+        return [name async for page in pages for name in page.keys]
+
+    async def delete_prefix(self, uri: URI) -> None:
+        # Page by page: a page with a name that cannot be trusted is an error before anything of it is deleted.
+        async for page in self.checked_pages(Listing(uri)):
+            await self.delete_page(uri, page)
+
+    async def delete_page(self, uri: URI, page: Page) -> None:
+        """Delete the objects of a page of a recursive delete."""
+        await self.delete_singly(uri, page.keys)
+
+    async def delete_singly(self, uri: URI, keys: Sequence[str]) -> None:
+        """Delete objects by one request each.
+
+        Args:
+            uri: any URI of the container.
+            keys: the keys of the objects.
+        """
+        await Gather((self.delete(uri.with_key(key)) for key in keys), _DELETES_AT_A_TIME)
 
     async def is_prefix(self, uri: URI) -> bool:
         pages = self.checked_pages(Listing(uri, most=1))

@@ -60,6 +60,7 @@ async def send_for_proof(
     tries: int = 3,
     inside: Callable[[Response], bool | None] | None = None,
     first: FirstTry = send,
+    others: bool = False,
 ) -> Response:
     """Send a request, and again while an answer reports success without proving it.
 
@@ -71,12 +72,11 @@ async def send_for_proof(
         tries: how often at most the request is sent while the answers prove nothing.
         inside: looks for an error in an answer of success, if not the service's `error_inside` does.
         first: sends the request the first time.
-
-    Returns:
-        An answer that proves the result, or an answer of another status.
+        others: whether to return an answer of another status instead of raising the service's refusal.
 
     Raises:
-        S3dlioError: an answer of success has an error inside that does not pass, or none has the proof.
+        S3dlioError: an answer of another status; or an answer of success with an error inside that does not pass; or
+            no answer with a proof.
     """
     inside = inside or service.error_inside
     repeats = Repeats(service.settings.retries, tries)
@@ -84,7 +84,9 @@ async def send_for_proof(
         response = await first(service, request)
         first = send
         if response.head.status not in success:
-            return response
+            if others:
+                return response
+            raise service.refusal(response, request.uri)
         may_pass = inside(response)
         if may_pass is not None:
             if not (may_pass and repeats.after_error()):

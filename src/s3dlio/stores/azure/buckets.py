@@ -10,7 +10,7 @@ from s3dlio.objects.request import Request, send
 from s3dlio.stores.azure.answers import error_of
 from s3dlio.stores.azure.listing import ask_for_page, list_of, name_of
 from s3dlio.stores.azure.service import AzureService
-from s3dlio.stores.pager import Listing, Page, PagedStore
+from s3dlio.stores.pager import Page, PagedStore
 from s3dlio.stores.sending import expect
 from s3dlio.uri import URI
 
@@ -29,17 +29,12 @@ async def remove_bucket(store: PagedStore[AzureService], uri: URI) -> None:
     await expect(store.service(), _request("DELETE", uri), 202)
 
 
-async def list_buckets(store: PagedStore[AzureService]) -> list[str]:
-    """Send List Containers, and return the names of the account's containers."""
-    account = URI("az", "", "", "az://")
-
-    async def ask(token: str) -> tuple[Page, Response]:
-        response = await ask_for_page(store, account, [], token)
-        listed = list_of(response, account.text, "Containers")
-        names = [name_of(item, listed.named, response, account.text) for item in listed.items]
-        return Page(names, [], [], listed.marker), response
-
-    return [name async for page in Listing(account).pages(ask) for name in page.keys]
+async def page_of_buckets(store: PagedStore[AzureService], token: str) -> tuple[Page, Response]:
+    """Send List Containers for one page, and read it."""
+    response = await ask_for_page(store, store.account, [], token)
+    listed = list_of(response, store.account.text, "Containers")
+    names = [name_of(item, listed.named, response, store.account.text) for item in listed.items]
+    return Page(names, [], [], listed.marker), response
 
 
 def _request(method: str, uri: URI) -> Request:

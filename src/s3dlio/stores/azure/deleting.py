@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 from s3dlio.objects.request import send
-from s3dlio.runtime.group import Gather
 from s3dlio.stores.azure.answers import error_of, is_directory, says_not_there
 from s3dlio.stores.azure.requests import blob_request, head_blob
 from s3dlio.stores.azure.service import AzureService
 from s3dlio.stores.pager import Listing, PagedStore
 from s3dlio.uri import URI
-
-_DELETES_AT_A_TIME = 32
 
 
 async def delete(store: PagedStore[AzureService], uri: URI) -> None:
@@ -29,7 +26,7 @@ async def delete_prefix(store: PagedStore[AzureService], uri: URI) -> None:
     folders: list[str] = []
     async for page in store.checked_pages(Listing(uri)):
         folders += page.markers
-        await Gather((delete(store, uri.with_key(name)) for name in page.keys), _DELETES_AT_A_TIME)
+        await store.delete_page(uri, page)
     for name in sorted(folders, reverse=True):
         await delete(store, uri.with_key(name))
     if await is_marked(store, uri):

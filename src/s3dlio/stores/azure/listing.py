@@ -42,10 +42,7 @@ async def ask_for_page(store: PagedStore[AzureService], uri: URI, query: list[tu
     """Ask for a page of blobs or containers."""
     query = [*query, ("comp", "list"), *([("marker", token)] if token else [])]
     request = Request(uri.text, "GET", uri_encode(uri.container), query=canonical_query(query))
-    response = await send_for_proof(store.service(), request)
-    if response.head.status != 200:
-        raise store.refusal(response, uri.text)
-    return response
+    return await send_for_proof(store.service(), request)
 
 
 class Listed(NamedTuple):

@@ -17,8 +17,7 @@ from s3dlio.http.response import Response
 from s3dlio.memory.checksums import Expected, ExpectedMd5
 from s3dlio.objects import documents
 from s3dlio.objects.request import Request
-from s3dlio.stores.azure import buckets as bucket_verbs
-from s3dlio.stores.azure import copying, deleting, listing, writing
+from s3dlio.stores.azure import buckets, copying, deleting, listing, writing
 from s3dlio.stores.azure.answers import is_directory, says_not_there
 from s3dlio.stores.azure.refusals import is_overtaken
 from s3dlio.stores.azure.requests import head_blob
@@ -36,6 +35,7 @@ class AzureStore(PagedStore[AzureService]):
     """az://"""
 
     service_class = AzureService
+    account = URI("az", "", "", "az://")
     most_parts = 50_000
 
     # Verbs with modules of their own...
@@ -50,9 +50,9 @@ class AzureStore(PagedStore[AzureService]):
     delete_prefix = deleting.delete_prefix
     copy = copying.copy
     presign = copying.presign
-    make_bucket = bucket_verbs.make_bucket
-    remove_bucket = bucket_verbs.remove_bucket
-    buckets = bucket_verbs.list_buckets
+    make_bucket = buckets.make_bucket
+    remove_bucket = buckets.remove_bucket
+    page_of_buckets = buckets.page_of_buckets
 
     # Reading (Get Blob)...
 

@@ -82,7 +82,7 @@ async def put_checked(
     def missing(response: Response) -> str:
         return "ETag" if needs_proof and not store.version_of(response.head) else ""
 
-    response = await send_for_proof(service, request, missing, success=(201,))
+    response = await send_for_proof(service, request, missing, success=(201,), others=True)
     if service.lacks(checksum, response):
         return await put_checked(store, uri, query, headers, data)
     if response.head.status != 201:

@@ -12,7 +12,7 @@ from s3dlio.stores.gcs.answers import is_foreign, lacks_facts
 from s3dlio.stores.gcs.listing import ask_for_page
 from s3dlio.stores.gcs.requests import view
 from s3dlio.stores.gcs.service import GcsService, bucket_path, query_of
-from s3dlio.stores.pager import Listing, Page, PagedStore
+from s3dlio.stores.pager import Page, PagedStore
 from s3dlio.uri import URI
 
 
@@ -42,15 +42,10 @@ async def remove_bucket(store: PagedStore[GcsService], uri: URI) -> None:
         raise service.refusals.unproven(response, uri.text, "form of an answer to a delete")
 
 
-async def list_buckets(store: PagedStore[GcsService]) -> list[str]:
-    """List the names of the project's buckets."""
-    listing = Listing(URI("gs", "", "", "gs://"))
+async def page_of_buckets(store: PagedStore[GcsService], token: str) -> tuple[Page, Response]:
+    """Ask for a page of the project's buckets, and read it."""
     query = {"project": _project(store.service()), "fields": "kind,nextPageToken,items(name)"}
-
-    async def ask(token: str) -> tuple[Page, Response]:
-        return await ask_for_page(store, listing.uri, "/storage/v1/b", query, token, "storage#buckets")
-
-    return [name async for page in listing.pages(ask) for name in page.keys]
+    return await ask_for_page(store, store.account, "/storage/v1/b", query, token, "storage#buckets")
 
 
 def _project(service: GcsService) -> str:

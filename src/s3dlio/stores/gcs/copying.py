@@ -9,7 +9,6 @@ from s3dlio.settings import MIB
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.stores.gcs.answers import lacks_step, parsed
 from s3dlio.stores.gcs.service import GcsService, object_path, query_of
-from s3dlio.stores.gcs.writing import STORED_STATUSES
 from s3dlio.stores.refusals import error_at
 from s3dlio.stores.sending import send_for_proof
 from s3dlio.uri import URI
@@ -25,9 +24,7 @@ async def copy(store: CloudStore[GcsService], source: URI, target: URI, size: in
     # A step copies at least 1 MiB. If the service does not tell how far it is, that bounds the number of steps.
     while idle <= _IDLE_STEPS + (0 if written else size // MIB):
         request = Request(source.text, "POST", source.container, path, query=query_of(**query))
-        response = await send_for_proof(store.service(), request, lacks_step, success=STORED_STATUSES)
-        if response.head.status != 200:
-            raise store.refusal(response, source.text)
+        response = await send_for_proof(store.service(), request, lacks_step)
         answer = parsed(response, source.text)
         if answer.get("done"):
             return True

@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 from s3dlio.objects.request import Request, send
-from s3dlio.runtime.group import Gather
 from s3dlio.stores.gcs.answers import error_of, is_foreign
 from s3dlio.stores.gcs.refusals import is_about_bucket
 from s3dlio.stores.gcs.service import GcsService, object_path
-from s3dlio.stores.pager import Listing, PagedStore
+from s3dlio.stores.pager import PagedStore
 from s3dlio.uri import URI
-
-_DELETES_AT_A_TIME = 32
 
 
 async def delete(store: PagedStore[GcsService], uri: URI) -> None:
@@ -25,9 +22,3 @@ async def delete(store: PagedStore[GcsService], uri: URI) -> None:
         return
     if response.head.status != 404 or is_about_bucket(error_of(response)[1]):
         raise store.refusal(response, uri.text)
-
-
-async def delete_prefix(store: PagedStore[GcsService], uri: URI) -> None:
-    """Delete page by page."""
-    async for page in store.checked_pages(Listing(uri)):
-        await Gather((delete(store, uri.with_key(key)) for key in page.keys), _DELETES_AT_A_TIME)

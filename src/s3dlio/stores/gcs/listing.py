@@ -49,7 +49,7 @@ async def ask_for_page(
     """
     more = {"pageToken": token} if token else {}
     request = Request(uri.text, "GET", uri.container, path, query=query_of(**query, **more))
-    response = await send_for_proof(store.service(), request, inside=error_inside)
+    response = await send_for_proof(store.service(), request, inside=error_inside, others=True)
     if response.head.status != 200:
         raise store.service().refusal(response, uri.text, of_bucket=True)
     return _page_of(response, uri.text, kind), response

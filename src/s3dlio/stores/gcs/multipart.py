@@ -23,7 +23,7 @@ from s3dlio.stores.gcs.answers import child_text, hashes, lacks_result
 from s3dlio.stores.gcs.requests import CONTENT_TYPE
 from s3dlio.stores.gcs.resumable import Resumable
 from s3dlio.stores.gcs.service import GcsService, encoded, query_of
-from s3dlio.stores.gcs.writing import STORED_STATUSES, is_stored, verify
+from s3dlio.stores.gcs.writing import is_stored, verify
 from s3dlio.stores.sending import send_for_proof, send_or_warn
 from s3dlio.stores.stored import Stored, check_stored
 from s3dlio.uri import URI
@@ -121,9 +121,7 @@ async def _put_part(service: GcsService, uri: URI, upload: Multipart, number: in
     request = _request("PUT", uri, partNumber=str(number), uploadId=upload.id)
     request.add("x-goog-hash", f"crc32c={text}")
     request.body, request.leave_last_connection = data, True
-    response = await send_for_proof(service, request, _lacks_etag, success=STORED_STATUSES)
-    if response.head.status != 200:
-        raise service.refusal(response, uri.text)
+    response = await send_for_proof(service, request, _lacks_etag)
     told = Stored(checksum=hashes(response.head).get("crc32c"))
     check_stored(uri.text, response.address, Stored(checksum=text), told)
     return Uploaded(response.head.headers.get("etag", ""), checksum, sum(map(len, data)))
@@ -149,7 +147,7 @@ async def _complete(
     request.add("Content-Type", "application/xml")
     request.body = [memoryview(ET.tostring(root))]
     missing = partial(lacks_result, name="CompleteMultipartUploadResult")
-    response = await send_for_proof(service, request, missing, success=STORED_STATUSES)
+    response = await send_for_proof(service, request, missing, others=True)
     if response.head.status == 404 and child_text(response, "Code") == "NoSuchUpload":
         if not await is_stored(store, uri, size, checksum):
             raise service.refusal(response, uri.text)

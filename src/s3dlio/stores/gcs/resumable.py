@@ -114,7 +114,7 @@ async def _put_chunk(
             response = await send(service, request)
         else:
             missing = partial(lacks_resource, uri=uri)
-            response = await send_for_proof(service, request, missing, success=STORED_STATUSES)
+            response = await send_for_proof(service, request, missing, success=STORED_STATUSES, others=True)
         status = response.head.status
         if status in STORED_STATUSES and total is None:
             raise service.refusals.unproven(response, uri.text, "end of this upload")  # stored before it is whole

@@ -26,8 +26,7 @@ from s3dlio.objects import documents
 from s3dlio.objects.ranges import size_by_range
 from s3dlio.objects.request import Request, send
 from s3dlio.stores.cloud import dated
-from s3dlio.stores.gcs import buckets as bucket_verbs
-from s3dlio.stores.gcs import copying, deleting, listing, multipart, writing
+from s3dlio.stores.gcs import buckets, copying, deleting, listing, multipart, writing
 from s3dlio.stores.gcs.answers import hashes, lacks_facts, parsed
 from s3dlio.stores.gcs.multipart import Multipart
 from s3dlio.stores.gcs.requests import expect_ok, facts_request
@@ -44,6 +43,7 @@ class GcsStore(PagedStore[GcsService]):
     """gs://"""
 
     service_class = GcsService
+    account = URI("gs", "", "", "gs://")
     most_parts = 10_000
     # A generation that has been replaced is not found; 412 is what preconditions answer.
     version_gone = frozenset({404, 412})
@@ -57,11 +57,10 @@ class GcsStore(PagedStore[GcsService]):
     drop_parts = multipart.drop_parts
     page = listing.page
     delete = deleting.delete
-    delete_prefix = deleting.delete_prefix
     copy = copying.copy
-    make_bucket = bucket_verbs.make_bucket
-    remove_bucket = bucket_verbs.remove_bucket
-    buckets = bucket_verbs.list_buckets
+    make_bucket = buckets.make_bucket
+    remove_bucket = buckets.remove_bucket
+    page_of_buckets = buckets.page_of_buckets
 
     # Reading (Objects: get)...
 

@@ -37,7 +37,7 @@ async def put_whole(store: CloudStore[GcsService], uri: URI, data: list[memoryvi
     request.add("Content-Type", f"multipart/related; boundary={boundary}")
     request.body = [view(before), *data, view(f"\r\n--{boundary}--\r\n")]
     missing = partial(lacks_resource, uri=uri)
-    response = await send_for_proof(service, request, missing, success=STORED_STATUSES)
+    response = await send_for_proof(service, request, missing, success=STORED_STATUSES, others=True)
     if response.head.status != 200:
         raise service.refusal(response, uri.text, of_bucket=True)
     await check_stored(store, uri, response, sum(map(len, data)), checksum)

@@ -11,20 +11,18 @@ from typing import NamedTuple
 
 from s3dlio.errors import PermissionDeniedError, S3dlioError
 from s3dlio.http.response import Response
-from s3dlio.objects.request import Request, send
+from s3dlio.objects.request import Request
 from s3dlio.objects.retry import Repeats
-from s3dlio.runtime.group import Gather
-from s3dlio.stores.pager import Listing, PagedStore
+from s3dlio.stores.pager import Page, PagedStore
 from s3dlio.stores.refusals import error_at
-from s3dlio.stores.s3.answers import NAMESPACE, child_text, children, error_of, is_foreign, lacks, parsed
+from s3dlio.stores.s3.answers import NAMESPACE, child_text, children, error_of, lacks, parsed
 from s3dlio.stores.s3.refusals import REFUSALS, TRANSIENT_CODES
-from s3dlio.stores.s3.requests import escaped, object_request
+from s3dlio.stores.s3.requests import escaped, object_request, send_without_result
 from s3dlio.stores.s3.service import S3Service
 from s3dlio.stores.sending import send_for_proof
 from s3dlio.uri import URI
 
 _DELETE_AT_ONCE = 1000
-_DELETES_AT_A_TIME = 32  # by DeleteObject
 _NOT_IMPLEMENTED = frozenset({"NotImplemented", "MethodNotAllowed"})
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # characters of keys that XML cannot hold
 
@@ -32,33 +30,18 @@ _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # characters 
 async def delete(store: PagedStore[S3Service], uri: URI) -> None:
     """Send DeleteObject. Deleting a missing object succeeds."""
     store.require_key(uri)
-    response = await send(store.service(), object_request("DELETE", uri))
-    code = error_of(response).code
-    if (response.head.status not in (200, 204) or code) and code != "NoSuchKey":
-        raise store.refusal(response, uri.text)
-    if not code and is_foreign(response, "Delete"):
-        raise store.service().refusals.unproven(response, uri.text, "form of an answer to DeleteObject")
+    await send_without_result(store.service(), object_request("DELETE", uri), "DeleteObject", fine="NoSuchKey")
 
 
-async def delete_prefix(store: PagedStore[S3Service], uri: URI) -> None:
-    """Delete page by page. A page with a name that cannot be trusted is an error before anything of it is deleted."""
-    async for page in store.checked_pages(Listing(uri)):
-        await _delete_singly(store, uri, [key for key in page.keys if _NOT_XML.search(key)])
-        keys = [key for key in page.keys if not _NOT_XML.search(key)]
-        for start in range(0, len(keys), _DELETE_AT_ONCE):
-            await _delete_keys(store, uri, keys[start : start + _DELETE_AT_ONCE])
-
-
-async def _delete_singly(store: PagedStore[S3Service], uri: URI, keys: list[str]) -> None:
-    await Gather((delete(store, uri.with_key(key)) for key in keys), _DELETES_AT_A_TIME)
-
-
-async def _delete_keys(store: PagedStore[S3Service], uri: URI, keys: list[str]) -> None:
-    """Delete up to 1,000 keys: at once, or one by one if the service does not implement that."""
+async def delete_page(store: PagedStore[S3Service], uri: URI, page: Page) -> None:
+    """Delete the objects of a page: up to 1,000 at once, or one by one if the service does not implement that."""
     service = store.service()
-    if service.has_delete_objects:
-        keys = await _delete_together(store, uri, keys)
-    await _delete_singly(store, uri, keys)
+    singly = [key for key in page.keys if _NOT_XML.search(key)]
+    keys = [key for key in page.keys if not _NOT_XML.search(key)]
+    for start in range(0, len(keys), _DELETE_AT_ONCE):
+        some = keys[start : start + _DELETE_AT_ONCE]
+        singly += await _delete_together(store, uri, some) if service.has_delete_objects else some
+    await store.delete_singly(uri, singly)
 
 
 async def _delete_together(store: PagedStore[S3Service], uri: URI, keys: list[str]) -> list[str]:
@@ -71,7 +54,7 @@ async def _delete_together(store: PagedStore[S3Service], uri: URI, keys: list[st
     repeats = Repeats(service.settings.retries)
     while keys:
         request = _request(uri, keys)
-        response = await send_for_proof(service, request, _missing, inside=partial(_error_inside, service))
+        response = await send_for_proof(service, request, _missing, inside=partial(_error_inside, service), others=True)
         is_implemented = not _lacks_verb(response)
         if response.head.status != 200 and is_implemented:
             raise store.refusal(response, uri.text)
@@ -83,7 +66,7 @@ async def _delete_together(store: PagedStore[S3Service], uri: URI, keys: list[st
         lasting = {key: why for key, why in outcome.failed.items() if why[0] not in TRANSIENT_CODES or key not in known}
         if lasting or (outcome.failed and not repeats.after_error()):
             raise _not_deleted(uri, response, lasting or outcome.failed, len(outcome.failed), len(keys))
-        await _delete_singly(store, uri, outcome.unnamed)
+        await store.delete_singly(uri, outcome.unnamed)
         keys = [outcome.asked[name] for name in outcome.failed]
         if keys:
             await repeats.wait()

@@ -68,8 +68,6 @@ async def page(store: PagedStore[S3Service], listing: Listing, token: str) -> tu
         query.append(("continuation-token", token))
     request = Request(uri.text, "GET", uri.container, query=canonical_query(query))
     response = await send_for_proof(store.service(), request)
-    if response.head.status != 200:
-        raise store.refusal(response, uri.text)
     return read_page(response, uri.text, listing.sizes), response
 
 

@@ -69,8 +69,6 @@ async def create(service: S3Service, uri: URI, headers: list[tuple[str, str]]) -
     # One try: an answer without the id may have begun an upload already, which could never be aborted.
     missing = partial(lacks, name="InitiateMultipartUploadResult", fields=("UploadId",))
     response = await send_for_proof(service, request, missing, tries=1)
-    if response.head.status != 200:
-        raise service.refusal(response, uri.text)
     upload = child_text(parsed(response, uri.text), "UploadId")
     return Upload(upload, response.head.headers.get("x-amz-checksum-type") == "FULL_OBJECT")
 
@@ -86,8 +84,6 @@ async def put_part(
     request = object_request("PUT", uri, query, headers=[(CHECKSUM, checksum)], body=data)
     request.leave_last_connection = True
     response = await send_for_proof(service, request, lacks_etag)
-    if response.head.status != 200:
-        raise service.refusal(response, uri.text)
     check_answer(service, uri, response.head, response.address, checksum, data)
     headers = response.head.headers
     return Uploaded(headers.get("etag", ""), headers.get(CHECKSUM, ""), value, sum(map(len, data)))
@@ -122,7 +118,7 @@ async def complete(
         headers += [(CHECKSUM, checksum), ("x-amz-checksum-type", "FULL_OBJECT")]
     body = [memoryview(_document(parts))]
     request = object_request("POST", uri, [("uploadId", upload.id)], headers=headers, body=body)
-    response = await send_for_proof(service, request, partial(lacks, name="CompleteMultipartUploadResult"))
+    response = await send_for_proof(service, request, partial(lacks, name="CompleteMultipartUploadResult"), others=True)
     if response.head.status == 200:
         result = parsed(response, uri.text)
         stored = Stored(checksum=child_text(result, "ChecksumCRC32C") or None)

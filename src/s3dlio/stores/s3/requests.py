@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from s3dlio.auth.encoding import canonical_query, uri_encode
 from s3dlio.http.response import Response
 from s3dlio.objects.request import Request, send
-from s3dlio.stores.s3.answers import region_of
+from s3dlio.stores.s3.answers import error_of, is_foreign, region_of
 from s3dlio.stores.s3.service import CHECKED_READ, S3Service
 from s3dlio.uri import URI
 
@@ -51,6 +51,28 @@ async def head_object(service: S3Service, uri: URI) -> Response:
         reason = await send(service, get)
         response = reason if reason.head.status >= 400 else response
     return response
+
+
+async def send_without_result(
+    service: S3Service, request: Request, verb: str, *, success: Container[int] = (200, 204), fine: str = ""
+) -> None:
+    """Send a request whose answer has no result, and raise an error unless the request was carried out.
+
+    Args:
+        service: where it goes.
+        request: the request.
+        verb: its name. A body is allowed if its root element is named after it, as some emulators send one.
+        success: the statuses that report success.
+        fine: the code of an error that means that there was nothing to do.
+    """
+    response = await send(service, request)
+    code = error_of(response).code
+    if code and code == fine:
+        return
+    if code or response.head.status not in success:
+        raise service.refusal(response, request.uri)
+    if is_foreign(response, "Delete" if verb.startswith("Delete") else verb):
+        raise service.refusals.unproven(response, request.uri, f"form of an answer to {verb}")
 
 
 def escaped(text: str) -> str:

@@ -33,8 +33,7 @@ from s3dlio.runtime.operation import Operation
 from s3dlio.settings import MIB
 from s3dlio.stores.cloud import facts_of
 from s3dlio.stores.pager import PagedStore
-from s3dlio.stores.s3 import buckets as bucket_verbs
-from s3dlio.stores.s3 import copying, deleting, listing, multipart, writing
+from s3dlio.stores.s3 import buckets, copying, deleting, listing, multipart, writing
 from s3dlio.stores.s3.requests import head_object
 from s3dlio.stores.s3.service import CHECKED_READ, CHECKSUM, S3Service
 from s3dlio.types import ObjectInfo
@@ -55,6 +54,7 @@ class S3Store(PagedStore[S3Service]):
     """s3://"""
 
     service_class = S3Service
+    account = URI("s3", "", "", "s3://")
     most_parts = 10_000
 
     # Verbs with modules of their own...
@@ -66,11 +66,11 @@ class S3Store(PagedStore[S3Service]):
     drop_parts = multipart.drop_parts
     page = listing.page
     delete = deleting.delete
-    delete_prefix = deleting.delete_prefix
+    delete_page = deleting.delete_page
     copy = copying.copy
-    make_bucket = bucket_verbs.make_bucket
-    remove_bucket = bucket_verbs.remove_bucket
-    buckets = bucket_verbs.list_buckets
+    make_bucket = buckets.make_bucket
+    remove_bucket = buckets.remove_bucket
+    page_of_buckets = buckets.page_of_buckets
 
     # Reading (GetObject)...
 

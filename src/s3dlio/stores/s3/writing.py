@@ -47,8 +47,6 @@ async def put_whole(store: CloudStore[S3Service], uri: URI, data: list[memoryvie
 
     missing = partial(lacks_proof, is_ours=is_ours)
     response = await send_for_proof(service, request, missing, first=first)
-    if response.head.status != 200:
-        raise service.refusal(response, uri.text)
     check_answer(service, uri, response.head, response.address, checksum, data)
     if service.settings.put_verify:
         await verify(store, uri, sum(map(len, data)), response.head.headers.get("etag", ""), checksum)
