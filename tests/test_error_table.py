@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
-"""Errors: what goes wrong, of which exact class and builtin it is, and that its message says what to check."""
+"""Each failure raises one exact class of error, which is also a builtin one, and its message says what to check."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def call(request: pytest.FixtureRequest) -> Call:
         ("s3://\ud800/key", "surrogate"),
     ],
 )
-def test_what_is_no_uri_is_refused_by_every_call(call: Call, uri: str, advice: str) -> None:
+def test_every_call_refuses_a_malformed_uri(call: Call, uri: str, advice: str) -> None:
     with pytest.raises(s3dlio.InvalidURIError, match=advice) as caught:
         call(uri)
     assert type(caught.value) is s3dlio.InvalidURIError
@@ -90,13 +90,13 @@ def test_what_is_no_uri_is_refused_by_every_call(call: Call, uri: str, advice: s
 
 
 @pytest.mark.parametrize("uri", [b"file:///data/object", None, 5, Path("/data/object"), ["file:///data"]], ids=repr)
-def test_what_is_no_string_is_a_type_error(call: Call, uri: object) -> None:
+def test_a_uri_that_is_not_a_string_is_a_type_error(call: Call, uri: object) -> None:
     with pytest.raises(TypeError, match="must be a str"):
         call(uri)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("path", ["/a/../b", "/a/b/../..", "/./a", "//a", "/a/..b", "/...", "/a/.."])
-def test_dots_that_stay_below_the_root_are_no_error(path: str) -> None:
+def test_dots_that_stay_below_the_root_are_allowed(path: str) -> None:
     assert s3dlio.exists(f"file:///nonexistent{path}") is False
 
 
@@ -135,7 +135,7 @@ _REFUSED: list[tuple[str, str, Call]] = [
 
 @pytest.mark.parametrize("scheme", ["file", "direct"])
 @pytest.mark.parametrize(("name", "where", "refused"), _REFUSED, ids=[f"{name} {where}" for name, where, _ in _REFUSED])
-def test_what_the_permissions_forbid_is_permission_denied(
+def test_missing_permissions_are_permission_denied(
     closed: Path, scheme: str, name: str, where: str, refused: Call
 ) -> None:
     uri = f"{scheme}://{closed}/{where}".rstrip("/")
@@ -158,7 +158,7 @@ def test_what_the_permissions_forbid_is_permission_denied(
     assert not [found for found in os.listdir(closed) if found.startswith(".")]
 
 
-def test_a_full_disk_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_the_error_for_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
     with tiny_file_system(tmp_path / "tiny", 1) as folder:
         uri = f"file://{folder}/object"
         with pytest.raises(
@@ -251,7 +251,7 @@ def test_every_error_is_also_the_builtin_one_would_catch_and_travels(
         (s3dlio.StoreUnavailableError, errno.EHOSTUNREACH),
     ],
 )
-def test_what_is_also_an_os_error_has_its_number_also_after_pickling(
+def test_an_error_that_is_an_os_error_keeps_its_number_when_pickled(
     kind: type[s3dlio.S3dlioError], number: int
 ) -> None:
     error = pickle.loads(pickle.dumps(kind("why", uri="file:///x")))
@@ -276,7 +276,7 @@ def test_what_is_also_an_os_error_has_its_number_also_after_pickling(
         (errno.EIO, s3dlio.S3dlioError, os.strerror(errno.EIO)),
     ],
 )
-def test_what_a_system_call_says_becomes_an_error_with_advice(
+def test_a_failed_system_call_becomes_an_error_with_advice(
     number: int, kind: type[s3dlio.S3dlioError], advice: str, doing: str
 ) -> None:
     error = errors.from_os_error(OSError(number, os.strerror(number)), "file:///data/x", doing)
@@ -287,7 +287,7 @@ def test_what_a_system_call_says_becomes_an_error_with_advice(
     assert ("nothing was changed" in str(error)) == (doing == "write" and number in (errno.ENOSPC, errno.EDQUOT))
 
 
-def test_a_file_in_the_path_is_named_only_where_a_folder_is_to_be_made() -> None:
+def test_a_file_in_the_path_is_named_only_if_a_folder_has_to_be_made() -> None:
     refused = OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     assert "a folder in its path is a file" in str(errors.from_os_error(refused, "file:///data/x/y", "write"))
     assert "no such object" in str(errors.from_os_error(refused, "file:///data/x/y", "read"))

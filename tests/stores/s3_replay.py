@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of S3's documented answers share: the answers' forms, and AWS behind a proxy.
+"""Answers in the forms that S3 documents, and AWS behind a proxy, for tests.
 
-Nothing here resolves a name: a request for AWS goes to `Aws`, named as the HTTPS proxy, which ends the TLS inside and
-answers from a list, so that what is asserted is the very address that would have been spoken to.
+No name is resolved: a request for AWS goes to `Aws`, which is set as the HTTPS proxy, ends the TLS inside and answers
+from a list. So the tests can assert the address that the request would have been sent to.
 """
 
 from __future__ import annotations

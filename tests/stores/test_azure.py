@@ -125,7 +125,7 @@ def test_the_client_reads_what_a_writer_writes(container: str, oracle: Any, piec
     assert oracle.get_blob_client("written").download_blob().readall() == b"".join(parts)
 
 
-def test_the_client_finds_what_we_name_list_and_delete(container: str, oracle: Any) -> None:
+def test_the_client_finds_names_listings_and_deletions_of_s3dlio(container: str, oracle: Any) -> None:
     names = [*NAMES, "a//b", "folder/", "new\nline", "return\r", *(f"deep/{name}/{name}" for name in NAMES)]
     s3dlio.put_many((f"{container}/{name}", name.encode()) for name in names)
     assert sorted(blob.name for blob in oracle.list_blobs()) == sorted(names)
@@ -143,7 +143,7 @@ def test_the_client_finds_what_we_name_list_and_delete(container: str, oracle: A
 
 
 @pytest.mark.parametrize("name", ["a/../b", "../other/x", "..", "./a", "a/.", "back\\slash"])
-def test_names_that_the_service_would_take_for_others_are_refused(container: str, oracle: Any, name: str) -> None:
+def test_names_that_the_service_would_change_are_refused(container: str, oracle: Any, name: str) -> None:
     for verb in _VERBS:
         with pytest.raises(s3dlio.InvalidURIError) as caught:
             verb(f"{container}/{name}")
@@ -154,7 +154,7 @@ def test_names_that_the_service_would_take_for_others_are_refused(container: str
 # What the vendor's client writes, we read...
 
 
-def test_we_read_what_the_client_writes(container: str, oracle: Any) -> None:
+def test_s3dlio_reads_what_the_client_writes(container: str, oracle: Any) -> None:
     data = content(3 * MIB + 17)
     oracle.upload_blob(
         "from/the client",
@@ -174,7 +174,7 @@ def test_we_read_what_the_client_writes(container: str, oracle: Any) -> None:
     assert s3dlio.list(container) == [f"{container}/from/"]
 
 
-def test_we_read_a_list_of_blocks_that_the_client_commits(container: str, oracle: Any) -> None:
+def test_s3dlio_reads_a_list_of_blocks_that_the_client_commits(container: str, oracle: Any) -> None:
     blob = oracle.get_blob_client("blocks")
     pieces = {f"{number:04}": content(MIB + number, seed=number) for number in range(5)}
     for name, piece in pieces.items():
@@ -185,7 +185,7 @@ def test_we_read_a_list_of_blocks_that_the_client_commits(container: str, oracle
     assert s3dlio.get(f"{container}/blocks") == pieces["0003"] + pieces["0001"] + pieces["0004"]
 
 
-def test_we_read_append_and_page_blobs_and_replace_them(container: str, oracle: Any) -> None:
+def test_append_and_page_blobs_are_read_and_replaced(container: str, oracle: Any) -> None:
     blob = oracle.get_blob_client("appended")
     blob.create_append_blob()
     for piece in (b"one", b"two"):
@@ -220,7 +220,7 @@ def _copied(uri: str) -> bytes:
 
 @pytest.mark.parametrize("size", [100, MIB, 3 * MIB + 1])
 @pytest.mark.parametrize("read", [s3dlio.get, _in_a_batch, _copied], ids=["get", "batch", "copy"])
-def test_a_body_that_does_not_have_the_stored_md5_is_an_error(
+def test_a_body_with_another_md5_than_the_stored_one_is_an_error(
     container: str, oracle: Any, read: Callable[[str], Any], size: int
 ) -> None:
     data = content(size)
@@ -241,9 +241,7 @@ def test_a_body_that_does_not_have_the_stored_md5_is_an_error(
     ("setting", "scheme", "checked"),
     [("auto", "http", True), ("auto", "https", False), ("1", "https", True), ("0", "http", False)],
 )
-def test_by_default_the_md5_is_checked_where_tls_does_not_protect_the_body(
-    setting: str, scheme: str, checked: bool
-) -> None:
+def test_by_default_the_md5_is_checked_without_tls(setting: str, scheme: str, checked: bool) -> None:
     os.environ.update(
         S3DLIO_AZURE_GET_MD5=setting,
         AZURE_STORAGE_ENDPOINT=f"{scheme}://127.0.0.1:1/account",
@@ -299,7 +297,7 @@ def test_two_writers_of_one_blob_never_mix_their_blocks(container: str, oracle: 
     assert s3dlio.get(uri) == b"1" * (20 * MIB)
 
 
-def test_of_many_writers_of_one_blob_the_last_wins_whole(container: str) -> None:
+def test_many_writers_of_one_blob_leave_one_whole_object(container: str) -> None:
     uri = f"{container}/object"
     contents = [bytes([number]) * (6 * MIB + number) for number in range(4)]
     seen: set[bytes] = set()
@@ -318,7 +316,7 @@ def test_of_many_writers_of_one_blob_the_last_wins_whole(container: str) -> None
     assert {*seen, bytes(s3dlio.get(uri))} <= set(contents)
 
 
-def test_nothing_is_seen_of_a_writer_that_has_not_closed_or_is_aborted(container: str, oracle: Any) -> None:
+def test_a_writer_that_is_not_closed_or_is_aborted_leaves_nothing_visible(container: str, oracle: Any) -> None:
     s3dlio.put_bytes(f"{container}/object", b"old")
     writers = [s3dlio.MultipartUploadWriter.from_uri(f"{container}/{name}") for name in ("object", "new")]
     for writer in writers:
@@ -359,7 +357,7 @@ def test_snapshots_are_never_deleted(container: str, oracle: Any) -> None:
     assert len(list(oracle.list_blobs(include=["snapshots"]))) == 2
 
 
-def test_blocks_of_another_program_whose_names_are_longer_or_shorter_are_named(container: str, oracle: Any) -> None:
+def test_the_error_names_blocks_of_another_program_with_names_of_another_length(container: str, oracle: Any) -> None:
     oracle.get_blob_client("object").stage_block("short", b"x")
     with pytest.raises(s3dlio.S3dlioError, match="in one piece once"):
         s3dlio.put_bytes(f"{container}/object", bytes(2 * MIB))
@@ -369,7 +367,7 @@ def test_blocks_of_another_program_whose_names_are_longer_or_shorter_are_named(c
     assert s3dlio.stat(f"{container}/object")["size"] == 2 * MIB
 
 
-def test_the_clients_own_blocks_are_not_in_the_way(container: str, azurite: AzureServer) -> None:
+def test_uncommitted_blocks_of_the_client_do_not_prevent_a_write(container: str, azurite: AzureServer) -> None:
     """The vendor's tools and this library name blocks by 64 letters, so that either can follow the other."""
     name = container.removeprefix("az://")
     with BlobServiceClient.from_connection_string(
@@ -529,28 +527,30 @@ def _error(verb: Callable[[str], Any], uri: str, kind: type[s3dlio.S3dlioError])
 
 
 @_EVERY_VERB
-def test_a_wrong_key_is_said(container: str, verb: Callable[[str], Any]) -> None:
+def test_the_error_names_a_wrong_key(container: str, verb: Callable[[str], Any]) -> None:
     os.environ["AZURE_STORAGE_ACCOUNT_KEY"] = base64.b64encode(b"wrong" * 12).decode()
     said = _error(verb, f"{container}/object", s3dlio.PermissionDeniedError)
     assert "the account key is not that of 'devstoreaccount1': check AZURE_STORAGE_ACCOUNT_KEY" in said
 
 
 @_EVERY_VERB
-def test_a_malformed_key_is_said_and_not_shown(container: str, verb: Callable[[str], Any]) -> None:
+def test_the_error_names_a_malformed_key_without_showing_it(container: str, verb: Callable[[str], Any]) -> None:
     os.environ["AZURE_STORAGE_ACCOUNT_KEY"] = "a key cut in the mid"
     said = _error(verb, f"{container}/object", s3dlio.ConfigurationError)
     assert "AZURE_STORAGE_ACCOUNT_KEY is not base64" in said
 
 
 @_EVERY_VERB
-def test_missing_credentials_are_said(container: str, verb: Callable[[str], Any]) -> None:
+def test_the_error_lists_missing_credentials(container: str, verb: Callable[[str], Any]) -> None:
     del os.environ["AZURE_STORAGE_ACCOUNT_KEY"]
     said = _error(verb, f"{container}/object", s3dlio.ConfigurationError)
     assert "no Azure credentials: none of AZURE_STORAGE_ACCOUNT_KEY" in said
 
 
 @_EVERY_VERB
-def test_an_account_that_is_not_there_is_said(container: str, azurite: AzureServer, verb: Callable[[str], Any]) -> None:
+def test_the_error_names_an_account_that_does_not_exist(
+    container: str, azurite: AzureServer, verb: Callable[[str], Any]
+) -> None:
     url = azurite.url.replace(azurite.account, "nobody")
     os.environ.update(AZURE_STORAGE_ACCOUNT_NAME="nobody", AZURE_STORAGE_ENDPOINT=url)
     said = _error(verb, f"{container}/object", s3dlio.ConfigurationError)
@@ -558,7 +558,7 @@ def test_an_account_that_is_not_there_is_said(container: str, azurite: AzureServ
 
 
 @_SOME_VERBS
-def test_an_account_whose_host_is_not_there_is_said(verb: Callable[[str], Any]) -> None:
+def test_the_error_names_an_account_whose_host_does_not_exist(verb: Callable[[str], Any]) -> None:
     os.environ.update(
         AZURE_STORAGE_ACCOUNT_KEY="a2V5", AZURE_STORAGE_ENDPOINT="https://nobody.blob.core.windows.invalid"
     )
@@ -567,13 +567,15 @@ def test_an_account_whose_host_is_not_there_is_said(verb: Callable[[str], Any]) 
 
 
 @_SOME_VERBS
-def test_a_refused_endpoint_is_said(verb: Callable[[str], Any]) -> None:
+def test_the_error_names_an_endpoint_that_refuses_connections(verb: Callable[[str], Any]) -> None:
     os.environ.update(AZURE_STORAGE_ACCOUNT_KEY="a2V5", AZURE_STORAGE_ENDPOINT="http://127.0.0.1:9/account")
     assert "http://127.0.0.1:9" in _error(verb, "az://container/object", s3dlio.StoreUnavailableError)
 
 
 @_EVERY_VERB
-def test_a_signature_that_has_ended_is_said(container: str, azurite: AzureServer, verb: Callable[[str], Any]) -> None:
+def test_the_error_tells_when_a_signature_expired(
+    container: str, azurite: AzureServer, verb: Callable[[str], Any]
+) -> None:
     _use_sas(_sas(azurite, lives=-600))
     said = _error(verb, f"{container}/object", s3dlio.PermissionDeniedError)
     assert "the shared access signature expired at 20" in said
@@ -590,7 +592,7 @@ def test_a_signature_that_has_ended_is_said(container: str, azurite: AzureServer
         ("rl", "c", s3dlio.get),
     ],
 )
-def test_a_signature_that_does_not_allow_it_is_said(
+def test_the_error_tells_what_a_signature_allows(
     container: str, azurite: AzureServer, permissions: str, types: str, verb: Callable[[str], Any]
 ) -> None:
     s3dlio.put_bytes(f"{container}/object", b"x")
@@ -599,25 +601,25 @@ def test_a_signature_that_does_not_allow_it_is_said(
 
 
 @pytest.mark.parametrize("verb", [_VERBS[0], _VERBS[1], _VERBS[3], _VERBS[4], _VERBS[5], *_FOLDER_VERBS])
-def test_a_missing_container_is_said(container: str, verb: Callable[[str], Any]) -> None:
+def test_the_error_names_a_missing_container(container: str, verb: Callable[[str], Any]) -> None:
     said = _error(verb, f"{container}-missing/object", s3dlio.ObjectNotFoundError)
     assert "there is no such container: check its name and the account" in said
 
 
 @pytest.mark.parametrize("name", ["Capitals", "a", "under_score", "x" * 70])
 @pytest.mark.usefixtures("container")
-def test_what_cannot_name_a_container_is_said(name: str) -> None:
+def test_the_error_names_a_malformed_container_name(name: str) -> None:
     _error(lambda uri: s3dlio.put_bytes(uri, b"x"), f"az://{name}/object", s3dlio.InvalidURIError)
 
 
 @pytest.mark.parametrize("verb", [s3dlio.get, s3dlio.stat, s3dlio.exists, lambda uri: s3dlio.put_bytes(uri, b"")])
-def test_a_container_is_no_object(container: str, verb: Callable[[str], Any]) -> None:
+def test_a_container_is_not_an_object(container: str, verb: Callable[[str], Any]) -> None:
     for uri in (container, container + "/"):
         assert "add its key" in _error(verb, uri, s3dlio.InvalidURIError)
 
 
 @pytest.mark.parametrize("value", ["ftp://host", "http://", "http://user:pa55phrase@host", "http://host:port"])
-def test_what_is_no_endpoint_is_named(value: str) -> None:
+def test_the_error_names_a_malformed_endpoint(value: str) -> None:
     os.environ.update(
         AZURE_STORAGE_ENDPOINT=value, AZURE_STORAGE_ACCOUNT_KEY="a2V5", AZURE_STORAGE_ACCOUNT_NAME="account"
     )
@@ -629,7 +631,7 @@ def test_what_is_no_endpoint_is_named(value: str) -> None:
 # Many at a time, and processes...
 
 
-def test_one_batch_takes_every_scheme(container: str, tmp_path: Path) -> None:
+def test_one_batch_mixes_schemes(container: str, tmp_path: Path) -> None:
     roots = [container, f"file://{tmp_path}", f"direct://{tmp_path}/d"]
     pairs = [(f"{root}/{number}", content(1000, seed=number)) for number in range(20) for root in roots]
     s3dlio.put_many(pairs)

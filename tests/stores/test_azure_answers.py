@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers that Azure Blob Storage documents, or is known to give, and that Azurite does not: replayed byte for byte.
+"""Answers that Azure Blob Storage documents or is known to send, and that Azurite does not send, byte for byte.
 
 Each case names the page that documents it, below https://learn.microsoft.com/rest/api/storageservices/.
 """
@@ -197,7 +197,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("case", REFUSALS, ids=lambda case: f"{case.answer[9:12].decode()}-{case.says[:40]}")
-def test_a_refusal_says_what_it_is_at_once(case: Refusal) -> None:
+def test_a_lasting_refusal_is_an_error_without_another_try(case: Refusal) -> None:
     with Replay([case.answer]) as server:
         case.use(server)
         began = time.monotonic()
@@ -225,7 +225,7 @@ def test_a_refusal_says_what_it_is_at_once(case: Refusal) -> None:
         (_put, 400, "Crc64Mismatch", s3dlio.IntegrityError),
     ],
 )
-def test_what_may_pass_is_tried_again_and_in_the_end_said(
+def test_a_refusal_that_may_pass_is_tried_again_and_then_an_error(
     call: Callable[[], Any], status: int, code: str, kind: type[s3dlio.S3dlioError]
 ) -> None:
     """blob-service-error-codes, common-rest-api-error-codes."""
@@ -240,7 +240,7 @@ def test_what_may_pass_is_tried_again_and_in_the_end_said(
         assert call() == (b"content" if call is _get else None)
 
 
-def test_the_service_is_waited_for_as_long_as_it_asks() -> None:
+def test_the_next_try_waits_as_long_as_the_service_asks() -> None:
     """503 ServerBusy may carry Retry-After: common-rest-api-error-codes."""
     with Replay([error(503, "ServerBusy", headers={"Retry-After": "1"}), found(b"content")]) as server:
         use(server)
@@ -292,7 +292,7 @@ def test_a_token_that_has_expired_is_renewed_and_the_request_sent_again(refused:
     assert [request.headers["x-ms-version"] for request in server.requests] == ["2021-12-02"] * 3
 
 
-def test_a_token_that_is_never_accepted_is_said_with_the_tenant_that_would_be() -> None:
+def test_the_error_for_a_refused_token_names_the_right_tenant() -> None:
     refused = challenge(401, "InvalidAuthenticationInfo", "Issuer validation failed. Issuer did not match.")
     with Replay(identity) as identities, Replay(lambda _: refused) as server:
         os.environ.update(IDENTITY_ENDPOINT=identities.url, IDENTITY_HEADER="identity-secret")
@@ -381,7 +381,7 @@ def test_a_blob_replaced_while_it_is_read_is_read_again() -> None:
         assert _get() == new
 
 
-def test_an_error_in_the_middle_of_a_blob_is_no_part_of_its_checksum() -> None:
+def test_an_error_between_parts_does_not_enter_the_checksum() -> None:
     """A body that is cut off, and 503 ServerBusy before the rest comes: common-rest-api-error-codes."""
     data = content(300_000)
     headers = {"Content_Range": f"bytes 0-{len(data) - 1}/{len(data)}", "x_ms_blob_content_md5": md5(data)}
@@ -433,7 +433,7 @@ def test_an_emulator_without_crc64_is_sent_md5_from_then_on() -> None:
 
 
 @pytest.mark.parametrize("body", ["", "<html>Log in</html>", "{}"])
-def test_a_write_whose_answer_has_no_etag_is_no_success(body: str) -> None:
+def test_a_write_whose_answer_has_no_etag_is_an_error(body: str) -> None:
     """put-blob: the answer carries the ETag."""
     with Replay([answer(201, body)] * 3) as server:
         use(server)
@@ -445,7 +445,7 @@ def test_a_write_whose_answer_has_no_etag_is_no_success(body: str) -> None:
     assert [request.body for request in server.requests] == [b"content"] * 2
 
 
-def test_a_list_of_blocks_whose_answer_has_no_etag_is_no_success() -> None:
+def test_a_list_of_blocks_whose_answer_has_no_etag_is_an_error() -> None:
     """put-block-list: the answer carries the ETag; put-block: it has none."""
     os.environ.update(S3DLIO_MULTIPART_THRESHOLD_MB="1", S3DLIO_PUT_PART_MB="5", S3DLIO_PARTS_IN_FLIGHT="1")
     with Replay([answer(201)] * 5) as server:
@@ -454,7 +454,7 @@ def test_a_list_of_blocks_whose_answer_has_no_etag_is_no_success() -> None:
             s3dlio.put_bytes(URI, content(6 * MIB))
 
 
-def test_a_copy_that_does_not_say_that_it_is_done_is_not_left_to_the_service() -> None:
+def test_after_a_copy_without_a_proof_this_machine_reads_and_writes() -> None:
     """copy-blob-from-url: x-ms-copy-status."""
     with Replay([answer(202), answer(202, headers={"x-ms-copy-status": "failed"}), answer(200), CREATED]) as server:
         use(server)
@@ -474,8 +474,8 @@ def test_a_list_of_blocks_may_be_sent_again() -> None:
     assert first.headers["x-ms-blob-content-type"] == "application/octet-stream"
 
 
-def test_an_upload_whose_blocks_were_forgotten_begins_again_with_other_names() -> None:
-    """put-block-list: whoever commits makes the service drop all uncommitted blocks; 400 InvalidBlockList."""
+def test_an_upload_whose_blocks_were_dropped_begins_again_with_other_names() -> None:
+    """put-block-list: a commit makes the service drop all uncommitted blocks; 400 InvalidBlockList."""
     os.environ.update(S3DLIO_MULTIPART_THRESHOLD_MB="1", S3DLIO_PUT_PART_MB="5", S3DLIO_PARTS_IN_FLIGHT="1")
     with Replay([CREATED, CREATED, error(400, "InvalidBlockList"), CREATED, CREATED, CREATED]) as server:
         use(server)
@@ -484,8 +484,8 @@ def test_an_upload_whose_blocks_were_forgotten_begins_again_with_other_names() -
     assert len({name for names in lists for name in names}) == 4
 
 
-def test_a_copy_that_is_not_done_at_once_is_not_left_to_the_service() -> None:
-    """copy-blob: until it is complete, the target would be there without its content."""
+def test_instead_of_a_copy_in_the_background_this_machine_reads_and_writes() -> None:
+    """copy-blob: until the copy is complete, the target would exist without its content."""
     pending = answer(202, headers={"x-ms-copy-status": "pending", "x-ms-copy-id": "1"})
     done = answer(202, headers={"x-ms-copy-status": "success", "x-ms-copy-id": "1"})
     refused = error(403, "CannotVerifyCopySource")
@@ -559,7 +559,7 @@ def test_a_listing_that_cannot_be_trusted_is_an_error(body: str, says: str) -> N
 # Accounts with a hierarchical namespace: folders are there as blobs...
 
 
-def test_a_folder_of_a_hierarchical_namespace_is_no_object() -> None:
+def test_a_folder_of_a_hierarchical_namespace_is_not_an_object() -> None:
     """get-blob-properties: x-ms-resource-type, and the metadata hdi_isfolder."""
     for headers in ({"x-ms-resource-type": "directory"}, {"x-ms-meta-hdi_isfolder": "true"}):
         with Replay([answer(200, headers={"ETag": '"1"', **headers})] * 2) as server:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dates in every form that vendors send are the same moment, aware and in UTC; what is no date is None."""
+"""Every form in which vendors send a date gives the same moment, aware and in UTC; any other text gives None."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("text", SAME)
-def test_every_form_is_the_same_moment(text: str) -> None:
+def test_every_form_of_a_date_is_the_same_moment(text: str) -> None:
     found = date_of(text)
     assert found == MOMENT
     assert found.tzinfo is timezone.utc
@@ -85,16 +85,16 @@ def test_a_year_of_four_digits_is_that_year(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", UNREADABLE)
-def test_what_is_no_date_is_none(text: str) -> None:
+def test_a_text_that_is_not_a_date_gives_none(text: str) -> None:
     assert date_of(text) is None
 
 
-def test_no_date_at_all_is_none() -> None:
+def test_a_missing_date_gives_none() -> None:
     assert date_of(None) is None
 
 
 @given(st.text())
-def test_no_text_is_an_error(text: str) -> None:
+def test_no_text_raises(text: str) -> None:
     found = date_of(text)
     assert found is None or found.tzinfo is timezone.utc
 

@@ -99,7 +99,7 @@ def test_the_client_reads_what_a_writer_writes(bucket: str, oracle: Any, pieces:
     assert blob.crc32c == _crc32c(b"".join(parts))
 
 
-def test_the_client_lists_and_finds_deleted_what_we_put_and_delete(bucket: str, oracle: Any) -> None:
+def test_the_client_sees_what_s3dlio_writes_and_deletes(bucket: str, oracle: Any) -> None:
     names = ["a", "a/b", "a//b", "z/", "ü#?%2F"]
     s3dlio.put_many((f"{bucket}/{name}", name.encode()) for name in names)
     assert sorted(blob.name for blob in oracle.list_blobs()) == sorted(names)
@@ -112,7 +112,7 @@ def test_the_client_lists_and_finds_deleted_what_we_put_and_delete(bucket: str, 
 # What Google's client writes, we read...
 
 
-def test_we_read_what_the_client_writes(bucket: str, oracle: Any) -> None:
+def test_s3dlio_reads_what_the_client_writes(bucket: str, oracle: Any) -> None:
     data = content(3 * MIB + 17)
     blob = oracle.blob("from/the client", chunk_size=MIB)  # a resumable upload
     blob.metadata = {"Epoch": "7", "note": "größe"}
@@ -129,7 +129,7 @@ def test_we_read_what_the_client_writes(bucket: str, oracle: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [10, 2 * MIB])
-def test_we_read_composed_objects(bucket: str, oracle: Any, size: int) -> None:
+def test_composed_objects_are_read(bucket: str, oracle: Any, size: int) -> None:
     pieces = [content(size, seed=number) for number in range(3)]
     blobs = [oracle.blob(f"piece {number}") for number in range(3)]
     for blob, piece in zip(blobs, pieces, strict=True):
@@ -191,7 +191,7 @@ def test_a_copy_of_an_object_that_is_replaced_meanwhile_is_an_error(bucket: str,
 # Atomicity...
 
 
-def test_an_upload_is_seen_by_nobody_before_it_is_whole(bucket: str, oracle: Any) -> None:
+def test_an_upload_is_invisible_before_it_is_complete(bucket: str, oracle: Any) -> None:
     s3dlio.put_bytes(f"{bucket}/object", b"old")
     writer = s3dlio.MultipartUploadWriter.from_uri(f"{bucket}/object")
     writer.write(content(11 * MIB))
@@ -216,7 +216,7 @@ def test_a_copy_that_fails_leaves_the_old_object(bucket: str, oracle: Any, tmp_p
 # Listings and copies...
 
 
-def test_folders_come_once_however_many_pages_there_are(bucket: str) -> None:
+def test_each_folder_is_listed_once_however_many_pages_there_are(bucket: str) -> None:
     names = [f"f/{number:04}" for number in range(1010)] + ["f/0500-folder/a", "f/0999-folder/b", "f/z/c"]
     s3dlio.put_many((f"{bucket}/{name}", b"") for name in names)
     listed = s3dlio.list(f"{bucket}/f")
@@ -258,7 +258,7 @@ def test_buckets_need_a_project(bucket: str) -> None:
 # Many at a time, and processes...
 
 
-def test_one_batch_takes_every_scheme(bucket: str, tmp_path: Path) -> None:
+def test_one_batch_mixes_schemes(bucket: str, tmp_path: Path) -> None:
     roots = [bucket, f"file://{tmp_path}", f"direct://{tmp_path}/d"]
     pairs = [(f"{root}/{number}", content(1000, seed=number)) for number in range(20) for root in roots]
     s3dlio.put_many(pairs)
@@ -359,13 +359,13 @@ def _error(verb: Callable[[str], Any], uri: str, kind: type[s3dlio.S3dlioError])
 @pytest.mark.parametrize(
     "verb", [s3dlio.get, s3dlio.list, _VERBS[7], _VERBS[9]], ids=["get", "list", "put", "get_many"]
 )
-def test_a_refused_endpoint_is_said_within_three_seconds(verb: Callable[[str], Any]) -> None:
+def test_a_refused_connection_is_an_error_within_three_seconds(verb: Callable[[str], Any]) -> None:
     os.environ.update(STORAGE_EMULATOR_HOST="127.0.0.1:9", S3DLIO_MULTIPART_THRESHOLD_MB="1")
     assert "http://127.0.0.1:9" in _error(verb, "gs://bucket/object", s3dlio.StoreUnavailableError)
 
 
 @pytest.mark.parametrize("verb", _VERBS, ids=_NAMES)
-def test_missing_credentials_are_said_within_three_seconds(verb: Callable[[str], Any], tmp_path: Path) -> None:
+def test_missing_credentials_are_an_error_within_three_seconds(verb: Callable[[str], Any], tmp_path: Path) -> None:
     os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(tmp_path / "missing.json")
     said = _error(verb, "gs://bucket/object", s3dlio.ConfigurationError)
     assert "missing.json" in said
@@ -374,7 +374,7 @@ def test_missing_credentials_are_said_within_three_seconds(verb: Callable[[str],
 
 @pytest.mark.parametrize("name", ["STORAGE_EMULATOR_HOST", "GCS_ENDPOINT_URL"])
 @pytest.mark.parametrize("value", ["ftp://host", "http://", "http://user:pa55phrase@host", "http://host:port"])
-def test_what_is_no_endpoint_is_named(name: str, value: str) -> None:
+def test_the_error_names_a_malformed_endpoint(name: str, value: str) -> None:
     os.environ[name] = value
     said = _error(s3dlio.get, "gs://bucket/object", s3dlio.ConfigurationError)
     assert name in said
@@ -385,15 +385,15 @@ def test_what_is_no_endpoint_is_named(name: str, value: str) -> None:
     "verb",
     [s3dlio.list, s3dlio.is_prefix, lambda uri: s3dlio.put_bytes(uri, b""), lambda uri: s3dlio.delete(uri, True)],
 )
-def test_a_missing_bucket_is_no_empty_one(bucket: str, verb: Callable[[str], Any]) -> None:
+def test_a_missing_bucket_is_an_error_unlike_an_empty_one(bucket: str, verb: Callable[[str], Any]) -> None:
     assert "no such bucket" in _error(verb, f"{bucket}-missing/object", s3dlio.ObjectNotFoundError)
 
 
-def test_no_url_is_made() -> None:
+def test_gcs_objects_cannot_be_presigned() -> None:
     assert "gcloud storage sign-url" in _error(s3dlio.presign, "gs://bucket/object", s3dlio.InvalidURIError)
 
 
 @pytest.mark.parametrize("verb", [s3dlio.get, s3dlio.stat, lambda uri: s3dlio.put_bytes(uri, b"")])
-def test_a_bucket_is_no_object(bucket: str, verb: Callable[[str], Any]) -> None:
+def test_a_bucket_is_not_an_object(bucket: str, verb: Callable[[str], Any]) -> None:
     for uri in (bucket, bucket + "/"):
         assert "add its key" in _error(verb, uri, s3dlio.InvalidURIError)

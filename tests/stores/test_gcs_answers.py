@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gs://: answers of the real service that no emulator gives, replayed byte for byte.
+"""Answers of Cloud Storage that no emulator sends, byte for byte.
 
 Each test names the page that documents the answer, below https://cloud.google.com/storage/docs/.
 """
@@ -56,7 +56,7 @@ def _settings() -> None:
 
 
 def serving(answers: list[bytes] | Callable[[Received], bytes]) -> Replay:
-    """A server that the store takes for the service."""
+    """Make a server the endpoint, as if it were the real service."""
     server = Replay(answers)
     os.environ["GCS_ENDPOINT_URL"] = server.url
     return server
@@ -122,7 +122,7 @@ def test_the_hash_of_a_partial_answer_is_the_whole_objects() -> None:
 
 @pytest.mark.parametrize("place", [5, 2 * MIB, len(DATA) - 1])
 @pytest.mark.parametrize("read", ["get", "get_many", "download"])
-def test_bytes_that_changed_on_the_way_are_noticed(place: int, read: str, tmp_path: Path) -> None:
+def test_bytes_that_changed_on_the_way_are_an_integrity_error(place: int, read: str, tmp_path: Path) -> None:
     changed = bytearray(DATA)
     changed[place] ^= 1
 
@@ -171,7 +171,7 @@ def test_compressed_objects_are_asked_for_as_they_are_stored() -> None:
         assert s3dlio.get_range(URI, 100, 10) == packed[100:110]
 
 
-def test_what_was_unpacked_on_the_way_has_neither_length_nor_its_own_hash() -> None:
+def test_an_object_unpacked_on_the_way_is_read_without_length_and_hash() -> None:
     plain = b"unpacked by somebody"
     chunk = f"{len(plain):x}\r\n".encode() + plain + b"\r\n0\r\n\r\n"
     headers = {
@@ -222,7 +222,7 @@ def test_an_object_deleted_while_it_is_read_is_not_found() -> None:
         s3dlio.get(URI)
 
 
-def test_a_body_that_was_cut_off_goes_on_in_the_same_generation() -> None:
+def test_a_body_that_was_cut_off_continues_in_the_same_generation() -> None:
     def reply(request: Received) -> bytes:
         if "generation" in request.target:
             return object_answer(request, DATA[:MIB], 5)
@@ -272,7 +272,7 @@ def test_every_request_carries_the_token(tokens: Any, tmp_path: Path) -> None:
     assert len([request for request in server.requests if request.path == "/token"]) == 1
 
 
-def test_a_token_refused_is_renewed_once_and_the_request_sent_again(tokens: Any, tmp_path: Path) -> None:
+def test_a_refused_token_is_renewed_once_and_the_request_sent_again(tokens: Any, tmp_path: Path) -> None:
     with Replay(_issuing(["token-2"])) as server:
         tokens(server, tmp_path)
         assert [data for _, data in s3dlio.get_many([f"{URI}/{number}" for number in range(50)])] == [b"content"] * 50
@@ -291,7 +291,7 @@ def test_tasks_and_threads_share_a_renewed_token(tokens: Any, tmp_path: Path) ->
     assert len([request for request in server.requests if request.path == "/token"]) == 2
 
 
-def test_a_new_token_refused_too_is_the_end(tokens: Any, tmp_path: Path) -> None:
+def test_a_second_refused_token_is_an_error(tokens: Any, tmp_path: Path) -> None:
     with Replay(_issuing([])) as server:
         tokens(server, tmp_path)
         with pytest.raises(
@@ -335,7 +335,9 @@ def test_ctrl_c_ends_the_wait_for_a_token(tokens: Any, tmp_path: Path) -> None:
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
-def test_a_token_is_never_said_or_logged(tokens: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_token_never_appears_in_messages_or_logs(
+    tokens: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(1)
     with Replay(_issuing(["token-1"])) as server:
         tokens(server, tmp_path)
@@ -344,7 +346,7 @@ def test_a_token_is_never_said_or_logged(tokens: Any, tmp_path: Path, caplog: py
     assert "token-1" not in caplog.text
 
 
-def test_who_pays_is_said_with_every_request(tokens: Any, tmp_path: Path) -> None:
+def test_every_request_names_the_project_that_pays(tokens: Any, tmp_path: Path) -> None:
     os.environ["GOOGLE_CLOUD_QUOTA_PROJECT"] = "payer"
     with Replay(_issuing(["token-1"])) as server:
         tokens(server, tmp_path)
@@ -381,7 +383,7 @@ def test_an_upload_refused_for_its_checksum_is_an_integrity_error() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"crc32c": "AAAAAA=="}, {"size": "4"}], ids=str)
-def test_an_object_stored_otherwise_than_sent_is_deleted_again(wrong: dict[str, str]) -> None:
+def test_an_object_stored_otherwise_than_sent_is_deleted(wrong: dict[str, str]) -> None:
     refused = pytest.raises(s3dlio.IntegrityError, match="stored other bytes")
     with serving([stored(b"hello", **wrong), answer(204)]) as server, refused:
         s3dlio.put_bytes(URI, b"hello")
@@ -389,7 +391,7 @@ def test_an_object_stored_otherwise_than_sent_is_deleted_again(wrong: dict[str, 
 
 
 @pytest.mark.parametrize("generation", [[[]], {}, True, -1, 1.5, "abc", "1&x=2", None], ids=str)
-def test_an_object_stored_otherwise_is_deleted_by_nothing_but_its_generation(generation: object) -> None:
+def test_an_object_stored_otherwise_is_deleted_only_by_its_generation(generation: object) -> None:
     refused = pytest.raises(s3dlio.IntegrityError, match="stored other bytes")
     with serving([stored(b"hello", crc32c="AAAAAA==", generation=generation)]) as server, refused:
         s3dlio.put_bytes(URI, b"hello")
@@ -421,7 +423,7 @@ UNPROVEN = {
 
 
 @pytest.mark.parametrize("body", UNPROVEN.values(), ids=UNPROVEN.keys())
-def test_an_answer_that_does_not_say_what_is_stored_is_no_success(body: str) -> None:
+def test_an_answer_that_does_not_say_what_is_stored_is_an_error(body: str) -> None:
     foreign = answer(200, body, JSON)
     with serving([foreign] * 3), pytest.raises(s3dlio.S3dlioError, match=f"{URI} at .*not known whether") as caught:
         s3dlio.put_bytes(URI, b"hello")
@@ -532,7 +534,7 @@ def test_an_upload_that_is_gone_may_have_been_completed() -> None:
 
 
 @pytest.mark.parametrize("body", ["", "<html></html>", "{}", COMPLETED.partition(b"\r\n\r\n")[2][:90].decode()])
-def test_a_completion_without_a_result_is_no_success(body: str) -> None:
+def test_a_completion_without_a_result_is_an_error(body: str) -> None:
     foreign = answer(200, body)
     service = Multipart(foreign, foreign, foreign)
     with serving(service), pytest.raises(s3dlio.S3dlioError, match="has no <CompleteMultipartUploadResult>"):
@@ -600,7 +602,7 @@ def test_a_completed_object_with_another_checksum_is_an_integrity_error() -> Non
 
 
 class Resumable:
-    """A service without multipart uploads, which keeps of each chunk what it is told to."""
+    """A service without multipart uploads, which keeps a given part of each chunk."""
 
     def __init__(self, *keeps: int | bytes) -> None:
         self.keeps = list(keeps)
@@ -678,7 +680,7 @@ def test_a_last_part_that_is_no_multiple_tells_the_size_of_the_whole() -> None:
     ],
     ids=["a part of it", "nothing", "several times", "twice nothing", "errors between"],
 )
-def test_what_the_service_did_not_keep_of_a_chunk_is_sent_again(keeps: tuple[Any, ...]) -> None:
+def test_the_bytes_of_a_chunk_that_the_service_did_not_keep_are_sent_again(keeps: tuple[Any, ...]) -> None:
     service = Resumable(*keeps)
     with serving(service):
         _write(LARGE[:-3])
@@ -686,7 +688,7 @@ def test_what_the_service_did_not_keep_of_a_chunk_is_sent_again(keeps: tuple[Any
 
 
 @pytest.mark.parametrize("place", ["", "http://[", "/o", "/o?upload_id=", "/o?upload_id=x y", "/o?upload_id=\xe9", "x"])
-def test_a_place_that_cannot_be_asked_for_names_no_upload(place: str) -> None:
+def test_a_malformed_location_of_an_upload_is_an_error(place: str) -> None:
     def reply(request: Received) -> bytes:
         if request.path == "/bucket/folder%2Fobject":
             return answer(501, "<html>Not here.</html>")
@@ -696,7 +698,7 @@ def test_a_place_that_cannot_be_asked_for_names_no_upload(place: str) -> None:
         _write(LARGE)
 
 
-def test_an_upload_that_makes_no_way_ends() -> None:
+def test_an_upload_without_progress_is_an_error() -> None:
     service = Resumable(*[0] * 10)
     with serving(service), pytest.raises(s3dlio.StoreUnavailableError, match="keeps 0 bytes"):
         _write(LARGE)
@@ -726,26 +728,26 @@ def test_an_upload_whose_last_answer_was_lost_is_looked_for(status: int) -> None
         _write(LARGE[:-3])
 
 
-def test_an_end_of_an_upload_that_does_not_say_what_is_stored_is_no_success() -> None:
+def test_an_upload_whose_end_does_not_say_what_is_stored_is_an_error() -> None:
     service = Resumable(5 * MIB, 5 * MIB, *[answer(200, "{}", JSON)] * 3)
     with serving(service), pytest.raises(s3dlio.S3dlioError, match="has no size"):
         _write(LARGE[:-3])
 
 
-def test_an_upload_that_ends_before_its_end_is_no_success() -> None:
+def test_an_upload_that_the_service_ends_early_is_an_error() -> None:
     service = Resumable(stored(LARGE))
     with serving(service), pytest.raises(s3dlio.S3dlioError, match="has no end of this upload"):
         _write(LARGE)
 
 
-def test_put_bytes_sends_all_at_once_where_there_are_no_multipart_uploads() -> None:
+def test_without_multipart_uploads_put_bytes_sends_one_request() -> None:
     with Replay([stored(LARGE)]) as server:
         os.environ["STORAGE_EMULATOR_HOST"] = server.url
         s3dlio.put_bytes(URI, LARGE)
     assert _parts_of(server.requests[0])[1] == LARGE
 
 
-def test_an_aborted_upload_is_cancelled() -> None:
+def test_an_aborted_upload_is_canceled() -> None:
     service = Resumable()
     with serving(service):
         writer = s3dlio.MultipartUploadWriter.from_uri(URI)
@@ -830,7 +832,7 @@ def test_an_aborted_upload_is_cancelled() -> None:
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
-def test_a_refusal_says_what_it_is(
+def test_the_error_for_a_refusal_says_what_it_means(
     call: Callable[[str], Any], reply: bytes, kind: type[s3dlio.S3dlioError], message: str
 ) -> None:
     os.environ["S3DLIO_RETRIES"] = "0"
@@ -842,7 +844,7 @@ def test_a_refusal_says_what_it_is(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_the_service_says_when_to_come_again(status: int) -> None:
+def test_retry_after_is_obeyed(status: int) -> None:
     busy = refusal(status, "rateLimitExceeded", "Slow down.", Retry_After="1")
     with serving([busy, answer(200, "{}", JSON)]):
         began = time.monotonic()
@@ -850,7 +852,7 @@ def test_the_service_says_when_to_come_again(status: int) -> None:
         assert 1 <= time.monotonic() - began < 3
 
 
-def test_a_missing_object_is_false_and_a_refusal_an_error() -> None:
+def test_exists_is_false_for_a_missing_object_and_an_error_for_a_refusal() -> None:
     with serving([refusal(404, "notFound", "No such object: bucket/folder/object")]):
         assert s3dlio.exists(URI) is False
     with serving([answer(204), refusal(404, "notFound", "No such object: bucket/folder/object")]):
@@ -875,7 +877,7 @@ def test_a_page_may_be_empty_and_others_follow() -> None:
     assert queries[0]["delimiter"] == ["/"]
 
 
-def test_a_listing_that_is_refused_half_way_is_an_error() -> None:
+def test_a_refusal_of_a_later_page_is_an_error() -> None:
     first = answer(200, json.dumps({"nextPageToken": "more", "items": [{"name": "folder/object/a"}]}), JSON)
     with serving([first, refusal(403, "forbidden", "Forbidden")]), pytest.raises(s3dlio.PermissionDeniedError):
         s3dlio.list(URI)
@@ -901,7 +903,7 @@ def test_a_copy_that_is_neither_done_nor_continues_is_an_error(step: str) -> Non
         run(store_for("gs").copy(parse(URI), parse("gs://other/key"), 1))
 
 
-def test_a_bucket_that_is_ours_is_fine_and_one_of_others_is_refused() -> None:
+def test_making_an_existing_bucket_succeeds_only_if_the_account_has_it() -> None:
     os.environ["GOOGLE_CLOUD_PROJECT"] = "mine"
     taken = refusal(409, "conflict", "The requested bucket name is not available.")
     with serving([taken, answer(200, '{"name": "bucket"}', JSON)]):

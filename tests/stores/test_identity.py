@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes over the wire: no session token of the environment with keys from code, no bearer token without TLS."""
+"""Keys from code go without the session token of the environment, and bearer tokens go only over TLS."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_proxy_on_the_way_to_this_machine_gets_no_bearer_token() -> None:
 
 
 @pytest.mark.parametrize("sent", ["\x1b[31mred", "line\r\n\tfolded", "\x9b2J", "\u202eevil"])
-def test_what_a_server_says_is_escaped_in_the_error(sent: str) -> None:
+def test_text_from_a_server_is_escaped_in_the_error(sent: str) -> None:
     body = f"<Error><Code>AccessDenied</Code><Message>{sent.replace(chr(27), '&#27;')}</Message></Error>"
     began = time.monotonic()
     with scripted([[answer(403, body)]]), pytest.raises(s3dlio.S3dlioError) as caught:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A listing never misses anything silently, never lists what was not asked for, and never ends in an endless loop."""
+"""A listing is complete or an error, lists only names below the folder, and always ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Names = list[str]
 
 
 class Service(NamedTuple):
-    """How a service lists: with objects, folders, and the token of the next page; and how it says an error inside."""
+    """How a service lists: its page of names with the token of the next page, and its page with an error."""
 
     root: str
     use: Callable[[Replay], None]
@@ -121,7 +121,9 @@ FOREIGN = {
 
 @pytest.mark.parametrize("body", FOREIGN.values(), ids=FOREIGN.keys())
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-def test_an_answer_that_is_no_listing_is_an_error(service: Service, call: Callable[[str], object], body: str) -> None:
+def test_an_answer_that_is_not_a_listing_is_an_error(
+    service: Service, call: Callable[[str], object], body: str
+) -> None:
     def choose(request: Received) -> bytes:
         return answer(404) if request.method == "HEAD" or "/o/" in request.target else answer(200, body)
 
@@ -133,7 +135,7 @@ def test_an_answer_that_is_no_listing_is_an_error(service: Service, call: Callab
     assert server.url in str(caught.value)
 
 
-def test_an_error_inside_that_may_pass_is_asked_again(service: Service) -> None:
+def test_a_page_with_an_error_inside_that_may_pass_is_tried_again(service: Service) -> None:
     answers = [service.failed("SlowDown"), service.failed("InternalError"), service.page(["f/a"], [], "")]
     with Replay(answers) as server:
         service.use(server)
@@ -159,14 +161,14 @@ def test_an_empty_key_never_deletes_a_bucket(service: Service) -> None:
 
 
 @pytest.mark.parametrize("folder", ["g/", "f/a", "/"])
-def test_a_folder_that_is_none_is_an_error(service: Service, folder: str) -> None:
+def test_a_malformed_folder_is_an_error(service: Service, folder: str) -> None:
     with Replay([service.page([], [folder], "")]) as server:
         service.use(server)
         with pytest.raises(s3dlio.S3dlioError, match=folder):
             s3dlio.list(f"{service.root}/f")
 
 
-def test_folders_where_all_keys_were_asked_for_are_an_error(service: Service) -> None:
+def test_folders_in_a_recursive_listing_are_an_error(service: Service) -> None:
     for call in ("list of all", "delete"):
         with Replay([service.page(["f/a"], ["f/hidden/"], "")]) as server:
             service.use(server)
@@ -184,7 +186,7 @@ def test_a_service_that_ignores_the_delimiter_misses_nothing(service: Service) -
 
 
 @pytest.mark.parametrize("tokens", [["x"], ["x", "y"], ["x", "y", "z"]])
-def test_tokens_that_come_again_end_the_listing(service: Service, tokens: Names) -> None:
+def test_a_token_that_repeats_is_an_error(service: Service, tokens: Names) -> None:
     asked = iter(range(1000))
 
     def choose(_: Received) -> bytes:
@@ -198,7 +200,7 @@ def test_tokens_that_come_again_end_the_listing(service: Service, tokens: Names)
     assert len(server.requests) <= 3 * len(tokens) + 1
 
 
-def test_the_same_page_again_with_another_token_ends_the_listing(service: Service) -> None:
+def test_a_page_that_repeats_with_another_token_is_an_error(service: Service) -> None:
     asked = iter(range(1000))
     with Replay(lambda _: service.page(["f/a"], [], f"token-{next(asked)}")) as server:
         service.use(server)
@@ -207,7 +209,7 @@ def test_the_same_page_again_with_another_token_ends_the_listing(service: Servic
     assert len(server.requests) == 2
 
 
-def test_pages_that_take_turns_end_the_listing(service: Service) -> None:
+def test_pages_that_repeat_in_turn_are_an_error(service: Service) -> None:
     asked = iter(range(1000))
 
     def choose(_: Received) -> bytes:
@@ -221,7 +223,7 @@ def test_pages_that_take_turns_end_the_listing(service: Service) -> None:
     assert len(server.requests) < 20
 
 
-def test_folders_that_come_again_and_again_end_the_listing(service: Service) -> None:
+def test_pages_that_only_repeat_their_folders_are_an_error(service: Service) -> None:
     asked = iter(range(1000))
     with Replay(lambda _: service.page([], ["f/a/", "f/b/"], f"token-{next(asked)}")) as server:
         service.use(server)
@@ -232,7 +234,7 @@ def test_folders_that_come_again_and_again_end_the_listing(service: Service) -> 
 
 @pytest.mark.parametrize("tag", ["Key", "Prefix"])
 @pytest.mark.parametrize("name", list(SERVICES))
-def test_a_name_of_raw_bytes_that_are_no_utf8_is_shown(name: str, tag: str) -> None:
+def test_the_error_shows_a_name_that_is_not_utf8(name: str, tag: str) -> None:
     service = SERVICES[name]
     names = ["f/@@/"]
     page = service.page(names, [], "") if tag == "Key" else service.page([], names, "")
@@ -244,7 +246,7 @@ def test_a_name_of_raw_bytes_that_are_no_utf8_is_shown(name: str, tag: str) -> N
 
 @pytest.mark.parametrize("body", FOREIGN.values(), ids=FOREIGN.keys())
 @pytest.mark.parametrize("name", list(SERVICES))
-def test_an_answer_that_is_no_list_of_buckets_is_an_error(name: str, body: str) -> None:
+def test_an_answer_that_is_not_a_list_of_buckets_is_an_error(name: str, body: str) -> None:
     os.environ["GOOGLE_CLOUD_PROJECT"] = "project"
     own = {"s3": "a list of buckets", "az": "a list of containers", "gs": "buckets in JSON"}[name]
     with Replay([answer(200, body)]) as server:
@@ -256,7 +258,7 @@ def test_an_answer_that_is_no_list_of_buckets_is_an_error(name: str, body: str) 
                 run(store_for(name).buckets())
 
 
-def test_tokens_that_come_again_end_the_list_of_buckets() -> None:
+def test_a_token_that_repeats_in_a_list_of_buckets_is_an_error() -> None:
     os.environ["GOOGLE_CLOUD_PROJECT"] = "project"
     for name, body in (
         ("s3", xml("ListAllMyBucketsResult", "<ContinuationToken>{}</ContinuationToken>")),
@@ -274,7 +276,7 @@ def test_tokens_that_come_again_end_the_list_of_buckets() -> None:
     "body", [body for body in FOREIGN.values() if body], ids=[key for key in FOREIGN if FOREIGN[key]]
 )
 @pytest.mark.parametrize("name", ["s3", "gs"])
-def test_a_delete_is_not_believed_from_something_else(name: str, body: str) -> None:
+def test_a_delete_with_a_foreign_answer_is_an_error(name: str, body: str) -> None:
     service = SERVICES[name]
     with Replay(lambda _: answer(200, body)) as server:
         service.use(server)
@@ -288,7 +290,7 @@ def test_a_delete_is_not_believed_from_something_else(name: str, body: str) -> N
     "body", [body for body in FOREIGN.values() if body], ids=[key for key in FOREIGN if FOREIGN[key]]
 )
 @pytest.mark.parametrize("name", ["s3", "gs"])
-def test_a_bucket_is_not_made_by_something_else(name: str, body: str) -> None:
+def test_making_a_bucket_with_a_foreign_answer_is_an_error(name: str, body: str) -> None:
     os.environ["GOOGLE_CLOUD_PROJECT"] = "project"
     with Replay(lambda _: answer(200, body)) as server:
         SERVICES[name].use(server)
@@ -296,7 +298,7 @@ def test_a_bucket_is_not_made_by_something_else(name: str, body: str) -> None:
             run(store_for(name).make_bucket(parse(f"{SERVICES[name].root}/")))
 
 
-def test_answers_of_emulators_to_deletes_and_creations_are_believed() -> None:
+def test_answers_of_emulators_to_deletes_and_creations_are_accepted() -> None:
     with Replay(lambda _: answer(200, xml("DeleteObjectResponse", "<Code>204</Code>"))) as server:
         use(server)
         s3dlio.delete("s3://bucket/key")
@@ -333,7 +335,7 @@ def test_names_of_blobs_are_listed_as_they_are(text: str, key: str) -> None:
         assert sorted(found) == sorted([f"az://container/f/{expected}", f"az://container/f/d{expected}/"])
 
 
-def test_two_markers_or_a_blank_one() -> None:
+def test_two_markers_are_an_error_and_a_blank_one_ends_the_listing() -> None:
     blobs = "<EnumerationResults><Blobs/>{}</EnumerationResults>"
     with Replay([answer(200, blobs.format("<NextMarker>\n </NextMarker>"))]) as server:
         _use_az(server)
@@ -353,7 +355,7 @@ def test_two_markers_or_a_blank_one() -> None:
         '{"items": [{"name": "f/a", "n\\u0061me": "f/b"}]}',
     ],
 )
-def test_a_field_that_stands_twice_is_an_error(body: str) -> None:
+def test_a_field_that_appears_twice_is_an_error(body: str) -> None:
     with Replay([answer(200, body)]) as server:
         _use_gs(server)
         with pytest.raises(s3dlio.S3dlioError, match="twice"):
@@ -368,7 +370,7 @@ def test_names_that_are_names_of_fields_are_listed() -> None:
 
 
 @pytest.mark.parametrize("error_", [{"code": "503"}, {"code": 429}, {"status": "UNAVAILABLE"}])
-def test_google_errors_that_may_pass_are_asked_again(error_: dict[str, object]) -> None:
+def test_google_errors_that_may_pass_are_tried_again(error_: dict[str, object]) -> None:
     with Replay([answer(200, json.dumps({"error": error_})), _gs_page(["f/a"], [], "")]) as server:
         _use_gs(server)
         assert s3dlio.list("gs://bucket/f") == ["gs://bucket/f/a"]
@@ -384,7 +386,7 @@ def _listed(content: str) -> list[str]:
 
 
 @pytest.mark.parametrize("truncated", ["True", "TRUE", " true\n", "1", "", None])
-def test_a_page_is_truncated_however_that_is_written(truncated: str | None) -> None:
+def test_every_spelling_of_truncated_is_read(truncated: str | None) -> None:
     more = "" if truncated is None else f"<IsTruncated>{truncated}</IsTruncated>"
     first = xml("ListBucketResult", f"{more}<NextContinuationToken>t</NextContinuationToken>{contents('f/a', 1)}")
     with Replay([answer(200, first), _s3_page(["f/b"], [], "")]) as server:
@@ -407,7 +409,7 @@ def test_a_truncated_page_without_a_token_is_an_error(name: str) -> None:
         "<EncodingType/><EncodingType>url</EncodingType>",
     ],
 )
-def test_a_page_that_says_something_twice_is_an_error(facts: str) -> None:
+def test_a_page_with_a_repeated_element_is_an_error(facts: str) -> None:
     with pytest.raises(s3dlio.S3dlioError, match="two <"):
         _listed(facts + contents("f/a", 1))
 
@@ -421,14 +423,14 @@ def test_a_page_with_a_document_type_is_refused() -> None:
             s3dlio.list("s3://bucket/f")
 
 
-def test_a_page_that_may_or_may_not_be_truncated_is_an_error() -> None:
+def test_an_unknown_value_of_istruncated_is_an_error() -> None:
     with pytest.raises(s3dlio.S3dlioError, match="perhaps"):
         _listed("<IsTruncated>perhaps</IsTruncated>")
 
 
 @pytest.mark.parametrize("name", ["EncodingType", "Encoding-Type", "encoding-type", "ENCODINGTYPE"])
 @pytest.mark.parametrize("value", ["url", " URL "])
-def test_names_are_decoded_however_that_is_announced(name: str, value: str) -> None:
+def test_every_spelling_of_the_encoding_is_read(name: str, value: str) -> None:
     assert _listed(f"<{name}>{value}</{name}>{contents('f/a+b%2Bc%0D%0A%00', 1)}") == ["s3://bucket/f/a b+c\r\n\x00"]
 
 
@@ -450,12 +452,12 @@ def test_keys_that_are_not_encoded_are_listed_as_they_are(text: str, key: str) -
 
 
 @pytest.mark.parametrize("text", ["%FF", "a%C3", "%ED%A0%80"])
-def test_a_key_that_is_no_utf8_is_named(text: str) -> None:
+def test_the_error_names_an_encoded_key_that_is_not_utf8(text: str) -> None:
     with pytest.raises(s3dlio.S3dlioError, match=rf"f/{text}.*not valid UTF-8"):
         _listed(f"<EncodingType>url</EncodingType>{contents(f'f/{text}', 1)}")
 
 
-def test_a_key_of_raw_bytes_that_are_no_utf8_is_named() -> None:
+def test_the_error_names_a_key_of_raw_bytes_that_are_not_utf8() -> None:
     body = xml("ListBucketResult", contents("f/@@", 1)).encode().replace(b"@@", b"\xff\xfe")
     with Replay([answer(200, body)]) as server:
         use(server)
@@ -489,7 +491,7 @@ def test_a_damaged_page_is_refused(content: str, beside: str) -> None:
 )
 @pytest.mark.parametrize("size", ["<Size>5</Size>", '<Size a="1">5</Size>', "<Size >5</Size>"])
 @pytest.mark.parametrize("call", ["list of all", "entries"])
-def test_tags_in_other_forms_shift_no_keys(key: str, size: str, call: str) -> None:
+def test_tags_in_unusual_forms_do_not_shift_keys(key: str, size: str, call: str) -> None:
     odd = "".join(f"<Contents>{key.format(name)}{size}</Contents>" for name in ("f/b", "f/c"))
     for content in (odd, contents("f/a", 1) + odd, odd + contents("f/a", 1)):
         with Replay([answer(200, xml("ListBucketResult", content))]) as server:
@@ -523,7 +525,7 @@ def test_a_page_changed_anywhere_is_read_as_a_parser_reads_it_or_refused(changes
     text = _START
     for place, cut, piece in changes:
         text = text[:place] + piece + text[place + cut :]
-    plain = listing._plain_contents(memoryview(text.encode()), True)
+    plain = listing._contents_by_shape(memoryview(text.encode()), True)
     if plain is None:
         return
     root = ET.fromstring(text.encode().lstrip())
@@ -548,7 +550,7 @@ def test_a_page_changed_anywhere_is_read_as_a_parser_reads_it_or_refused(changes
         answer(200, xml("DeleteResult", "<Error><Key>f/1</Key><Code>NotImplemented</Code></Error>")),
     ],
 )
-def test_without_deleteobjects_objects_are_deleted_singly_and_that_is_remembered(refused: bytes) -> None:
+def test_a_service_without_deleteobjects_deletes_singly_from_then_on(refused: bytes) -> None:
     left = {"/bucket/f/1", "/bucket/f/2"}
 
     def choose(request: Received) -> bytes:
@@ -565,7 +567,7 @@ def test_without_deleteobjects_objects_are_deleted_singly_and_that_is_remembered
     assert [request.method for request in server.requests].count("POST") == 1
 
 
-def test_a_key_that_the_answer_leaves_out_is_deleted_once_more() -> None:
+def test_a_key_that_the_answer_leaves_out_is_deleted_again() -> None:
     deleted = answer(200, xml("DeleteResult", "<Deleted><Key>f/1</Key></Deleted>"))
     with Replay([_s3_page(["f/1", "f/2"], [], ""), deleted, answer(204)]) as server:
         use(server)
@@ -586,7 +588,7 @@ def test_an_error_of_a_key_that_was_not_asked_for_is_an_error() -> None:
 
 @pytest.mark.parametrize("call", [s3dlio.stat, s3dlio.exists])
 @pytest.mark.parametrize("name", ["s3", "az"])
-def test_a_head_refused_without_a_reason_is_asked_again_for_it(call: Callable[[str], object], name: str) -> None:
+def test_a_get_asks_for_the_reason_of_a_refused_head(call: Callable[[str], object], name: str) -> None:
     def choose(request: Received) -> bytes:
         return answer(400) if request.method == "HEAD" else error(400, "ExpiredToken")
 
@@ -609,7 +611,7 @@ def _marked(*blobs: str) -> bytes:
     return answer(200, f"<EnumerationResults><Blobs>{''.join(blobs)}</Blobs><NextMarker/></EnumerationResults>")
 
 
-def test_the_marker_of_a_folder_is_a_folder() -> None:
+def test_a_folder_marker_is_listed_as_a_folder() -> None:
     object_ = "<Blob><Name>f/a</Name><Properties><Content-Length>1</Content-Length></Properties></Blob>"
     marked = answer(200, headers={"x-ms-meta-hdi_isfolder": "true", "ETag": '"1"'})
     with Replay([_marked(object_, _marker("f/sub"))] * 2 + [_marked(), marked]) as server:
@@ -654,7 +656,7 @@ async def _first_chunk(uri: str) -> None:
 )
 @pytest.mark.parametrize("call", READS.values(), ids=READS.keys())
 @pytest.mark.parametrize("refuses_ranges", [False, True])
-def test_a_folder_is_no_object_to_read(
+def test_reading_a_folder_is_an_error(
     call: Callable[[str], object], field: tuple[str, str], refuses_ranges: bool
 ) -> None:
     def choose(request: Received) -> bytes:
@@ -670,7 +672,7 @@ def test_a_folder_is_no_object_to_read(
 
 @pytest.mark.parametrize("call", list(READS)[:6])
 @pytest.mark.parametrize("refuses_ranges", [False, True])
-def test_an_empty_object_is_no_folder(call: str, refuses_ranges: bool) -> None:
+def test_an_empty_object_is_not_a_folder(call: str, refuses_ranges: bool) -> None:
     def choose(request: Received) -> bytes:
         if refuses_ranges and "range" in request.headers:
             return answer(416, error_body("InvalidRange"), {"Content-Range": "bytes */0"})
@@ -699,7 +701,7 @@ def test_a_tree_with_markers_is_copied_without_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("progress", [{}, {"totalBytesRewritten": "5"}, {"totalBytesRewritten": "x"}])
-def test_a_copy_without_progress_ends(progress: dict[str, str]) -> None:
+def test_a_copy_without_progress_is_an_error(progress: dict[str, str]) -> None:
     step = {"done": False, "rewriteToken": "t", **progress}
     with Replay(lambda _: answer(200, json.dumps(step))) as server:
         _use_gs(server)
@@ -709,7 +711,7 @@ def test_a_copy_without_progress_ends(progress: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("date", ["never", "Sun, 31 Feb 1994 08:49:37 GMT"])
-def test_a_date_that_cannot_be_read_is_an_error_of_stat(date: str) -> None:
+def test_stat_raises_for_an_unreadable_date(date: str) -> None:
     for service in SERVICES.values():
         facts = json.dumps({"size": "1", "updated": date})
         with Replay(

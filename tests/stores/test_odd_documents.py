@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever bytes a server sends, a call gives a result or an S3dlioError, in every protocol, for every verb."""
+"""Every call returns a result or raises an S3dlioError, whatever bytes a server sends, on every cloud."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ VERBS: dict[str, Callable[[str], object]] = {
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
-def test_only_errors_of_this_library_leave_it(verb: Callable[[str], object], protocol: str) -> None:
+def test_odd_documents_raise_only_errors_of_s3dlio(verb: Callable[[str], object], protocol: str) -> None:
     draw = random.Random(1)
     document, status, fields = b"", 200, FIELDS[0]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""s3:// on SeaweedFS and on Ceph RGW, with botocore as the oracle: it reads what we write, and we what it writes."""
+"""s3:// on SeaweedFS and on Ceph RGW, with botocore as the oracle: each reads the objects that the other writes."""
 
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
@@ -94,7 +94,7 @@ def _pending(oracle: Any, bucket: str) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 5 << 20, _LARGE])
-def test_botocore_reads_what_was_written(bucket: str, oracle: Any, server: S3Server, size: int) -> None:
+def test_botocore_reads_what_s3dlio_writes(bucket: str, oracle: Any, server: S3Server, size: int) -> None:
     data = content(size)
     s3dlio.put_bytes(f"{bucket}/put", data)
     with s3dlio.MultipartUploadWriter.from_uri(f"{bucket}/written") as writer:
@@ -111,7 +111,7 @@ def test_botocore_reads_what_was_written(bucket: str, oracle: Any, server: S3Ser
     assert _pending(oracle, bucket) == []
 
 
-def test_what_botocore_has_written_is_read(bucket: str, oracle: Any) -> None:
+def test_s3dlio_reads_what_botocore_writes(bucket: str, oracle: Any) -> None:
     data = content(3 * MIB + 1)
     oracle.put_object(
         Bucket=_name(bucket), Key="a", Body=data, ContentType="text/x-test", Metadata={"author": "someone", "n": "1"}
@@ -144,7 +144,7 @@ def test_objects_with_the_checksums_of_botocore_are_read(bucket: str, oracle: An
     assert s3dlio.get_many([f"{bucket}/a"], 1)[0][1] == data
 
 
-def test_listings_are_those_of_botocore(bucket: str, oracle: Any) -> None:
+def test_a_listing_has_the_names_that_botocore_lists(bucket: str, oracle: Any) -> None:
     names = [f"{folder}/{number:04}" for folder in ("a", "a/b", "a-b", "a+b c") for number in range(260)]
     s3dlio.put_many(((f"{bucket}/{name}", b"") for name in names), 32)
     paginator = oracle.get_paginator("list_objects_v2")
@@ -164,7 +164,7 @@ def test_listings_are_those_of_botocore(bucket: str, oracle: Any) -> None:
 # Integrity...
 
 
-def test_a_damaged_upload_is_noticed(bucket: str, server: S3Server) -> None:
+def test_a_damaged_upload_is_an_integrity_error(bucket: str, server: S3Server) -> None:
     """SeaweedFS compares the CRC32C; Ceph 16 does not, but its ETag is the MD5 of what it has stored."""
     os.environ["S3DLIO_RETRIES"] = "1"
     with Replay(damaging(server.url, up=True)) as way:
@@ -189,7 +189,7 @@ def test_a_damaged_upload_does_not_match_its_signed_payload(bucket: str, server:
 
 
 @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)  # Ceph 16 keeps no checksums
-def test_a_damaged_download_is_noticed(bucket: str, server: S3Server) -> None:
+def test_a_damaged_download_is_an_integrity_error(bucket: str, server: S3Server) -> None:
     for size in (1000, _LARGE):
         s3dlio.put_bytes(f"{bucket}/{size}", content(size))
     with Replay(damaging(server.url, down=True)) as way:
@@ -200,7 +200,7 @@ def test_a_damaged_download_is_noticed(bucket: str, server: S3Server) -> None:
 
 
 @pytest.mark.parametrize("variable", ["S3DLIO_PUT_VERIFY", "S3DLIO_SIGN_PAYLOAD"])
-def test_more_care_changes_nothing_where_all_is_well(bucket: str, variable: str) -> None:
+def test_optional_checks_pass_on_undamaged_objects(bucket: str, variable: str) -> None:
     os.environ[variable] = "1"
     for size in (0, 1000, _LARGE):
         s3dlio.put_bytes(f"{bucket}/object", content(size))
@@ -210,7 +210,7 @@ def test_more_care_changes_nothing_where_all_is_well(bucket: str, variable: str)
     assert s3dlio.get(f"{bucket}/written") == content(_LARGE)
 
 
-def test_put_verify_sees_that_somebody_else_has_written(
+def test_put_verify_notices_that_another_client_has_written(
     bucket: str, oracle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.environ["S3DLIO_PUT_VERIFY"] = "1"
@@ -240,7 +240,7 @@ def test_parts_are_never_more_than_ten_thousand() -> None:
 
 
 @pytest.mark.parametrize(("megabytes", "at_least"), [("5", 5 * 10**12), ("16", 12 * 10**12)])
-def test_a_writer_that_does_not_know_the_length_needs_no_more_either(megabytes: str, at_least: int) -> None:
+def test_a_writer_of_unknown_length_makes_at_most_ten_thousand_parts(megabytes: str, at_least: int) -> None:
     os.environ["S3DLIO_PUT_PART_MB"] = megabytes
     writer = CloudWriter(_store(), parse("s3://bucket/key"))
     sizes = [writer._next_part_size(number) for number in range(S3Store.most_parts)]
@@ -308,7 +308,7 @@ def test_an_aborted_or_dropped_writer_leaves_nothing(bucket: str, oracle: Any) -
 
 
 @pytest.mark.parametrize("begun", ["create", "part"])
-def test_a_cancelled_upload_leaves_no_parts(
+def test_a_canceled_upload_leaves_no_parts(
     bucket: str, oracle: Any, monkeypatch: pytest.MonkeyPatch, begun: str
 ) -> None:
     method = {"create": "begin_parts", "part": "put_part"}[begun]
@@ -362,7 +362,7 @@ def _is_described(uri: str) -> bool:
     return (facts["content_type"], facts["metadata"]) == ("text/x-test", {"author": "someone"})
 
 
-def test_a_copy_keeps_what_describes_the_object(bucket: str, oracle: Any) -> None:
+def test_a_copy_keeps_content_type_and_metadata(bucket: str, oracle: Any) -> None:
     data = content(100_000)
     _described(oracle, bucket, data)
     s3dlio.copy(f"{bucket}/f/a", f"{bucket}/copy with ü+%")
@@ -372,7 +372,7 @@ def test_a_copy_keeps_what_describes_the_object(bucket: str, oracle: Any) -> Non
         assert _is_described(uri)
 
 
-def test_a_copy_is_the_services_work_alone(bucket: str, server: S3Server) -> None:
+def test_a_copy_transfers_no_content_to_this_machine(bucket: str, server: S3Server) -> None:
     s3dlio.put_bytes(f"{bucket}/a", content(3 << 20))
     with Replay(damaging(server.url)) as way:
         os.environ["AWS_ENDPOINT_URL"] = way.url
@@ -424,7 +424,7 @@ def test_a_source_that_is_replaced_during_a_large_copy_is_an_error(
     assert _pending(oracle, bucket) == []
 
 
-def test_an_object_that_only_marks_a_folder_makes_no_file(bucket: str, oracle: Any, tmp_path: Path) -> None:
+def test_the_marker_of_a_folder_is_not_downloaded_as_a_file(bucket: str, oracle: Any, tmp_path: Path) -> None:
     oracle.put_object(Bucket=_name(bucket), Key="data/", Body=b"")
     oracle.put_object(Bucket=_name(bucket), Key="data/sub/", Body=b"")
     s3dlio.put_bytes(f"{bucket}/data/sub/object", b"content")
@@ -460,7 +460,7 @@ def _request(url: str, method: str = "GET", body: bytes | None = None) -> tuple[
 
 
 @pytest.mark.parametrize("key", ["object", "folder/ü +%2F?&=#", "a b/c'd\"e"])
-def test_a_presigned_url_is_good_for_its_request_alone(bucket: str, key: str) -> None:
+def test_a_presigned_url_allows_only_its_own_request(bucket: str, key: str) -> None:
     uri = f"{bucket}/{key}"
     assert _request(s3dlio.presign(uri, "PUT", 60), "PUT", b"by anyone")[0] == 200
     assert s3dlio.get(uri) == b"by anyone"
@@ -483,7 +483,7 @@ def test_a_presigned_url_expires(bucket: str) -> None:
     assert _request(url)[0] == 403
 
 
-def test_what_cannot_be_presigned_is_an_error() -> None:
+def test_an_invalid_request_for_a_presigned_url_is_an_error() -> None:
     os.environ.update(AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
     with pytest.raises(ValueError, match="GET, HEAD, PUT or DELETE"):
         s3dlio.presign("s3://bucket/key", "get")
@@ -517,7 +517,7 @@ def test_a_bucket_is_made_listed_and_removed(server: S3Server) -> None:
         run(store.remove_bucket(uri))
 
 
-def test_a_bucket_is_no_object(bucket: str) -> None:
+def test_a_bucket_is_not_an_object(bucket: str) -> None:
     for call in (s3dlio.get, s3dlio.stat, s3dlio.exists, s3dlio.delete, lambda uri: s3dlio.put_bytes(uri, b"")):
         with pytest.raises(s3dlio.InvalidURIError, match="add its key"):
             call(bucket)
@@ -552,7 +552,7 @@ def test_wrong_credentials_are_refused_everywhere(bucket: str, changes: dict[str
             asked(f"{bucket}/object")
 
 
-def test_threads_share_what_is_known_of_the_service(bucket: str) -> None:
+def test_threads_share_the_state_of_the_service(bucket: str) -> None:
     def work(number: int) -> None:
         for size in (10, 6 << 20):
             s3dlio.put_bytes(f"{bucket}/{number}", content(size, seed=number))
@@ -570,7 +570,7 @@ def tls_bucket(seaweedfs_tls: S3Server) -> str:
     return uri
 
 
-def test_it_all_goes_over_tls(tls_bucket: str) -> None:
+def test_every_verb_works_over_tls(tls_bucket: str) -> None:
     for size in (0, 1000, _LARGE):
         s3dlio.put_bytes(f"{tls_bucket}/object", content(size))
         assert s3dlio.get(f"{tls_bucket}/object") == content(size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers that Amazon S3 documents, or is known to give, and that emulators do not: replayed byte for byte.
+"""Answers that Amazon S3 documents or is known to send, and that emulators do not send, byte for byte.
 
 Each case names the page that documents it, below https://docs.aws.amazon.com/AmazonS3/latest/.
 """
@@ -53,7 +53,7 @@ def _found(body: bytes, **headers: str) -> bytes:
 
 
 class Refusal(NamedTuple):
-    """An answer that ends a call: what it is, where it is documented, the call, and what the call raises."""
+    """An answer that ends a call: where it is documented, the answer, the call, and the error that the call raises."""
 
     page: str
     answer: bytes
@@ -146,7 +146,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("row", REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_refusal_is_an_error_that_says_what_to_do(row: Refusal) -> None:
+def test_the_error_for_a_refusal_says_what_to_check(row: Refusal) -> None:
     with Replay([row.answer]) as server:
         use(server)
         with pytest.raises(row.kind, match=re.escape(row.says)) as caught:
@@ -168,7 +168,7 @@ def test_a_delete_marker_does_not_exist() -> None:
 
 
 class Passing(NamedTuple):
-    """An answer after which the same request succeeds, and what a call raises that never gets another one."""
+    """An answer after which the same request succeeds, and the error of a call that gets no other answer."""
 
     page: str
     answer: bytes
@@ -191,7 +191,7 @@ PASSING = {
 
 
 @pytest.mark.parametrize("row", PASSING.values(), ids=PASSING.keys())
-def test_what_may_pass_is_asked_again(row: Passing) -> None:
+def test_a_refusal_that_may_pass_is_tried_again(row: Passing) -> None:
     good = _found(b"content") if row.call is _get else OK
     with Replay([row.answer, row.answer, good]) as server:
         use(server)
@@ -201,7 +201,7 @@ def test_what_may_pass_is_asked_again(row: Passing) -> None:
 
 
 @pytest.mark.parametrize("row", PASSING.values(), ids=PASSING.keys())
-def test_what_does_not_pass_is_an_error_in_the_end(row: Passing) -> None:
+def test_a_refusal_that_does_not_pass_is_an_error_after_the_tries(row: Passing) -> None:
     os.environ["S3DLIO_RETRIES"] = "1"
     with Replay([row.answer, row.answer]) as server:
         use(server)
@@ -242,7 +242,7 @@ def test_an_object_that_is_replaced_while_its_parts_are_read_is_read_again() -> 
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_body_that_is_cut_off_goes_on_where_it_stopped_if_it_is_still_the_same(replaced: bool) -> None:
+def test_a_body_that_is_cut_off_continues_where_it_stopped_in_the_same_version(replaced: bool) -> None:
     """API/API_GetObject.html: Range and If-Match together."""
     old, new = content(100_000, seed=1), content(100_000, seed=2)
 
@@ -265,7 +265,7 @@ def test_a_body_that_is_cut_off_goes_on_where_it_stopped_if_it_is_still_the_same
     assert asked[3:] == ([("bytes=0-16777215", None)] if replaced else [])
 
 
-def test_a_weak_etag_is_no_condition() -> None:
+def test_a_weak_etag_is_not_sent_as_a_condition() -> None:
     """RFC 9110, section 13.1.1: If-Match compares strongly, so that a weak ETag (of a proxy) never matches."""
     os.environ["S3DLIO_GET_PART_MB"] = "1"
     data = content(2 << 20)
@@ -342,7 +342,7 @@ def test_a_checksum_that_is_not_the_bodys_is_not_compared(headers: dict[str, str
         assert s3dlio.get(URI) == _DATA
 
 
-def test_with_a_range_the_checksum_may_be_that_of_a_part() -> None:
+def test_the_checksum_in_the_answer_to_a_range_may_be_that_of_a_part() -> None:
     """userguide/checking-object-integrity.html: a range that is a part of a multipart upload has its checksum."""
     headers = {"x-amz-checksum-crc32c": "AAAAAA==", "Content-Range": "bytes 0-24/50", "ETag": '"1"'}
     with Replay([answer(206, _DATA, headers)]) as server:
@@ -404,7 +404,7 @@ _KMS = {"x-amz-server-side-encryption": "aws:kms"}
         "nothing",
     ],
 )
-def test_what_the_server_says_it_stored_is_compared(
+def test_the_checksum_that_the_service_stored_is_compared(
     headers: dict[str, str], settings: dict[str, str], is_right: bool
 ) -> None:
     """API/API_Object.html: an ETag is the MD5 unless the object is encrypted with KMS or customers' keys."""
@@ -495,7 +495,7 @@ def test_a_completed_upload_names_its_parts_and_checksums() -> None:
         ) in complete.body.decode()
 
 
-def test_where_the_service_keeps_one_checksum_of_the_whole_it_is_given() -> None:
+def test_a_service_that_keeps_a_checksum_of_the_whole_object_gets_one() -> None:
     """userguide/checking-object-integrity.html: x-amz-checksum-type FULL_OBJECT."""
     checksum = crc32c_text(crc32c([memoryview(_PARTS)]))
     completed = _COMPLETED.replace("<Key>", f"<ChecksumCRC32C>{checksum}</ChecksumCRC32C><Key>")
@@ -507,7 +507,7 @@ def test_where_the_service_keeps_one_checksum_of_the_whole_it_is_given() -> None
     assert server.requests[-1].headers["x-amz-checksum-type"] == "FULL_OBJECT"
 
 
-def test_another_checksum_of_the_whole_is_an_error() -> None:
+def test_another_checksum_of_the_whole_object_is_an_error() -> None:
     """API/API_CompleteMultipartUpload.html: ChecksumCRC32C in the answer."""
     completed = _COMPLETED.replace("<Key>", "<ChecksumCRC32C>AAAAAA==</ChecksumCRC32C><Key>")
     with Replay(_multipart([answer(200, completed), _ABORTED], _WHOLE)) as server:
@@ -534,7 +534,7 @@ def test_an_error_inside_a_200_is_an_error(blanks: str) -> None:
     assert (server.requests[-1].method, server.requests[-1].target) == ("DELETE", "/bucket/key?uploadId=upload")
 
 
-def test_an_error_inside_a_200_that_may_pass_is_asked_again() -> None:
+def test_an_error_inside_a_200_that_may_pass_is_tried_again() -> None:
     """API/API_CompleteMultipartUpload.html: "be prepared to retry the failed requests"."""
     with Replay(_multipart([chunked(" ", error_body("InternalError")), chunked(" ", _COMPLETED)])) as server:
         use(server)
@@ -605,7 +605,7 @@ def test_a_repeated_complete_that_finds_no_upload_succeeds_only_with_proof(store
     assert not completions
 
 
-def test_parts_without_an_md5_prove_nothing_by_their_etags() -> None:
+def test_etags_of_parts_that_are_not_md5_sums_prove_nothing() -> None:
     """API/API_Object.html: an ETag "may or may not be an MD5 digest"."""
     completions = [error(404, "NoSuchUpload"), _stored('"0-2"'), _ABORTED]
     plain = _multipart(completions)
@@ -674,7 +674,7 @@ def test_a_copy_that_fails_inside_a_200_is_tried_again() -> None:
         s3dlio.copy(URI, "s3://other/key")
 
 
-def test_a_copy_that_fails_inside_a_200_for_good_is_an_error() -> None:
+def test_a_copy_with_a_lasting_error_inside_a_200_is_an_error() -> None:
     """API/API_CopyObject.html."""
     with Replay([_HEAD, chunked(" ", error_body("AccessDenied"))]) as server:
         use(server)
@@ -690,7 +690,7 @@ def test_an_archived_source_is_named() -> None:
             s3dlio.copy(URI, "s3://other/key")
 
 
-def test_where_the_service_does_not_copy_the_bytes_go_through_here() -> None:
+def test_if_the_service_does_not_copy_this_machine_reads_and_writes() -> None:
     """API/ErrorResponses.html: NotImplemented."""
     data = b"0123456789"
     first = answer(206, data, {"ETag": '"1"', "Content-Range": "bytes 0-9/10"})
@@ -717,7 +717,7 @@ def _failed(key: str, code: str) -> str:
     return f"<Error><Key>{key}</Key><Code>{code}</Code><Message>As documented.</Message></Error>"
 
 
-def test_many_are_deleted_with_a_digest() -> None:
+def test_deleteobjects_carries_a_digest() -> None:
     """API/API_DeleteObjects.html: Content-MD5 or a checksum is required; keys are XML."""
     with Replay([_page("a/%3C%26%3E", "a/tab%09"), chunked(" ", xml("DeleteResult", ""))]) as server:
         use(server)
@@ -736,7 +736,7 @@ def test_an_error_of_one_key_is_an_error() -> None:
             s3dlio.delete("s3://bucket/a", recursive=True)
 
 
-def test_an_error_of_one_key_that_may_pass_is_asked_again_for_that_key() -> None:
+def test_an_error_of_one_key_that_may_pass_is_tried_again_for_that_key() -> None:
     """API/API_DeleteObjects.html: InternalError, key by key."""
     answers = [_page("a/1", "a/2", "a/3"), _deleted(_failed("a/2", "InternalError") + _failed("a/3", "NoSuchKey"))]
     with Replay([*answers, _deleted()]) as server:
@@ -745,7 +745,7 @@ def test_an_error_of_one_key_that_may_pass_is_asked_again_for_that_key() -> None
     assert re.findall(rb"<Key>(.*?)</Key>", server.requests[2].body) == [b"a/2"]
 
 
-def test_an_error_of_one_key_that_does_not_pass_is_an_error_in_the_end() -> None:
+def test_an_error_of_one_key_that_does_not_pass_is_an_error_after_the_tries() -> None:
     """API/API_DeleteObjects.html."""
     os.environ["S3DLIO_RETRIES"] = "2"
     with Replay([_page("a/1"), *[_deleted(_failed("a/1", "SlowDown"))] * 3]) as server:
@@ -754,7 +754,7 @@ def test_an_error_of_one_key_that_does_not_pass_is_an_error_in_the_end() -> None
             s3dlio.delete("s3://bucket/a", recursive=True)
 
 
-def test_deleting_what_a_service_calls_missing_is_fine() -> None:
+def test_deleting_a_missing_object_succeeds() -> None:
     """API/ErrorResponses.html: NoSuchKey, which S3 itself does not give to a DELETE, but others do."""
     with Replay([error(404, "NoSuchKey")]) as server:
         use(server)
@@ -806,7 +806,7 @@ def _verbs(body: str) -> dict[str, tuple[list[bytes] | Callable[[Received], byte
 
 @pytest.mark.parametrize("body", UNPROVEN.values(), ids=UNPROVEN.keys())
 @pytest.mark.parametrize("verb", _verbs(""))
-def test_an_answer_without_the_result_of_its_verb_is_no_success(verb: str, body: str) -> None:
+def test_an_answer_without_the_result_of_its_verb_is_an_error(verb: str, body: str) -> None:
     answers, call = _verbs(body)[verb]
     with Replay(answers) as server:
         use(server)
@@ -815,13 +815,13 @@ def test_an_answer_without_the_result_of_its_verb_is_no_success(verb: str, body:
 
 
 @pytest.mark.parametrize("answers", [["", _COMPLETED], ["<html></html>", "cut", _COMPLETED]], ids=["once", "twice"])
-def test_an_answer_without_a_result_is_asked_for_again(answers: list[str]) -> None:
+def test_after_an_answer_without_a_result_the_request_is_sent_again(answers: list[str]) -> None:
     with Replay(_multipart([answer(200, text) for text in answers])) as server:
         use(server)
         _in_parts()
 
 
-def test_a_foreign_answer_to_a_completion_that_happened_is_made_good_by_proof() -> None:
+def test_a_completion_with_a_foreign_answer_succeeds_if_the_object_proves_it() -> None:
     with Replay(_multipart([answer(200, "<html></html>"), error(404, "NoSuchUpload"), _stored(_etag())])) as server:
         use(server)
         _in_parts()
@@ -844,7 +844,7 @@ def test_a_foreign_answer_to_a_completion_that_happened_is_made_good_by_proof() 
         (error_body("AccessDenied"), '"1"'),
     ],
 )
-def test_a_document_is_no_answer_to_a_put(put: str, body: str, etag: str | None) -> None:
+def test_a_document_does_not_prove_a_put(put: str, body: str, etag: str | None) -> None:
     def write() -> None:
         if put == "put_bytes":
             _put()
@@ -861,21 +861,21 @@ def test_a_document_is_no_answer_to_a_put(put: str, body: str, etag: str | None)
     "proof",
     [{"ETag": f'"{_CONTENT_MD5}"'}, {"ETag": f'"{_CONTENT_MD5.upper()}"'}, {"x-amz-checksum-crc32c": _CONTENT_CRC}],
 )
-def test_a_text_beside_a_proof_is_passed_over(proof: dict[str, str]) -> None:
+def test_a_text_beside_a_proof_is_ignored(proof: dict[str, str]) -> None:
     with Replay([answer(200, "<html>Stored</html>", proof)]) as server:
         use(server)
         _put()
 
 
-def test_an_etag_in_capitals_is_an_md5_too() -> None:
+def test_an_etag_in_capitals_counts_as_an_md5() -> None:
     with Replay([answer(200, headers={"ETag": '"D41D8CD98F00B204E9800998ECF8427E"'})]) as server:
         use(server)
         with pytest.raises(s3dlio.IntegrityError, match="stored other bytes"):
             _put()
 
 
-def test_a_head_without_a_length_is_no_proof_against_an_upload() -> None:
-    """An object whose HEAD tells no length may be the upload that an earlier try has completed."""
+def test_a_head_without_a_length_does_not_disprove_an_upload() -> None:
+    """The object may be the upload that an earlier try has completed, although its HEAD does not tell the length."""
     stored = f"HTTP/1.1 200 -\r\nETag: {_etag()}\r\nConnection: close\r\n\r\n".encode()
     size = answer(206, _PARTS[:1], {"ETag": _etag(), "Content-Range": f"bytes 0-0/{len(_PARTS)}"})
     with Replay(_multipart([error(404, "NoSuchUpload"), stored, size])) as server:
@@ -883,13 +883,13 @@ def test_a_head_without_a_length_is_no_proof_against_an_upload() -> None:
         _in_parts()
 
 
-def test_an_error_inside_a_200_to_a_put_that_may_pass_is_asked_again() -> None:
+def test_a_put_with_an_error_inside_a_200_that_may_pass_is_tried_again() -> None:
     with Replay([answer(200, error_body("SlowDown")), OK]) as server:
         use(server)
         _put()
 
 
-def test_a_part_without_an_etag_was_not_stored() -> None:
+def test_a_part_without_an_etag_counts_as_not_stored() -> None:
     """API/API_UploadPart.html: the ETag, which CompleteMultipartUpload needs."""
 
     def choose(request: Received) -> bytes:
@@ -926,7 +926,7 @@ def test_names_are_taken_as_they_are_where_the_page_does_not_say_that_they_are_e
         assert s3dlio.list("s3://bucket/f") == ["s3://bucket/f/a+b%20&"]
 
 
-def test_pages_go_on_after_an_empty_one() -> None:
+def test_a_listing_continues_after_an_empty_page() -> None:
     """API/API_ListObjectsV2.html: fewer keys than max-keys, or none, may come with a token for the next page."""
     answers = [
         _page(more=_truncated("1/=+")),
@@ -945,7 +945,7 @@ def test_pages_go_on_after_an_empty_one() -> None:
 
 
 @pytest.mark.parametrize("more", ["<IsTruncated>true</IsTruncated>", _truncated("same")])
-def test_a_page_that_goes_on_but_not_where_is_an_error(more: str) -> None:
+def test_a_truncated_page_that_does_not_say_where_the_next_begins_is_an_error(more: str) -> None:
     """API/API_ListObjectsV2.html: NextContinuationToken "is sent when isTruncated is true"."""
     with Replay([_page("f/a", more=_truncated("same")), _page("f/b", more=more)]) as server:
         use(server)
@@ -968,7 +968,7 @@ def _signed_for(request: Received) -> str:
     return request.headers["authorization"].split("/")[2]
 
 
-def test_a_service_of_another_region_is_asked_again_and_that_is_remembered() -> None:
+def test_the_region_that_a_refusal_names_is_tried_and_remembered() -> None:
     """API/ErrorResponses.html: AuthorizationHeaderMalformed names the region that was expected."""
     refused = error(400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>")
     with Replay([refused, _found(b"1"), _found(b"2")]) as server:
@@ -1018,7 +1018,7 @@ def test_a_head_that_does_not_tell_the_region_is_followed_by_one_of_the_bucket(s
 
 
 def test_a_redirection_in_circles_ends() -> None:
-    """No service documents this; no answer may hold a call for ever."""
+    """No service documents this; but a call has to end, whatever is answered."""
     regions = iter(f"region-{number}" for number in range(100))
     with Replay(lambda _: error(400, "AuthorizationHeaderMalformed", f"<Region>{next(regions)}</Region>")) as server:
         use(server)
@@ -1027,8 +1027,8 @@ def test_a_redirection_in_circles_ends() -> None:
     assert len(server.requests) < 10
 
 
-def test_a_region_that_is_no_name_is_not_believed() -> None:
-    """It would become a part of a host's name."""
+def test_a_malformed_region_is_ignored() -> None:
+    """The region would become a part of a host name."""
     with Replay([error(301, "PermanentRedirect", "<Region>evil.example/</Region>")]) as server:
         use(server)
         with pytest.raises(s3dlio.ConfigurationError, match="another region"):
@@ -1074,7 +1074,7 @@ def test_the_address_of_an_object_on_aws(
         ({"S3_ADDRESSING_STYLE": "virtual"}, "/s3", "s3://bucket/a", "bucket.{host}", "/s3/a"),
     ],
 )
-def test_the_address_of_an_object_on_an_endpoint_of_ones_own(
+def test_the_address_of_an_object_on_an_endpoint_of_the_settings(
     settings: dict[str, str], base: str, uri: str, host: str, target: str
 ) -> None:
     """userguide/VirtualHosting.html. The server is its own proxy here, so that no name has to be resolved."""
@@ -1139,7 +1139,7 @@ def test_a_bucket_is_made_in_the_region_of_the_settings(tmp_path: Path) -> None:
         assert place is (region == "eu-west-1")
 
 
-def test_a_bucket_of_somebody_else_is_an_error() -> None:
+def test_making_a_bucket_that_another_account_has_is_an_error() -> None:
     """API/API_CreateBucket.html: BucketAlreadyExists."""
     with Replay([error(409, "BucketAlreadyExists")]) as server:
         use(server)

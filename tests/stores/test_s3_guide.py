@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The integration guide's snippets for S3, as they are printed, against a server of this machine.
+"""The snippets of the integration guide for S3 run as they are printed, against a server on this machine.
 
-What a snippet cannot say for every reader (hosts, credentials, the files to read) is replaced by the one table
-`substitutions`, and by nothing else.
+Only hosts, credentials and the files to read are replaced, by the table `substitutions`.
 """
 
 from __future__ import annotations

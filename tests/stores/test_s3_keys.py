@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys as nobody should have them, on SeaweedFS and on Ceph: verbatim, or refused, and never taken for another."""
+"""Unusual keys on SeaweedFS and on Ceph are used verbatim or refused, and never name another object."""
 
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
@@ -70,11 +70,11 @@ def _all_go_there_and_back(bucket: str, keys: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize("server", ["seaweedfs", "ceph"])
-def test_a_key_is_taken_verbatim_by_every_verb(server: str, request: pytest.FixtureRequest) -> None:
+def test_every_verb_takes_a_key_verbatim(server: str, request: pytest.FixtureRequest) -> None:
     _all_go_there_and_back(_bucket(request.getfixturevalue(server)), KEYS)
 
 
-def test_ceph_takes_what_seaweedfs_does_not(ceph: S3Server) -> None:
+def test_ceph_accepts_keys_that_seaweedfs_refuses(ceph: S3Server) -> None:
     _all_go_there_and_back(_bucket(ceph), list(SEAWEEDFS_DIFFERS))
 
 
@@ -90,7 +90,7 @@ def test_a_tree_of_odd_keys_is_copied(server: str, request: pytest.FixtureReques
 
 @pytest.mark.parametrize("key", SEAWEEDFS_DIFFERS, ids=SEAWEEDFS_DIFFERS.values())
 def test_seaweedfs_differs_and_loses_nothing_else(seaweedfs: S3Server, key: str) -> None:
-    """A deviation that has gone must leave the table."""
+    """A deviation that no longer occurs has to be removed from the table."""
     bucket = _bucket(seaweedfs)
     s3dlio.put_bytes(f"{bucket}/beside", b"beside")
     with suppress(s3dlio.S3dlioError):  # refused
@@ -101,7 +101,7 @@ def test_seaweedfs_differs_and_loses_nothing_else(seaweedfs: S3Server, key: str)
 
 
 @pytest.mark.parametrize("server", ["seaweedfs", "ceph"])
-def test_neighbours_that_look_alike_are_different_objects(server: str, request: pytest.FixtureRequest) -> None:
+def test_keys_that_look_alike_are_different_objects(server: str, request: pytest.FixtureRequest) -> None:
     bucket = _bucket(request.getfixturevalue(server))
     alike = ["a b", "a+b", "a%20b", "a%2Bb", "A b", "a\u0301", "á", "a", "a?", "a?x=y", "a#", "a%", "a%00"]
     s3dlio.put_many((f"{bucket}/{key}", key.encode()) for key in alike)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A page of an S3 listing says the same whether it is read as text or as XML."""
+"""A page of an S3 listing gives the same result whether it is read as text or as XML."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def document(content: str, encoding: str = "") -> str:
     )
 
 
-def is_plain(text: str) -> bool:
-    return listing._plain_contents(memoryview(text.encode()), True) is not None
+def is_read_by_shape(text: str) -> bool:
+    return listing._contents_by_shape(memoryview(text.encode()), True) is not None
 
 
 @given(OBJECTS, st.lists(TEXT, max_size=3))
@@ -52,7 +52,7 @@ def test_encoded_keys_are_read_as_text(objects: list[tuple[str, int]], prefixes:
     text = document("".join(contents(quote_plus(key), size) for key, size in objects) + folders, "url")
     page = read_page(answer(text), "s3://b", True)
     assert page == Page([key for key, _ in objects], [size for _, size in objects], prefixes, "to&ken")
-    assert is_plain(text) == bool(objects)
+    assert is_read_by_shape(text) == bool(objects)
     assert read_page(answer(text), "s3://b", False) == page._replace(sizes=[])
     assert read_page(answer(text.replace("<Name>", "<!-- as XML --><Name>")), "s3://b", True) == page
 
@@ -85,14 +85,14 @@ ODD = {
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
-def test_a_page_of_another_form_is_read_as_xml(text: str) -> None:
+def test_a_page_of_an_unknown_form_is_read_as_xml(text: str) -> None:
     page = read_page(answer(text), "s3://b", True)
     assert page.keys == ["a", "b"]
     assert page.sizes[-1] == 2
     assert page.token == "to&ken"
 
 
-def test_what_is_not_xml_is_an_error_that_names_the_uri() -> None:
+def test_a_page_that_is_not_xml_is_an_error_that_names_the_uri() -> None:
     broken = document(contents("a", 1)).replace("</ListBucketResult>", "")
     for text in (broken, "", "<html>"):
         with pytest.raises(s3dlio.S3dlioError, match=r"s3://b at http://127\.0\.0\.1:9: the answer is not XML"):

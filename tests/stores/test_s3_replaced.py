@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects that are replaced while they are read: what is returned is one version, whole. On SeaweedFS and on Ceph.
+"""Reads of an object that is replaced meanwhile return one whole version, on SeaweedFS and on Ceph.
 
-Another process writes versions of different and of equal lengths, without a pause, while this one reads in parts. That
-replacements did fall into reads is counted, and asserted: a test in which none does shows nothing.
+Another process writes versions of different and of equal lengths, without a pause, while this one reads in parts. The
+tests count the replacements during a read and fail without any, since they would show nothing.
 """
 
 # A memoryview equals the bytes that it shows.
@@ -105,7 +105,7 @@ def test_every_read_is_of_one_version(uri: str, server: S3Server, replacements: 
     assert len(replacements) >= reads // 50, "hardly any replacement fell into a read"
 
 
-def test_what_another_process_has_overwritten_is_never_cut(uri: str) -> None:
+def test_an_object_that_another_process_overwrites_is_never_cut(uri: str) -> None:
     versions = _versions()
     numbers, written = _spawning.Queue(), _spawning.Queue()
     writer = _spawning.Process(target=_write, args=(uri, numbers, written), daemon=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dates as services send them, read into aware datetimes in UTC.
+"""Read dates as services send them into aware datetimes in UTC.
 
-RFC 9110 asks senders for one form and readers for three; vendors send more: offsets other than GMT, `-0000`, fractions
+RFC 9110 asks senders for one form and readers for three. Vendors send more: offsets other than GMT, `-0000`, fractions
 of a second, ISO 8601 with and without a zone. A date without a zone is in UTC, as all three forms of RFC 9110 are. A
-zone that has a name other than those of RFC 5322 is not guessed at: the date is unreadable.
+date is unreadable if its zone has a name that RFC 5322 does not define.
 
 Sources: RFC 9110, section 5.6.7; RFC 5322, sections 3.3 and 4.3; RFC 3339.
 """
@@ -24,24 +24,24 @@ _ISO = re.compile(
 _COMMENT = re.compile(r"\s*\([^()]*\)$")
 _CLOCK = re.compile(r"(\b\d\d?:\d\d:\d\d)[.,](\d+)")
 _OFFSET_AT_END = re.compile(rf"(?<=\d)\s*(?:GMT|UTC|UT)?\s*{_OFFSET}(?:\s+[A-Za-z]{{1,5}})?$")
-_ZONE = re.compile(r":\d\d\s*([A-Za-z]+)(?=\s+\d{4}$|$)")  # asctime of some has it before the year
+_ZONE = re.compile(r":\d\d\s*([A-Za-z]+)(?=\s+\d{4}$|$)")  # some servers write it before the year in asctime
 _FULL_YEAR = re.compile(r"(?<![\d:])0\d{3}(?!\d)")
 _ZONES = frozenset({"GMT", "UT", "UTC", "Z", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT"})
 
 
 def date_of(text: str | None) -> datetime | None:
-    """The moment that a date names, in UTC.
+    """Read a date.
 
     Args:
-        text: as a server sent it.
+        text: the date as a server sent it.
 
     Returns:
-        An aware datetime in UTC; None if the text is no date.
+        An aware datetime in UTC; None if the text is not a date.
     """
     if not text:
         return None
     text = text.strip()
-    if not text.isascii():  # digits of other scripts are none here
+    if not text.isascii():  # digits of other scripts do not count
         return None
     try:
         return _iso_date(text) if text[:4].isdecimal() else _mail_date(text)
@@ -59,29 +59,29 @@ def _iso_date(text: str) -> datetime | None:
 
 
 def _mail_date(text: str) -> datetime | None:
-    """RFC 5322, RFC 850 and asctime."""
+    """Read the forms of RFC 5322, RFC 850 and asctime."""
     text = _COMMENT.sub("", text)
     clock = _CLOCK.search(text)
     if clock is not None:
         text = text[: clock.end(1)] + text[clock.end() :]
     offset = _OFFSET_AT_END.search(text) if ":" in text else None
     if offset is not None:
-        text = text[: offset.start()] + " GMT"  # without a zone the parser does not know the form of RFC 850
-    if text.count(":") > 2:  # two dates, as a proxy joins fields that came twice
+        text = text[: offset.start()] + " GMT"  # the parser reads the form of RFC 850 only with a zone
+    if text.count(":") > 2:  # two dates: a proxy joins fields that appear twice
         return None
     zone = _ZONE.search(text)
     parts = parsedate_tz(text) or (parsedate_tz(text + " GMT") if ":" in text else None)
     if parts is None or (zone is not None and zone[1].upper() not in _ZONES):
         return None
     year, month, day, hour, minute, second = parts[:6]
-    if (full_year := _FULL_YEAR.search(text)) is not None:  # which the parser takes for one of two digits
+    if (full_year := _FULL_YEAR.search(text)) is not None:  # which the parser reads as a year of two digits
         year = int(full_year[0])
     moment = _moment(year, month, day, hour, minute, second, clock[2] if clock is not None else None)
     return moment - (timedelta(seconds=parts[9] or 0) if offset is None else _offset(*offset.groups()))
 
 
 def _offset(sign: str | None, hours: str | None, minutes: str | None) -> timedelta:
-    """What a zone is ahead of UTC. ValueError for an offset that no zone has."""
+    """Return the time by which a zone is ahead of UTC. Raise ValueError for an offset that no zone has."""
     ahead = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
     if ahead >= timedelta(days=1) or int(minutes or 0) > 59:
         raise ValueError(f"no zone is {ahead} from UTC")
@@ -89,7 +89,7 @@ def _offset(sign: str | None, hours: str | None, minutes: str | None) -> timedel
 
 
 def _moment(year: int, month: int, day: int, hour: int, minute: int, second: int, fraction: str | None) -> datetime:
-    """A moment in UTC; the second 60 of a leap second is the first of the next minute."""
+    """Make a datetime in UTC. Second 60, a leap second, becomes the first second of the next minute."""
     leap = second == 60
     microsecond = int((fraction or "0")[:6].ljust(6, "0"))
     moment = datetime(year, month, day, hour, minute, 59 if leap else second, microsecond, timezone.utc)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which server a request for az:// goes to, and what it is allowed by.
+"""Where Azure's requests go, and what authorizes them: the service that one state of the settings describes.
 
-An `AzureService` is what one state of the settings describes. It turns the requests of the store into heads ready to be
-sent, and says of answers whether to try again: with the same request, or with another token.
+An `AzureService` turns the requests of the store into heads that are ready to be sent. It tells after which answers to
+try again: with the same request, or with another token.
 
 Sources: Blob Storage REST API, "Versioning for Azure Storage", "Authorize requests to Azure Storage".
 """
@@ -28,13 +28,13 @@ from s3dlio.stores.azure.answers import error_of
 from s3dlio.stores.azure.refusals import CHANGED_ON_THE_WAY, REFUSALS, TRANSIENT_CODES, refusal
 from s3dlio.uri import URI
 
-# New enough for names that XML cannot hold, old enough for every cloud and for an Azurite of 2022.
 VERSION = "2021-12-02"
+"""Of the API: new enough for names that XML cannot hold, old enough for every cloud and for an Azurite of 2022."""
 
 _VERSION = ("x-ms-version", VERSION)
 _CRC64 = "x-ms-content-crc64"
-_READS_KEPT = 64
-_NEVER = 0, None
+_HEADS_KEPT = 64
+_NO_HEADS = 0, None
 _NOT_SUPPORTED = "FeatureNotSupported"
 
 
@@ -58,7 +58,7 @@ class AzureService:
         self._reads: dict[str, tuple[int, Heads | None]] = {}
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
-        """Where a request goes, and its head, signed now."""
+        """Return the server that a request goes to, and the head of the request, authorized now."""
         address = endpoint.address
         path = f"{endpoint.path}/{request.container}"
         if request.path:
@@ -74,22 +74,22 @@ class AzureService:
         return address, head_for(address, request.method, target, fields)
 
     def reads(self, container: str, endpoint: Endpoint) -> Heads:
-        """What the requests for whole blobs that are made now have in common."""
+        """Return what makes the heads of reads of whole blobs at this moment."""
         now = int(time.time())
-        second, heads = self._reads.get(container, _NEVER)
+        second, heads = self._reads.get(container, _NO_HEADS)
         if heads is None or second != now:
             allowed = self.account.credential.authorize_gets((_VERSION,))
             fields = [("Host", endpoint.address.authority), _VERSION, *allowed.fields]
             query = f"?{allowed.query}" if allowed.query else ""
             folder = f"{endpoint.path}/{uri_encode(container)}/"
             heads = Heads("GET", endpoint.address, folder, fields, allowed.sign, query=query, credential=allowed.fields)
-            if len(self._reads) >= _READS_KEPT:
+            if len(self._reads) >= _HEADS_KEPT:
                 self._reads.clear()
             self._reads[container] = now, heads
         return heads
 
     def is_transient(self, response: Response) -> bool:
-        """Whether an answer may be another one next time."""
+        """Tell whether another try may succeed."""
         status = response.head.status
         if status == 400:
             return error_of(response).code in CHANGED_ON_THE_WAY
@@ -105,20 +105,23 @@ class AzureService:
         return code in TRANSIENT_CODES if code else None
 
     def checksum(self, data: Sequence[memoryview]) -> list[tuple[str, str]]:
-        """The field by which the service checks a body, if the settings want one."""
+        """Return the field with the checksum by which the service checks a body, unless the settings want none."""
         if self.put_checksum == "crc64":
             return [(_CRC64, crc64_text(data))]
         return [("Content-MD5", md5_text(data))] if self.put_checksum == "md5" else []
 
-    def lacks(self, checksum: Sequence[tuple[str, str]], response: Response) -> bool:
-        """Whether an answer says that CRC64 is not known here, as by Azurite before 3.36: from then on it is MD5."""
+    def lacks_checksum(self, checksum: Sequence[tuple[str, str]], response: Response) -> bool:
+        """Tell whether an answer says that the service does not know CRC64. From then on MD5 is sent.
+
+        Azurite does not know CRC64 before version 3.36.
+        """
         unknown = response.head.headers.get("x-ms-error-code") == _NOT_SUPPORTED and _CRC64 in dict(checksum)
         if unknown:
             self.put_checksum = "md5"
         return unknown
 
     def redirected(self, request: Request, response: Response) -> bool:
-        """Whether the credential was refused as such and there may be another: a token that has expired."""
+        """Tell whether the credential was refused and has been renewed, as a token that has expired is."""
         status = response.head.status
         if status == 401 or (status == 403 and "token is expired" in error_of(response).detail):
             self._reads.clear()
@@ -127,17 +130,20 @@ class AzureService:
 
 
 def encoded_key(uri: URI) -> str:
-    """The key as it stands in a request's path.
+    """Return the key as it is written in the path of a request.
 
     Raises:
-        InvalidURIError: it would name another object: the service takes a backslash for a slash, and segments "." and
-            ".." are resolved before it sees them.
+        InvalidURIError: the path would name another object. The service reads a backslash as a slash, and segments "."
+            and ".." are resolved on the way.
     """
     key = uri.key
     if "\\" in key:
         raise InvalidURIError(
-            f"{uri.text!r}: Azure takes a backslash for a slash: name the object by the latter", uri=uri.text
+            f"{uri.text!r} cannot be named: Azure reads a backslash as a slash; write a slash", uri=uri.text
         )
     if "." in key and not {".", ".."}.isdisjoint(key.split("/")):
-        raise InvalidURIError(f"{uri.text!r}: Azure takes no '.' and no '..' between slashes in a name", uri=uri.text)
+        raise InvalidURIError(
+            f"{uri.text!r} cannot be named: Azure accepts no '.' and no '..' between slashes; choose another name",
+            uri=uri.text,
+        )
     return uri_encode(key)

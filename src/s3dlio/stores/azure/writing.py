@@ -83,7 +83,7 @@ async def put_checked(
         return "ETag" if needs_proof and not store.version_of(response.head) else ""
 
     response = await send_for_proof(service, request, missing, success=(201,), others=True)
-    if service.lacks(checksum, response):
+    if service.lacks_checksum(checksum, response):
         return await put_checked(store, uri, query, headers, data)
     if response.head.status != 201:
         raise store.refusal(response, uri.text)

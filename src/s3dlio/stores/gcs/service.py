@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Cloud Storage service that the settings describe: its endpoint, its credentials, and the paths of its APIs."""
+"""Where Cloud Storage's requests go, and with which token: the service that one state of the settings describes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from s3dlio.uri import URI
 READ_QUERY = "alt=media"
 READ_FIELDS: Fields = (("Accept-Encoding", "gzip"),)
 
-
-_READS_KEPT = 64
+_HEADS_KEPT = 64
 
 
 class GcsService:
@@ -37,9 +36,9 @@ class GcsService:
         self.limits = limits(settings)
         emulator = settings.gcs_emulator
         if emulator:
-            # Google's own libraries take it with and without the scheme.
-            place = emulator if "://" in emulator else f"http://{emulator}"
-            address, path = parse_endpoint(place, "STORAGE_EMULATOR_HOST")
+            # Google's own libraries accept the variable with and without a scheme.
+            url = emulator if "://" in emulator else f"http://{emulator}"
+            address, path = parse_endpoint(url, "STORAGE_EMULATOR_HOST")
         else:
             address, path = parse_endpoint(
                 settings.gcs_endpoint or "https://storage.googleapis.com", "GCS_ENDPOINT_URL"
@@ -59,7 +58,7 @@ class GcsService:
             )
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
-        """Where a request goes, and its head, with the token of the moment."""
+        """Return the server that a request goes to, and the head of the request, with the current token."""
         address = endpoint.address
         fields = [("Host", address.authority)]
         if request.body or request.method in ("PUT", "POST"):
@@ -72,20 +71,20 @@ class GcsService:
         return address, head_for(address, request.method, target, fields)
 
     def reads(self, container: str, endpoint: Endpoint) -> Heads:
-        """What the requests for whole objects that are made now have in common."""
+        """Return what makes the heads of reads of whole objects at this moment."""
         token = None if self.tokens is None else self.tokens.current()
         heads = self._reads.get(container)
         if heads is None or heads.credential is not token:
             fields = [("Host", endpoint.address.authority), *READ_FIELDS, *(token.fields if token else ())]
             folder = f"{endpoint.path}{bucket_path(container)}/o/"
             heads = Heads("GET", endpoint.address, folder, fields, query=f"?{READ_QUERY}", credential=token)
-            if len(self._reads) >= _READS_KEPT:
+            if len(self._reads) >= _HEADS_KEPT:
                 self._reads.clear()
             self._reads[container] = heads
         return heads
 
     def is_transient(self, response: Response) -> bool:
-        """Whether an answer may be another one next time (Cloud Storage, "Retry strategy")."""
+        """Tell whether another try may succeed (Cloud Storage, "Retry strategy")."""
         status = response.head.status
         return status in TRANSIENT or (status == 403 and error_of(response)[0] in TOO_FAST)
 
@@ -104,28 +103,28 @@ class GcsService:
         return error_in_xml(response)  # an error in JSON lacks the proof, too
 
     def redirected(self, request: Request, response: Response) -> bool:
-        """Whether a request that was refused for its token can go out again with another one."""
+        """Tell whether a request was refused for its token and can be sent again with a new one."""
         if response.head.status != 401 or self.tokens is None:
             return False
         return request.credential is not None and self.tokens.renew(request.credential)
 
 
 def object_path(uri: URI) -> str:
-    """The path of an object in the JSON API: its key is one segment."""
+    """Return the path of an object in the JSON API, where its key is one segment."""
     return f"{bucket_path(uri.container)}/o/{encoded(uri.key)}"
 
 
 @lru_cache(maxsize=64)
 def bucket_path(bucket: str) -> str:
-    """The path of a bucket in the JSON API."""
+    """Return the path of a bucket in the JSON API."""
     return f"/storage/v1/b/{encoded(bucket)}"
 
 
 def encoded(name: str) -> str:
-    """A name as one segment of a path, or as a value in a query."""
+    """Encode a name as one segment of a path, or as a value in a query."""
     return uri_encode(name).replace("/", "%2F")
 
 
 def query_of(**parameters: str) -> str:
-    """The query string of some parameters; those without a value stand there by name."""
+    """Make the query string of some parameters. A parameter with an empty value is written without "="."""
     return "&".join(f"{name}={encoded(value)}" if value else name for name, value in parameters.items())

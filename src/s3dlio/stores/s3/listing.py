@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One page of an S3 listing, read fast, and never otherwise than an XML parser reads it.
+"""List objects by ListObjectsV2. A page is read fast, with the same result as that of an XML parser.
 
-A page has a thousand `Contents` of a few hundred bytes, of which one or two fields are wanted. An XML parser makes ten
-Python objects of each; a regular expression finds the fields in the text for a fraction of that. It is used only where
-it cannot be wrong:
+A page has a thousand `Contents` elements of a few hundred bytes, of which one or two fields are needed. An XML parser
+makes ten Python objects of each element; a regular expression finds the fields in the text for a fraction of the cost.
+It is used only where it cannot be wrong:
 
-1. The `Contents` elements follow each other without anything between. The first is read by the XML parser, and its
-   shape is kept: its tags as they are, and what may differ, the text between a tag and its end. If other elements have
-   other shapes (a checksum that only some objects have), these are learned in the same way.
-2. Every element has to be one of these shapes, byte by byte, with nothing but harmless characters in its texts. Keys
-   may have others, and are looked at all at once for what could make XML malformed: control characters, "]]>" and "&".
-3. The page without its `Contents`, with an empty element in their place, is read by the XML parser, which has to find
-   that element as a child of the root. So the rest of the page is well-formed, and what was cut out were elements.
+1. The `Contents` elements follow each other without anything between them. The XML parser reads the first one, and its
+   shape is kept: the tags as they are, with any text between a tag and its end. If other elements have other shapes (a
+   checksum that only some objects have), these are learned in the same way.
+2. Every element must have one of these shapes, byte by byte, with nothing but harmless characters in its texts. Keys
+   may have other characters; all keys together are searched for those that make XML malformed: control characters,
+   "]]>" and "&".
+3. The XML parser reads the page without its `Contents`, with one empty element instead, and has to find that element as
+   a child of the root. So the rest of the page is well-formed, and what was cut out were elements.
 
-Any other page is read as XML from beginning to end: what a parser refuses is refused. A page is also refused if it is
-no ListBucketResult, if an object has no key, two keys or two sizes, if a key is not valid UTF-8 once it is decoded, and
-if it is truncated but does not say where it continues.
+Any other page is read as XML from beginning to end. A page is refused if the parser refuses it, if it is not a
+ListBucketResult, if an object has no key, two keys or two sizes, if a decoded key is not valid UTF-8, and if the page
+is truncated but does not say where the listing continues.
 
-Names. With `encoding-type=url` keys are encoded as in forms, which the page confirms in `EncodingType` (some services
+Names. With `encoding-type=url`, keys are encoded as in forms, which the page confirms in `EncodingType` (some services
 spell it with a dash). Services that do not know the parameter send keys as XML text (`xml_names`).
 
 Source: Amazon S3 API Reference, ListObjectsV2; Extensible Markup Language (XML) 1.0, sections 2.2 and 2.4.
@@ -48,12 +49,12 @@ _BEGIN, _END, _EMPTY = f"<{_NAME}>", f"</{_NAME}>", f"<{_NAME}/>"
 _MOST_SHAPES = 8
 _TAG = re.compile(r"(<[^<>]*>)")
 _HARMLESS = r"[0-9A-Za-z_:.+/=@ -]*"
-# What XML does not take as it is in a text, with "]" for "]]>".
+# Characters that an XML parser refuses or changes in a text; "]" stands for "]]>".
 _NOT_IN_KEYS = (*map(chr, CONTROLS), "\r", "&", "]")
 _ODD_CHARACTERS = frozenset("\ufffe\uffff")
 _FACTS = frozenset({"encodingtype", "istruncated", "nextcontinuationtoken"})
 _NAMES = NameReader("Key", "Prefix")
-_recent: dict[bool, tuple[str, ...]] = {False: (), True: ()}
+_recent: dict[bool, tuple[str, ...]] = {False: (), True: ()}  # the shapes on the last page, without and with sizes
 _ENCODING = re.compile(r"""\ufeff?\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']*)""")
 
 
@@ -76,19 +77,19 @@ def read_page(response: Response, uri: str, with_sizes: bool) -> Page:
 
     Args:
         response: the answer.
-        uri: what was listed, for messages.
-        with_sizes: whether the sizes of the objects are wanted, too.
+        uri: what is listed, for messages.
+        with_sizes: whether to read the sizes of the objects, too.
 
     Raises:
-        S3dlioError: it is no listing, or one that cannot be trusted; the message names the URI that was listed.
+        S3dlioError: the answer is not a listing, or cannot be trusted.
     """
-    plain = _plain_contents(response.body, with_sizes)
-    if plain is None:
+    found = _contents_by_shape(response.body, with_sizes)
+    if found is None:
         page, named = _as_xml(response, uri)
         keys = [named(_only(response, uri, item, "Key")) for item in children(page, _NAME)]
         sizes = [_size(response, uri, item) for item in children(page, _NAME)] if with_sizes else []
     else:
-        page, keys, sizes = plain
+        page, keys, sizes = found
         named = str
     if page.tag.rpartition("}")[2] != "ListBucketResult":
         raise untrusted(
@@ -104,8 +105,8 @@ def read_page(response: Response, uri: str, with_sizes: bool) -> Page:
 # As text...
 
 
-def _plain_contents(body: memoryview, with_sizes: bool) -> tuple[ET.Element, list[str], list[int | None]] | None:
-    """The page without its `Contents`, and their keys and perhaps sizes; None if it has to be read as XML."""
+def _contents_by_shape(body: memoryview, with_sizes: bool) -> tuple[ET.Element, list[str], list[int | None]] | None:
+    """Return the page without its `Contents`, and their keys and sizes; None if the page has to be read as XML."""
     try:
         text = str(body, "utf-8")
     except UnicodeDecodeError:
@@ -127,15 +128,15 @@ def _plain_contents(body: memoryview, with_sizes: bool) -> tuple[ET.Element, lis
         page = documents.xml((text[:begin] + _EMPTY + text[end:]).lstrip(" \t\r\n").encode())
     except ET.ParseError:
         return None
-    if len(children(page, _NAME)) != 1:  # it was inside another element, or others stand elsewhere
+    if len(children(page, _NAME)) != 1:  # the elements were inside another one, or there are others elsewhere
         return None
     return page, keys, sizes
 
 
 def _matched(contents: str, with_sizes: bool) -> tuple[list[str], list[int | None]] | None:
-    """The keys, and perhaps sizes, of elements that follow each other; None if they are not of a few known shapes."""
+    """Return the keys and sizes of elements that follow each other; None if they do not have a few known shapes."""
     groups = 2 if with_sizes else 1
-    shapes = _recent[with_sizes]  # most pages are like the one before
+    shapes = _recent[with_sizes]  # most pages have the shapes of the page before
     parts = re.split("|".join(shapes), contents) if shapes else [contents]
     unknown = next(filter(None, parts[:: groups * len(shapes) + 1]), "")
     if unknown and shapes:
@@ -145,18 +146,18 @@ def _matched(contents: str, with_sizes: bool) -> tuple[list[str], list[int | Non
         if shape is None or shape in shapes or len(shapes) == _MOST_SHAPES:
             return None
         shapes = (*shapes, shape)
-        # What matched stands between what did not: nothing, where all is of known shapes.
+        # Between the matches is the text that did not match: nothing if every element has a known shape.
         parts = re.split("|".join(shapes), contents)
         unknown = next(filter(None, parts[:: groups * len(shapes) + 1]), "")
     _recent[with_sizes] = shapes
     stride = groups * len(shapes) + 1
-    columns = [parts[place::stride] for place in range(1, stride)]
+    columns = [parts[index::stride] for index in range(1, stride)]
     keys = _merged(columns[::groups])
     return keys, list(map(int, _merged(columns[1::groups]))) if with_sizes else []
 
 
 def _merged(columns: list[list[Any]]) -> list[str]:
-    """One list of lists of which each place has a text in one, and None in the others."""
+    """Merge lists of which, at each index, one has a text and the others have None."""
     merged = columns[0]
     for column in columns[1:]:
         merged = [here if there is None else there for here, there in zip(merged, column, strict=True)]
@@ -164,10 +165,14 @@ def _merged(columns: list[list[Any]]) -> list[str]:
 
 
 def _shape_of(element: str, with_sizes: bool) -> str | None:
-    """The shape of an element with one key, and one size if sizes are wanted, as a pattern with these in groups.
+    """Return a pattern for elements of the same shape as this one, with key and size in groups.
 
-    The element is one that the XML parser accepts. With the text in it replaced by another of harmless characters, it
-    still is: that is what the pattern allows. Only keys may have all characters but "<"; they are looked at afterwards.
+    The XML parser accepts the element, and would accept it with any other text of harmless characters: that is what the
+    pattern allows. Only keys may have all characters but "<"; they are checked afterwards.
+
+    Args:
+        element: a `Contents` element.
+        with_sizes: whether to find the size, too.
 
     Returns:
         The pattern; None if the element has to be read as XML.
@@ -185,8 +190,8 @@ def _shape_of(element: str, with_sizes: bool) -> str | None:
         return None
     pattern, depth, groups = "", 0, 0
     parts = _TAG.split(element)
-    for place in range(1, len(parts), 2):
-        tag, text, following = parts[place], parts[place + 1], parts[place + 2] if place + 2 < len(parts) else ""
+    for index in range(1, len(parts), 2):
+        tag, text, following = parts[index], parts[index + 1], parts[index + 2] if index + 2 < len(parts) else ""
         pattern += re.escape(tag)
         is_end, is_empty = tag.startswith("</"), tag.endswith("/>")
         depth += -1 if is_end else 0 if is_empty else 1
@@ -200,7 +205,7 @@ def _shape_of(element: str, with_sizes: bool) -> str | None:
                 pattern += _HARMLESS
         elif text:
             return None
-        if ">" in text:  # or of a tag, in an attribute
+        if ">" in text:  # of the text itself, or of an attribute in the tag
             return None
     return pattern if groups == len(wanted) else None  # a wanted tag may be empty, or have an attribute
 
@@ -209,7 +214,7 @@ def _shape_of(element: str, with_sizes: bool) -> str | None:
 
 
 def _as_xml(response: Response, uri: str) -> tuple[ET.Element, Callable[[str], str]]:
-    """The whole page, parsed, and what makes a name of the text of an element in it."""
+    """Parse the whole page. Return it, and the function that makes a name of the text of an element."""
     try:
         return _NAMES.read(bytes(response.body).lstrip())
     except NotTextError as error:
@@ -219,7 +224,7 @@ def _as_xml(response: Response, uri: str) -> tuple[ET.Element, Callable[[str], s
 
 
 def _only(response: Response, uri: str, item: ET.Element, name: str) -> str:
-    """The text of the one child of that name."""
+    """Return the text of the only child of that name."""
     found = children(item, name)
     if len(found) != 1 or len(found[0]):
         what = item.tag.rpartition("}")[2]
@@ -242,8 +247,9 @@ def _size(response: Response, uri: str, item: ET.Element) -> int | None:
 
 
 def _facts(response: Response, uri: str, page: ET.Element) -> dict[str, str]:
-    """What a page tells beside its names: its encoding and what follows, by the names of the elements in lower case and
-    without dashes, which services spell variously. Blank ones are left out.
+    """Return the encoding of a page, and what it says about the next one, without blank values.
+
+    The keys are the names of the elements in lower case and without dashes, since services spell them differently.
     """
     found: dict[str, str] = {}
     for child in page:
@@ -256,7 +262,7 @@ def _facts(response: Response, uri: str, page: ET.Element) -> dict[str, str]:
 
 
 def _is_encoded(response: Response, uri: str, facts: dict[str, str]) -> bool:
-    """Whether the keys of a page are encoded."""
+    """Tell whether the keys of a page are encoded."""
     kind = facts.get("encodingtype", "").strip().lower()
     if kind not in ("", "url"):
         raise untrusted(uri, response.address.url, f"its keys have the unknown encoding {kind!r:.40}")
@@ -264,7 +270,7 @@ def _is_encoded(response: Response, uri: str, facts: dict[str, str]) -> bool:
 
 
 def _decoded(response: Response, uri: str, names: Sequence[str]) -> list[str]:
-    """Names decoded as in forms: a "+" is a blank."""
+    """Decode names as in forms: a "+" is a blank."""
     name = ""
     try:
         return [unquote_plus(name, errors="strict") if "%" in name or "+" in name else name for name in names]

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where S3's requests go, and how they are signed: the service that one state of the settings describes.
 
-Addresses. With endpoints in the settings, requests go there, the bucket in the path. Without any the service is AWS:
-the host follows from the region, and the bucket is a part of it, unless no host name or no wildcard certificate could
-hold it (a dot, a capital, an underscore). S3_ADDRESSING_STYLE says otherwise.
+Addresses. If the settings name endpoints, requests go there, with the bucket in the path. Without endpoints the service
+is AWS: the host follows from the region, and the bucket is a part of its name, unless a host name or a wildcard
+certificate cannot hold the bucket (a dot, a capital, an underscore). S3_ADDRESSING_STYLE overrides this.
 
-Regions. The region of the settings holds until an answer names another one for a bucket; that is remembered, so that
-a bucket elsewhere costs one request more, once.
+Regions. A bucket is in the region of the settings until an answer names another region for it. That is remembered, so
+that a bucket elsewhere costs one additional request, once.
 
 Source: Amazon S3 User Guide, "Virtual hosting of general purpose buckets" and "Bucket naming rules".
 """
@@ -37,17 +37,17 @@ from s3dlio.stores.s3.refusals import REFUSALS, TRANSIENT_CODES, refusal
 from s3dlio.uri import URI
 
 CHECKED_READ: Fields = (("x-amz-checksum-mode", "ENABLED"),)
-"""What asks for the checksum of an object that is read."""
+"""Asks for the checksum of an object that is read."""
 
-_COMMON_KEPT = 64
-_NEVER = 0, None
 STORED_AS = ("Content-Type", "application/octet-stream")
 CHECKSUM = "x-amz-checksum-crc32c"
 
-_HOLE = "\xa4"  # a sign that no other field has, as all others are ASCII
+_HEADS_KEPT = 64
+_NO_HEADS = 0, None
+_HOLE = "\xa4"  # appears in no other field, since all others are ASCII
 _CHECKED_WRITE: Fields = (STORED_AS, (CHECKSUM, _HOLE))
 _NO_PAYLOAD = hashlib.sha256().hexdigest()
-_UNSIGNED = frozenset({"Range", "If-Match"})
+_UNSIGNED = frozenset({"Range", "If-Match"})  # fields that need no signature, so that most reads are signed alike
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _HOST_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -61,11 +61,11 @@ class S3Service:
         self.settings = settings
         self.limits = limits(settings)
         self.is_aws = settings.s3_endpoints is None
-        self.has_delete_objects = True  # until it says otherwise
+        self.has_delete_objects = True  # until an answer says that it does not
         self._regions: dict[str, str] = {}
         self._signers: dict[tuple[str, str], Signer] = {}
-        self._places: dict[tuple[str, Endpoint], tuple[Address, str, str]] = {}
-        self._common: dict[tuple[str, str, Endpoint, Fields], tuple[int, Heads | None]] = {}
+        self._routes: dict[tuple[str, Endpoint], tuple[Address, str, str]] = {}
+        self._kept_heads: dict[tuple[str, str, Endpoint, Fields], tuple[int, Heads | None]] = {}
         self._credentials = None
         if not settings.s3_no_sign:
             self._credentials = CredentialSource(
@@ -74,28 +74,27 @@ class S3Service:
                 settings.aws_session_token,
                 settings.aws_profile,
             )
-        places = settings.s3_endpoints or f"https://{_aws_host(self._default_region())}"
+        urls = settings.s3_endpoints or f"https://{_aws_host(self._default_region())}"
         source = "S3_ENDPOINT_URIS or AWS_ENDPOINT_URL"
-        endpoints = [Endpoint(*parse_endpoint(place, source)) for place in split_endpoints(places)]
+        endpoints = [Endpoint(*parse_endpoint(url, source)) for url in split_endpoints(urls)]
         self.endpoints = Endpoints(endpoints, settings.s3_load_balance, process_number())
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
-        """Where a request goes, and its head, signed now."""
+        """Return the server that a request goes to, and the head of the request, signed now."""
         bucket, method = request.container, request.method
         if method == "GET" and request.path and not request.query:
-            # All but the key and what is not signed is made once a second.
+            # The heads of reads have all but the key and the unsigned fields in common, which is made once a second.
             signed = tuple([field for field in request.headers if field[0] not in _UNSIGNED])
             own = field_lines(field for field in request.headers if field[0] in _UNSIGNED)
             heads = self._heads("GET", signed, bucket, endpoint)
             return heads.address, heads.head(request.path, own)
-        address, authority, folder = self._place(bucket, endpoint)
+        address, authority, folder = self._route(bucket, endpoint)
         path = folder + request.path if request.path or not bucket else folder.removesuffix("/") or "/"
         fields = [("Host", authority)]
         if request.body or method == "PUT" or method == "POST":
             fields.append(("Content-Length", str(sum(map(len, request.body)))))
         fields += request.headers
         if self._credentials is not None:
-            # Of some fields no one insists on a signature, and without them most requests sign the same ones.
             to_sign = [field for field in request.headers if field[0] not in _UNSIGNED]
             payload_hash = self._payload_hash(request) if self.settings.s3_sign_payload else UNSIGNED_PAYLOAD
             fields += self._signer(bucket, authority).sign(method, path, request.query, to_sign, payload_hash)
@@ -103,26 +102,26 @@ class S3Service:
         return address, head_for(address, method, target, fields)
 
     def reads(self, container: str, endpoint: Endpoint) -> Heads:
-        """What the requests for whole objects that are made now have in common."""
+        """Return what makes the heads of reads of whole objects at this moment."""
         return self._heads("GET", CHECKED_READ if self.settings.verify_get else (), container, endpoint)
 
     def writes(self, container: str, endpoint: Endpoint) -> Heads:
-        """The same of writes of whole objects, but for their checksums. For payloads that are not signed."""
+        """Return what makes the heads of writes of whole objects at this moment, if payloads are not signed."""
         return self._heads("PUT", _CHECKED_WRITE, container, endpoint)
 
     def _heads(self, method: str, headers: Fields, bucket: str, endpoint: Endpoint) -> Heads:
-        """What requests for objects with these fields have in common in this second."""
+        """Return what makes the heads of requests with these fields in this second."""
         now = int(time.time())
-        second, heads = self._common.get((method, bucket, endpoint, headers), _NEVER)
+        second, heads = self._kept_heads.get((method, bucket, endpoint, headers), _NO_HEADS)
         if heads is None or second != now:
             heads = self._new_heads(method, headers, bucket, endpoint, now)
-            if len(self._common) >= _COMMON_KEPT:
-                self._common.clear()
-            self._common[method, bucket, endpoint, headers] = now, heads
+            if len(self._kept_heads) >= _HEADS_KEPT:
+                self._kept_heads.clear()
+            self._kept_heads[method, bucket, endpoint, headers] = now, heads
         return heads
 
     def _new_heads(self, method: str, headers: Fields, bucket: str, endpoint: Endpoint, now: int) -> Heads:
-        address, authority, folder = self._place(bucket, endpoint)
+        address, authority, folder = self._route(bucket, endpoint)
         fields = [("Host", authority), *headers]
         hole = _HOLE if method == "PUT" else ""
         if self._credentials is None:
@@ -134,7 +133,7 @@ class S3Service:
         return Heads(method, address, folder, fields, sign, hole=hole)
 
     def is_transient(self, response: Response) -> bool:
-        """Whether an answer may be another one next time."""
+        """Tell whether another try may succeed."""
         status = response.head.status
         if status in TRANSIENT:
             return True
@@ -153,7 +152,7 @@ class S3Service:
         return code in TRANSIENT_CODES if code else None
 
     def redirected(self, request: Request, response: Response) -> bool:
-        """Whether the answer names a region that the bucket was not known to lie in; it is remembered."""
+        """Remember the region that an answer names for the bucket, and tell whether that is news."""
         bucket = request.container
         if response.head.status not in (301, 307, 400) or not bucket:
             return False
@@ -161,29 +160,31 @@ class S3Service:
         if not region or self._region(bucket) == region:
             return False
         self._regions[bucket] = region
-        self._places = {key: place for key, place in self._places.items() if key[0] != bucket}
-        self._common.clear()
+        self._routes = {key: route for key, route in self._routes.items() if key[0] != bucket}
+        self._kept_heads.clear()
         return True
 
     def presign(self, uri: URI, method: str, expires: int) -> str:
-        """The URL with which anyone can make one request for an object."""
+        """Make the URL with which anyone can make one request for an object."""
         if self._credentials is None:
-            raise ConfigurationError("S3DLIO_NO_SIGN=1: without credentials there is nothing to presign with")
-        address, authority, folder = self._place(uri.container, self.endpoints.choose())
+            raise ConfigurationError(
+                f"{uri.text} cannot be presigned without credentials: unset S3DLIO_NO_SIGN, and give credentials"
+            )
+        address, authority, folder = self._route(uri.container, self.endpoints.choose())
         path = folder + uri_encode(uri.key)
         signer = self._signer(uri.container, authority)
         return address.url + signer.presign(method, path, expires=expires)
 
-    def _place(self, bucket: str, endpoint: Endpoint) -> tuple[Address, str, str]:
-        """The address of requests to a bucket, their Host field, and what stands before its keys in their paths."""
-        known = self._places.get((bucket, endpoint))
+    def _route(self, bucket: str, endpoint: Endpoint) -> tuple[Address, str, str]:
+        """Return the address of a bucket, the Host field of its requests, and the path before its keys."""
+        known = self._routes.get((bucket, endpoint))
         if known is None:
-            address, folder = self._bucket_place(bucket, endpoint)
-            known = self._places[bucket, endpoint] = address, address.authority, folder
+            address, folder = self._new_route(bucket, endpoint)
+            known = self._routes[bucket, endpoint] = address, address.authority, folder
         return known
 
-    def _bucket_place(self, bucket: str, endpoint: Endpoint) -> tuple[Address, str]:
-        """The address of a bucket, and what stands before its keys in a path."""
+    def _new_route(self, bucket: str, endpoint: Endpoint) -> tuple[Address, str]:
+        """Return the address of a bucket, and the path before its keys."""
         address = endpoint.address
         if self.is_aws and bucket in self._regions:
             address = address._replace(host=_aws_host(self._regions[bucket]))
