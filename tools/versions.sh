@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs tests on every supported Python but the one of .venv, each in an environment of its own, .venvs/3.X.
+# Runs tests on every supported Python except that of .venv, each in its own environment, .venvs/3.X.
 #
 #   tools/versions.sh quick   unit tests, the behavior of files, and the command
 #   tools/versions.sh all     everything but DLIO
 #
-# A version that is not found (see interpreters.sh) is skipped; with S3DLIO_REQUIRE_SERVERS=1 it is a failure. An
-# environment is made on first use, and again when pyproject.toml has changed.
+# A version that is not installed (see interpreters.sh) is skipped, or a failure with S3DLIO_REQUIRE_SERVERS=1. An
+# environment is created on first use, and again when pyproject.toml has changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,7 +37,7 @@ for version in $VERSIONS; do
         touch "$VENV/.made"
     fi
     echo "versions: Python $version"
-    # shellcheck disable=SC2086  # a list of paths
+    # shellcheck disable=SC2086  # tests is a list of paths
     "$VENV/bin/python" -m pytest -q -n "${WORKERS:-4}" --dist worksteal -p no:cacheprovider $tests "${only[@]}" \
         || failed="$failed $version"
 done

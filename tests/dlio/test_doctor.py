@@ -133,7 +133,7 @@ def test_a_workload_of_the_users_own_folder_is_found(tmp_path: Path) -> None:
         (["workload=unet3d_h100", "++workload.storage.storage_type=tape"], "'tape' is not a valid StorageType"),
         (["--multirun", "workload=unet3d_h100"], "--multirun: a workload cannot be composed of this flag"),
         (["s3://bucket", "workload=unet3d_h100"], "not both"),
-        (["--write", "workload=unet3d_h100"], "--write goes with URIs"),
+        (["--write", "workload=unet3d_h100"], "--write needs the URIs"),
         (["http://bucket/key"], "unknown scheme"),
     ],
     ids=lambda of: of[0] if isinstance(of, list) else "",

@@ -49,7 +49,10 @@ def bench(
     in_flight: Annotated[int, typer.Option(min=1, help="Objects at a time; under mpirun, for each rank.")] = 16,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write, read, list and delete objects below the folder URI, and print rates, latencies and CPU time."""
+    """Measure an endpoint.
+
+    Write, read, list and delete objects below the folder URI, and print rates, latencies and CPU time.
+    """
     from s3dlio.cli import measuring
     from s3dlio.cli.mpi import Ranks
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3dlio dlio …`: DLIO on s3dlio."""
+"""`s3dlio dlio …`: the DLIO benchmark on s3dlio."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from s3dlio.redaction import printable
 if TYPE_CHECKING:
     from s3dlio.dlio.check.doctor import Report
 
-app = typer.Typer(help="The DLIO benchmark on s3dlio.", rich_markup_mode=None)
+app = typer.Typer(help="Run the DLIO benchmark on s3dlio.", rich_markup_mode=None)
 
-# How a finding is marked, by its level.
+# The level of a finding -> the word before it, and its color.
 _MARKS = {
     "ok": ("ok", "green"),
     "advice": ("slow", "cyan"),
@@ -30,15 +30,15 @@ _MARKS = {
 }
 
 
-# Every option is DLIO's, -h and --help included.
+# All options belong to DLIO, including -h and --help.
 @app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 def run(
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARGUMENT...", help="What dlio_benchmark takes, such as workload=unet3d_h100."),
+        typer.Argument(metavar="ARGUMENT...", help="Arguments of dlio_benchmark, such as workload=unet3d_h100."),
     ] = None,
 ) -> None:
-    """Run DLIO with the storage type s3dlio; all arguments go to DLIO as they are."""
+    """Run DLIO with an additional storage type, s3dlio. All arguments go to DLIO unchanged."""
     from s3dlio.integrations.dlio import run as run_dlio
 
     raise typer.Exit(run_dlio(arguments or []))
@@ -48,23 +48,26 @@ def run(
 def doctor(
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARGUMENT...", help="What dlio_benchmark takes, or the URIs of folders."),
+        typer.Argument(metavar="ARGUMENT...", help="Arguments of dlio_benchmark, or URIs of folders."),
     ] = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Write, read and delete a small object in the folders given as URIs.")
+        bool, typer.Option("--write", help="Also write, read and delete a small object in each folder.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what of a workload will fail or be slow, without running it: DLIO, storage, credentials, settings."""
+    """Report what in a workload will fail or be slow, without running it: DLIO, storage, credentials, settings.
+
+    Without arguments, check only the installation. Given URIs, check these folders.
+    """
     from s3dlio.dlio.check.doctor import examine
     from s3dlio.dlio.run.composition import ArgumentError, compose
 
     given = arguments or []
     uris = [checked_uri(text) for text in given if "://" in text and "=" not in text.partition("://")[0]]
     if uris and len(uris) < len(given):
-        raise WrongArgument("either the arguments of a workload, or URIs: not both")
+        raise WrongArgument("give either the arguments of a workload or URIs of folders, not both")
     if write and not uris:
-        raise WrongArgument("--write goes with URIs: of a workload it is known whether it writes")
+        raise WrongArgument("--write needs the URIs of folders; for a workload, doctor knows whether it writes")
     try:
         report = examine(None if uris else compose(given), uris, write)
     except ArgumentError as error:
@@ -77,7 +80,7 @@ def doctor(
 
 
 def _show(report: Report) -> None:
-    """Print the findings, one below the other, each with its advice."""
+    """Print each finding on a line, followed by its advice."""
     from rich.console import Console
     from rich.text import Text
 
@@ -94,15 +97,19 @@ def _show(report: Report) -> None:
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="DLIO's output folder (hydra.run.dir).")],
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="The output folder of DLIO (hydra.run.dir).")],
     metrics: Annotated[
         Path | None,
-        typer.Option(help="The folder of recorded operations, if S3DLIO_METRICS_DIR named another one than DLIO's."),
+        typer.Option(
+            help="The folder of recorded operations, if S3DLIO_METRICS_DIR named another folder than RESULTS.",
+        ),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="The page to write; RESULTS/report.html if not given.")] = None,
-    json: Annotated[Path | None, typer.Option(help="The numbers to write; beside the page if not given.")] = None,
+    html: Annotated[Path | None, typer.Option(help="The page to write.", show_default="RESULTS/report.html")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="The JSON file to write.", show_default="the path of the page, ending in .json")
+    ] = None,
 ) -> None:
-    """Write an HTML page with plots about a run, and the same numbers as JSON; print the paths of both."""
+    """Write an HTML page with plots about a run, and the same numbers as JSON. Print the paths of both."""
     from s3dlio.dlio.report import write_report
 
     for path in write_report(results, metrics=metrics, html=html, json_file=json):
@@ -113,8 +120,8 @@ _Folder = Annotated[
     Path | None,
     typer.Argument(
         metavar="[PATH]",
-        help="A checkout of DLIO, or its folder dlio_benchmark; the DLIO that is installed if none is given.",
-        show_default=False,
+        help="A checkout of DLIO or its folder dlio_benchmark.",
+        show_default="the installed DLIO",
     ),
 ]
 
@@ -124,10 +131,10 @@ def install(
     path: _Folder = None,
     drop_in: Annotated[
         bool,
-        typer.Option("--drop-in", help="Let the storage type s3 with PyTorch use s3dlio, instead of adding a type."),
+        typer.Option("--drop-in", help="Replace DLIO's storage type s3 with PyTorch, instead of adding a type."),
     ] = False,
 ) -> None:
-    """Put s3dlio into DLIO, so that dlio_benchmark itself knows the storage type s3dlio."""
+    """Install s3dlio in DLIO, so that dlio_benchmark itself has the storage type s3dlio."""
     from s3dlio.integrations.dlio import install_dropin_replacement, install_s3dlio_storage
 
     with _differences_shown():
@@ -139,7 +146,7 @@ def install(
 
 @app.command()
 def uninstall(path: _Folder = None) -> None:
-    """Take s3dlio out of DLIO again: every file is as it was."""
+    """Remove s3dlio from DLIO, and restore every file byte for byte."""
     from s3dlio.integrations.dlio import uninstall as uninstall_from
 
     with _differences_shown():
@@ -148,7 +155,7 @@ def uninstall(path: _Folder = None) -> None:
 
 @contextmanager
 def _differences_shown() -> Iterator[None]:
-    """Write the difference on lines of their own, before the one line that an error has."""
+    """If a file of DLIO was edited, write the difference to standard error, before the one line of the error."""
     from s3dlio.dlio.install.edits import EditedError
 
     try:
@@ -160,4 +167,4 @@ def _differences_shown() -> Iterator[None]:
 
 @app.callback()
 def _group() -> None:
-    """The DLIO benchmark on s3dlio."""
+    """Run the DLIO benchmark on s3dlio."""

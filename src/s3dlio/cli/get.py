@@ -17,7 +17,10 @@ from s3dlio.uri import of_path
 def get(
     uri: OneURI,
     path: Annotated[
-        str, typer.Argument(help='A local file or folder, or "-" for standard output.', show_default="current folder")
+        str,
+        typer.Argument(
+            metavar="[PATH]", help='A local file or folder, or "-" for standard output.', show_default="current folder"
+        ),
     ] = ".",
 ) -> None:
     """Copy an object to a local file. The file appears when it is complete."""

@@ -20,7 +20,10 @@ def presign(
         int, typer.Option(metavar="SECONDS", help="How long the URL is valid, at most 604800 seconds.")
     ] = 3600,
 ) -> None:
-    """Print a URL with which anyone can make one kind of request for an object, without credentials."""
+    """Print a URL for requests without credentials.
+
+    Anyone can use the URL to make one kind of request for the object. No request is sent now.
+    """
     try:
         output.line(s3dlio.presign(uri, method, expires))
     except S3dlioError:

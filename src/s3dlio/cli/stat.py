@@ -18,7 +18,10 @@ def stat(
         bool, typer.Option("--json", help="Print one JSON object, with null for what is not known.")
     ] = False,
 ) -> None:
-    """Print the facts about an object: size, time of last change, ETag and others that the store has."""
+    """Print the facts about an object.
+
+    These are the size, the time of last change, the ETag and others, as far as the store has them.
+    """
     facts: dict[str, Any] = {"uri": uri, **s3dlio.stat(uri)}
     if json:
         output.document(facts)
