@@ -311,6 +311,6 @@ def test_a_program_that_ends_waits_two_seconds_at_most_for_a_service_that_is_sil
         )
         output, errors = program.communicate(timeout=SECONDS)
         assert time.monotonic() - float(output) < 3
-        assert "could not be dropped" in errors
+        assert "could not be removed" in errors
         assert "Traceback" not in errors
         service.release.set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Buckets and containers made, removed and listed, with the checks that services leave out."""
+"""Make, remove and list buckets and containers, with the checks that services leave out."""
 
 from __future__ import annotations
 

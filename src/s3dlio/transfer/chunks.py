@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An object, or a range of it, read chunk by chunk: `get_chunks`."""
+"""Read an object, or a range of it, in chunks: `get_chunks`."""
 
 from __future__ import annotations
 

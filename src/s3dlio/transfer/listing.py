@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings: a store's pages made into full URIs, with or without sizes, filtered by a pattern, streamed or sorted."""
+"""Listings: the pages of a store as full URIs, with or without sizes, filtered by a pattern, streamed or sorted."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from s3dlio.uri import URI
 async def pages(
     store: Store, folder: URI, recursive: bool, pattern: re.Pattern[str] | None
 ) -> AsyncGenerator[list[str], None]:
-    """Full URIs below a folder, page by page, in the store's own order.
+    """Full URIs below a folder, page by page, in the order of the store.
 
     Args:
-        pattern: kept are the names in which it is found; a name is the part of the key below the folder.
+        store: the store of the folder.
+        folder: the folder.
+        recursive: list every object below the folder; otherwise its children.
+        pattern: searched in the part of each key below the folder; other names are left out. None keeps all.
     """
     base = folder.root + folder.folder_key
     names = store.pages(folder, recursive)
@@ -29,7 +32,7 @@ async def pages(
 
 
 async def everything(store: Store, folder: URI, recursive: bool, pattern: re.Pattern[str] | None) -> list[str]:
-    """Full URIs below a folder, sorted."""
+    """Full URIs below a folder, sorted; `pattern` as for `pages`."""
     found: list[str] = []
     async for page in pages(store, folder, recursive, pattern):
         found += page
@@ -38,7 +41,7 @@ async def everything(store: Store, folder: URI, recursive: bool, pattern: re.Pat
 
 
 async def entries(store: Store, folder: URI, recursive: bool) -> AsyncGenerator[list[Entry], None]:
-    """The same names with their sizes, page by page, in the store's own order. No request is made for an object."""
+    """Full URIs below a folder with sizes, page by page, in the order of the store, without a request per object."""
     base = folder.root + folder.folder_key
     found = store.entries(folder, recursive)
     try:
@@ -49,10 +52,10 @@ async def entries(store: Store, folder: URI, recursive: bool) -> AsyncGenerator[
 
 
 def compiled(pattern: str | None) -> re.Pattern[str] | None:
-    """The pattern of a listing.
+    """The compiled pattern of a listing; None for None.
 
     Raises:
-        ValueError: not a regular expression; the message names the pattern and the fault.
+        ValueError: the pattern is not a regular expression; the message names the pattern and the fault.
     """
     if pattern is None:
         return None

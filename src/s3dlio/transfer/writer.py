@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`MultipartUploadWriter`: an object written in pieces, visible only when it is whole.
+"""`MultipartUploadWriter`: writes an object in pieces; the object becomes visible when it is complete.
 
-It is a plain writable file object, so `torch.save`, `pickle.dump` or `shutil.copyfileobj` can write into it. It does
-not derive from `io`'s classes on purpose: those close themselves when they are dropped, and a writer that is dropped
-half-way must not leave half an object. One that is still open when the program ends is aborted, too.
+A writer is a writable file object, so `torch.save`, `pickle.dump` and `shutil.copyfileobj` can write into it. It does
+not derive from the classes of `io`: those close themselves when they are dropped, and a writer that is dropped half-way
+must not leave half an object. A writer that is still open when the program ends is aborted, too.
 
-A writer may be dropped by the garbage collector, which runs at any allocation, in any thread, also inside a locked
-section of this package or of another. So what it has written is thrown away by a thread of its own, for which the one
-that dropped it waits at most `_CLEANING` seconds, without a lock of Python's `threading`.
+The garbage collector may drop a writer at any allocation, in any thread, also inside a locked section of this package
+or of another one. So a new thread aborts a dropped writer. The dropping thread waits for it at most `_CLEANING`
+seconds, and uses no lock of Python's `threading`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ from s3dlio.uri import URI, parse
 
 _log = logging.getLogger("s3dlio")
 
-_CLEANING = 2.0  # seconds that throwing away an object may take after Ctrl-C, and at the end of the program
+_CLEANING = 2.0  # seconds that an abort may take after Ctrl-C, for a dropped writer, and at the end of the program
 
 
 class MultipartUploadWriter:
-    """Writes one object in pieces. Use from one thread at a time.
+    """Writes an object in pieces. Readers see the old object until `close` makes the new one visible.
 
-    As a context manager it closes at the end of the block, or aborts if the block raises.
+    A writer is a file object open for writing, and a context manager that closes at the end of the block, or aborts if
+    the block raises. Use it from one thread at a time, and only in the process that opened it.
 
-        with MultipartUploadWriter.from_uri("s3://bucket/model.pt") as writer:
-            torch.save(model.state_dict(), writer)
+    Example:
+        >>> with s3dlio.MultipartUploadWriter.from_uri("s3://bucket/model.pt") as writer:
+        ...     torch.save(model.state_dict(), writer)
     """
 
     def __init__(self, uri: URI) -> None:
@@ -53,23 +55,39 @@ class MultipartUploadWriter:
 
     @classmethod
     def from_uri(cls, uri: str) -> MultipartUploadWriter:
-        """A writer for the object named by `uri`; what exists there stays until `close`.
+        """Open a writer for an object. An existing object stays until `close`. No request is made yet.
+
+        Args:
+            uri: the object.
 
         Raises:
-            InvalidURIError: not a URI of an object.
+            InvalidURIError: the URI is malformed, or its scheme is unknown. A URI that is not a string is a TypeError.
+            ConfigurationError: a setting is malformed.
+
+        Example:
+            >>> writer = s3dlio.MultipartUploadWriter.from_uri("s3://bucket/object")
         """
         return cls(parse(uri))
 
     def write(self, data: BytesLike) -> int:
-        """Append bytes; returns how many. An error aborts the whole object.
+        """Append bytes.
 
         Args:
-            data: any contiguous buffer. It may be changed again once this returns. A change before that is no error,
-                but any mixture of old and new bytes may be written.
+            data: any contiguous buffer. It may be changed after this returns. If it changes before, any mixture of old
+                and new bytes may be written.
+
+        Returns:
+            The number of bytes.
 
         Raises:
-            S3dlioError: the store's error; the object stays as it was.
-            ValueError: the writer is closed.
+            TypeError: `data` is not a buffer, or not contiguous. The writer stays open.
+            ValueError: the writer is closed or aborted.
+            S3dlioError: an error, of any class that `put_bytes` raises, has aborted the writer, and the old object
+                stays; or the process is a fork of the one that opened the writer.
+
+        Example:
+            >>> writer.write(b"content")
+            7
         """
         view = as_view(data)
         self._check_usable()
@@ -82,10 +100,14 @@ class MultipartUploadWriter:
         return len(view)
 
     def close(self) -> None:
-        """Finish the object and make it visible. A second call does nothing; after `abort` neither does the first.
+        """Finish the object and make it visible. After a first `close`, or after `abort`, this does nothing.
 
         Raises:
-            S3dlioError: the store's error; the object stays as it was.
+            S3dlioError: an error, of any class that `put_bytes` raises, has aborted the writer, and the old object
+                stays; or the process is a fork of the one that opened the writer.
+
+        Example:
+            >>> writer.close()
         """
         if self._state == "open":
             self._check_usable()
@@ -97,23 +119,30 @@ class MultipartUploadWriter:
             self._state = "closed"
 
     def abort(self) -> None:
-        """Throw away what was written; the object stays as it was. After `close` it does nothing."""
+        """Discard what was written, so that the old object stays. After `close` this does nothing.
+
+        Raises:
+            S3dlioError: the temporary file, or the parts, of the object could not be removed.
+
+        Example:
+            >>> writer.abort()
+        """
         self._abort(None)
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more can be written."""
+        """Whether the writer is closed or aborted."""
         return self._state != "open"
 
     def writable(self) -> bool:
-        """True, as of every file object open for writing."""
+        """Return True, as every file object open for writing does."""
         return True
 
     def flush(self) -> None:
-        """Nothing to do: an object becomes visible as a whole."""
+        """Do nothing: an object becomes visible as a whole, at `close`."""
 
     def tell(self) -> int:
-        """Bytes written so far."""
+        """Return the number of bytes written so far."""
         return self._position
 
     def __enter__(self) -> MultipartUploadWriter:
@@ -128,20 +157,20 @@ class MultipartUploadWriter:
             self._abort_after(error)
 
     def __del__(self) -> None:
-        # At the end of the program `_abort_open` has done it; later nothing can be imported any more.
+        # At the end of the program `_abort_open` has aborted it, and imports no longer work afterwards.
         if getattr(self, "_state", "closed") == "open" and self._process == os.getpid() and not sys.is_finalizing():
             self._state = "aborted"
             ended = _thread.allocate_lock()
             ended.acquire()
             try:
-                _thread.start_new_thread(_throw_away, (self._writer, self._uri.text, ended))
-            except RuntimeError as error:  # the system gives no more threads
+                _thread.start_new_thread(_discard, (self._writer, self._uri.text, ended))
+            except RuntimeError as error:  # the system refuses another thread
                 _warn(self._uri.text, error)
             else:
                 ended.acquire(timeout=_CLEANING)
 
     def _abort_after(self, error: BaseException) -> None:
-        """Throw away what was written, after Ctrl-C at most for a moment."""
+        """Discard what was written. After Ctrl-C this takes at most `_CLEANING` seconds."""
         self._abort(None if isinstance(error, Exception) else _CLEANING)
 
     def _abort(self, seconds: float | None) -> None:
@@ -151,7 +180,7 @@ class MultipartUploadWriter:
                 try:
                     run(self._writer.abort(), None if seconds is None else Deadline(seconds))
                 except Stopped:
-                    _log.warning("the parts of %s could not be dropped in %g s", self._uri.text, seconds)
+                    _log.warning("what was written of %s could not be removed in %g s", self._uri.text, seconds)
 
     def _check_usable(self) -> None:
         if self._state != "open":
@@ -164,8 +193,8 @@ class MultipartUploadWriter:
             )
 
 
-def _throw_away(writer: ObjectWriter, uri: str, ended: _thread.LockType) -> None:
-    """Throw away what a writer that was dropped has written, and release the lock."""
+def _discard(writer: ObjectWriter, uri: str, ended: _thread.LockType) -> None:
+    """Discard what a dropped writer has written, and release the lock."""
     try:
         run(writer.abort(), Deadline(_CLEANING))
     except (Exception, Stopped) as error:
@@ -175,8 +204,8 @@ def _throw_away(writer: ObjectWriter, uri: str, ended: _thread.LockType) -> None
 
 
 def _warn(uri: str, error: BaseException) -> None:
-    why = f"not within {_CLEANING:g} s" if isinstance(error, Stopped) else error
-    _log.warning("what was written of %s could not be thrown away: %s", uri, why)
+    why = f"it took longer than {_CLEANING:g} s" if isinstance(error, Stopped) else error
+    _log.warning("what was written of %s could not be removed: %s", uri, why)
 
 
 _open: weakref.WeakSet[MultipartUploadWriter] = weakref.WeakSet()
@@ -186,12 +215,12 @@ def _writers() -> list[MultipartUploadWriter]:
     while True:
         try:
             return list(_open)
-        except RuntimeError:  # a daemon thread has opened one meanwhile
+        except RuntimeError:  # a daemon thread opened a writer meanwhile
             continue
 
 
 def _abort_open() -> None:
-    """At the end of the program: throw away what writers have written that are still open, in two seconds for all."""
+    """Abort all open writers at the end of the program, within `_CLEANING` seconds for all of them."""
     deadline = time.monotonic() + _CLEANING
     for writer in _writers():
         try:
