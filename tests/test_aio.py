@@ -21,9 +21,7 @@ from tests.processes import in_forked_child
 from tests.threads import side_by_side
 
 
-def test_a_call_that_waited_for_its_turn_when_it_was_cancelled_does_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_that_is_canceled_before_its_turn_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"file://{tmp_path}/object"
     s3dlio.put_bytes(uri, b"x")
     hold = threading.Event()
@@ -56,7 +54,7 @@ def test_a_call_that_waited_for_its_turn_when_it_was_cancelled_does_nothing(
 
 
 @pytest.mark.parametrize("scheme", ["file", "direct"])
-def test_a_put_is_cancelled_between_two_pieces_and_removes_its_temporary(
+def test_a_put_is_canceled_between_two_pieces_and_removes_its_temporary_file(
     tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"{scheme}://{tmp_path}/object"
@@ -92,7 +90,7 @@ def test_a_put_is_cancelled_between_two_pieces_and_removes_its_temporary(
 
 
 @pytest.mark.parametrize("scheme", ["file", "direct"])
-def test_a_copy_is_cancelled_between_two_pieces_and_leaves_nothing(tmp_path: Path, scheme: str) -> None:
+def test_a_copy_is_canceled_between_two_pieces_and_leaves_nothing(tmp_path: Path, scheme: str) -> None:
     source = tmp_path / "source"
     source.touch()
     os.truncate(source, 4 * PIECE)
@@ -120,7 +118,7 @@ def test_a_copy_is_cancelled_between_two_pieces_and_leaves_nothing(tmp_path: Pat
     assert os.listdir(tmp_path) == ["source"]
 
 
-def test_a_get_is_cancelled_between_two_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_get_is_canceled_between_two_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "object").touch()
     os.truncate(tmp_path / "object", 10 * PIECE)
     begun, go_on = threading.Event(), threading.Event()
@@ -148,7 +146,7 @@ def test_a_get_is_cancelled_between_two_pieces(tmp_path: Path, monkeypatch: pyte
     assert pieces == [PIECE]
 
 
-def test_a_second_cancellation_does_not_cut_the_tidying_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_cancellation_does_not_interrupt_the_cleanup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
     real = os.write
 

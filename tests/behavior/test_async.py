@@ -79,7 +79,7 @@ def test_many_calls_of_one_loop_run_side_by_side(root: str) -> None:
     assert [data == content(n * 1000, n) for n, data in enumerate(asyncio.run(work()))] == [True] * 50
 
 
-def test_the_loop_goes_on_while_a_call_is_under_way(root: str) -> None:
+def test_the_loop_continues_while_a_call_is_under_way(root: str) -> None:
     async def work() -> int:
         turns = 0
         task = asyncio.create_task(s3dlio.put_bytes_async(f"{root}/object", bytes(32 << 20)))
@@ -109,7 +109,9 @@ def test_the_loop_goes_on_while_a_call_is_under_way(root: str) -> None:
         (lambda root: s3dlio.get_async(root.replace("://", ":/")), s3dlio.InvalidURIError),
     ],
 )
-def test_errors_are_those_of_the_verb(root: str, call: Callable[[str], Awaitable[Any]], kind: type[Exception]) -> None:
+def test_twins_raise_the_errors_of_their_verbs(
+    root: str, call: Callable[[str], Awaitable[Any]], kind: type[Exception]
+) -> None:
     async def work() -> None:
         await call(root)
 
@@ -125,7 +127,7 @@ async def _first(items: AsyncIterator[Any]) -> Any:
 # Cancellation...
 
 
-def test_a_cancelled_read_of_chunks_ends_and_leaves_nothing_open(root: str) -> None:
+def test_a_canceled_read_of_chunks_ends_and_leaves_nothing_open(root: str) -> None:
     s3dlio.put_bytes(f"{root}/object", content(4 << 20))
     before = len(os.listdir("/proc/self/fd"))
 
@@ -147,7 +149,7 @@ def test_a_cancelled_read_of_chunks_ends_and_leaves_nothing_open(root: str) -> N
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # an idle connection may be kept
 
 
-def test_a_cancelled_batch_starts_nothing_more_and_what_it_wrote_is_whole(root: str) -> None:
+def test_a_canceled_batch_begins_no_object_and_leaves_only_complete_ones(root: str) -> None:
     begun: list[str] = []
 
     async def work() -> None:
@@ -173,7 +175,7 @@ def test_a_cancelled_batch_starts_nothing_more_and_what_it_wrote_is_whole(root: 
     assert all(s3dlio.get(uri) == DATA for uri in written)
 
 
-def test_a_cancelled_put_leaves_the_old_object_or_the_new_one_and_nothing_else(root: str) -> None:
+def test_a_canceled_put_leaves_the_old_object_or_the_new_one_and_nothing_else(root: str) -> None:
     uri, new = f"{root}/object", content(48 << 20)
 
     async def work(steps: int) -> None:
@@ -191,7 +193,7 @@ def test_a_cancelled_put_leaves_the_old_object_or_the_new_one_and_nothing_else(r
         assert s3dlio.get(uri) in (DATA, new)
 
 
-def test_a_cancelled_copy_leaves_no_target_or_a_whole_one(root: str) -> None:
+def test_a_canceled_copy_leaves_no_target_or_a_complete_one(root: str) -> None:
     s3dlio.put_bytes(f"{root}/object", content(48 << 20))
 
     async def work() -> None:

@@ -75,18 +75,18 @@ def test_schemes_may_be_mixed(uris: list[str], tmp_path_factory: pytest.TempPath
         assert all(data == _data(uri) for uri, data in found)
 
 
-def test_nothing_asked_for_is_an_empty_answer(root: str) -> None:
+def test_no_uris_give_an_empty_result(root: str) -> None:
     assert root
     assert s3dlio.get_many([]) == []
     assert list(s3dlio.get_many_iter([])) == []
     s3dlio.put_many([])
 
 
-def test_any_iterable_of_uris_will_do(uris: list[str]) -> None:
+def test_any_iterable_of_uris_is_accepted(uris: list[str]) -> None:
     assert s3dlio.get_many(uri for uri in uris) == s3dlio.get_many(tuple(uris)) == s3dlio.get_many(dict.fromkeys(uris))
 
 
-def test_a_failed_object_is_raised_and_named(root: str, uris: list[str]) -> None:
+def test_the_error_of_a_failed_object_is_raised_and_names_it(root: str, uris: list[str]) -> None:
     missing = f"{root}/missing"
     with pytest.raises(s3dlio.ObjectNotFoundError) as caught:
         s3dlio.get_many([*uris[:20], missing, *uris[20:]])
@@ -94,7 +94,7 @@ def test_a_failed_object_is_raised_and_named(root: str, uris: list[str]) -> None
     assert caught.value.uri == missing
 
 
-def test_errors_can_be_returned_in_their_places(root: str, uris: list[str]) -> None:
+def test_errors_can_be_returned_instead_of_bytes(root: str, uris: list[str]) -> None:
     missing, nonsense = f"{root}/missing", "nonsense"
     found = s3dlio.get_many([missing, uris[1], nonsense, uris[2], missing], return_errors=True)
     assert [uri for uri, _ in found] == [missing, uris[1], nonsense, uris[2], missing]
@@ -115,7 +115,7 @@ def test_a_malformed_uri_fails_before_anything_is_read(root: str) -> None:
 
 
 @pytest.mark.parametrize("call", [s3dlio.get_many, s3dlio.get_many_iter])
-def test_a_single_uri_in_place_of_many_is_a_type_error(root: str, call: Callable[[str], object]) -> None:
+def test_a_single_uri_instead_of_many_is_a_type_error(root: str, call: Callable[[str], object]) -> None:
     with pytest.raises(TypeError, match="iterable of URIs"):
         call(f"{root}/object")
 
@@ -134,14 +134,14 @@ def test_at_least_one_must_be_in_flight(root: str, max_in_flight: int) -> None:
 
 
 @pytest.mark.parametrize("max_in_flight", [1, 2, 64])
-def test_the_iterator_keeps_the_order(uris: list[str], max_in_flight: int) -> None:
+def test_an_ordered_iterator_keeps_the_order(uris: list[str], max_in_flight: int) -> None:
     found = list(s3dlio.get_many_iter(uris, max_in_flight))
     assert [uri for uri, _ in found] == uris
     assert all(data == _data(uri) for uri, data in found)
 
 
 @pytest.mark.parametrize("max_in_flight", [1, 2, 64])
-def test_unordered_the_iterator_gives_each_once(uris: list[str], max_in_flight: int) -> None:
+def test_an_unordered_iterator_gives_each_object_once(uris: list[str], max_in_flight: int) -> None:
     found = list(s3dlio.get_many_iter(uris, max_in_flight, ordered=False))
     assert sorted(uri for uri, _ in found) == sorted(uris)
     assert all(data == _data(uri) for uri, data in found)
@@ -165,14 +165,14 @@ def source(root: str) -> _Source:
     return _Source(f"{root}/object")
 
 
-def test_it_reads_ahead_while_the_caller_does_something_else(source: _Source) -> None:
+def test_the_iterator_reads_ahead_while_the_caller_works(source: _Source) -> None:
     objects = s3dlio.get_many_iter(source, max_in_flight=8)
     next(objects)
     _wait_until(lambda: source.taken >= 8)
     objects.close()
 
 
-def test_it_reads_no_further_ahead_than_the_window_of_objects(source: _Source) -> None:
+def test_the_iterator_reads_no_further_ahead_than_the_window_of_objects(source: _Source) -> None:
     objects = s3dlio.get_many_iter(source, max_in_flight=4)
     for taken in range(1, 20):
         next(objects)
@@ -182,7 +182,9 @@ def test_it_reads_no_further_ahead_than_the_window_of_objects(source: _Source) -
     objects.close()
 
 
-def test_it_reads_no_further_ahead_than_the_window_of_bytes(source: _Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_iterator_reads_no_further_ahead_than_the_window_of_bytes(
+    source: _Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("S3DLIO_WINDOW_MB", "3")
     objects = s3dlio.get_many_iter(source, max_in_flight=64)
     for taken in range(1, 20):
@@ -193,7 +195,7 @@ def test_it_reads_no_further_ahead_than_the_window_of_bytes(source: _Source, mon
     objects.close()
 
 
-def test_an_object_larger_than_the_window_still_comes(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_larger_than_the_window_is_read(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3DLIO_WINDOW_MB", "1")
     uris = [f"{root}/{number}" for number in range(5)]
     s3dlio.put_many((uri, content(2_500_000, seed=number)) for number, uri in enumerate(uris))
@@ -202,7 +204,9 @@ def test_an_object_larger_than_the_window_still_comes(root: str, monkeypatch: py
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_an_error_comes_in_its_place_and_ends_the_iteration(root: str, uris: list[str], ordered: bool) -> None:
+def test_an_error_is_raised_at_the_turn_of_its_object_and_ends_the_iteration(
+    root: str, uris: list[str], ordered: bool
+) -> None:
     missing = f"{root}/missing"
     objects = s3dlio.get_many_iter([*uris[:10], missing, *uris[10:]], 1 if not ordered else 16, ordered)
     assert [next(objects)[0] for _ in range(10)] == uris[:10]
@@ -213,7 +217,7 @@ def test_an_error_comes_in_its_place_and_ends_the_iteration(root: str, uris: lis
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_an_error_of_the_source_comes_after_what_it_gave(uris: list[str], ordered: bool) -> None:
+def test_an_error_of_the_iterable_is_raised_after_the_objects_that_it_gave(uris: list[str], ordered: bool) -> None:
     def source() -> Iterator[str]:
         yield from uris[:5]
         raise LookupError("the source failed")
@@ -226,7 +230,7 @@ def test_an_error_of_the_source_comes_after_what_it_gave(uris: list[str], ordere
         next(objects)
 
 
-def test_a_malformed_uri_fails_in_its_place(uris: list[str]) -> None:
+def test_a_malformed_uri_fails_at_its_turn(uris: list[str]) -> None:
     objects = s3dlio.get_many_iter([uris[0], "nonsense"])
     assert next(objects)[0] == uris[0]
     with pytest.raises(s3dlio.InvalidURIError, match="nonsense"):
@@ -267,7 +271,7 @@ def test_leaving_the_loop_ends_the_thread(source: _Source) -> None:
     _wait_until(lambda: not _threads())
 
 
-def test_an_iterator_that_is_never_asked_reads_nothing(source: _Source) -> None:
+def test_an_iterator_that_is_never_used_reads_nothing(source: _Source) -> None:
     objects = s3dlio.get_many_iter(source)
     del objects
     assert source.taken == 0
@@ -278,7 +282,7 @@ def test_an_iterator_that_is_never_asked_reads_nothing(source: _Source) -> None:
 
 
 @pytest.mark.parametrize("max_in_flight", [1, 7, 64])
-def test_each_object_is_given_once_and_is_kept_by_nobody(uris: list[str], max_in_flight: int) -> None:
+def test_get_each_gives_each_object_once_and_keeps_none(uris: list[str], max_in_flight: int) -> None:
     given: list[str] = []
     kept: list[weakref.ref[memoryview]] = []
 
@@ -323,14 +327,14 @@ def test_an_error_of_an_object_or_of_the_receiver_ends_get_each(root: str, uris:
 
 
 @pytest.mark.parametrize("max_in_flight", [1, 3, 64])
-def test_put_many_writes_each(root: str, max_in_flight: int) -> None:
+def test_put_many_writes_each_object(root: str, max_in_flight: int) -> None:
     names = _names(root, 30)
     s3dlio.put_many(((uri, _data(uri)) for uri in names), max_in_flight)
     assert all(data == _data(uri) for uri, data in s3dlio.get_many(names))
     assert s3dlio.list(root) == sorted(names)
 
 
-def test_a_failed_put_is_raised_and_named_and_the_others_are_whole(root: str) -> None:
+def test_the_error_of_a_failed_put_names_it_and_the_other_objects_are_complete(root: str) -> None:
     names = _names(root, 20)
     wrong = "nonsense://there/is/no/such/scheme"
     with pytest.raises(s3dlio.InvalidURIError, match="nonsense"):
@@ -393,7 +397,7 @@ def test_an_exception_of_the_callback_ends_the_batch(root: str, uris: list[str])
 
 
 @pytest.mark.parametrize("max_in_flight", [1, 7, 64])
-def test_delete_many_deletes_each_and_what_is_missing_is_fine(uris: list[str], max_in_flight: int) -> None:
+def test_delete_many_deletes_each_object_and_accepts_missing_ones(uris: list[str], max_in_flight: int) -> None:
     steps: list[s3dlio.Progress] = []
     s3dlio.delete_many(iter([*uris[3:], uris[5], f"{uris[0]}-missing"]), max_in_flight, progress=steps.append)
     assert s3dlio.list(uris[0].rpartition("/")[0]) == sorted(uris[:3])
@@ -401,14 +405,14 @@ def test_delete_many_deletes_each_and_what_is_missing_is_fine(uris: list[str], m
     assert [(step.bytes_done, step.objects_done) for step in steps] == [(0, number + 1) for number in range(len(steps))]
 
 
-def test_delete_many_takes_a_mix_of_schemes_and_nothing_at_all(uris: list[str], tmp_path: Path) -> None:
+def test_delete_many_accepts_a_mix_of_schemes_and_no_uris(uris: list[str], tmp_path: Path) -> None:
     s3dlio.put_bytes(f"direct://{tmp_path}/object", b"x")
     s3dlio.delete_many([uris[0], f"direct://{tmp_path}/object", uris[1]])
     assert not any(map(s3dlio.exists, [*uris[:2], f"direct://{tmp_path}/object"]))
     s3dlio.delete_many([])
 
 
-def test_a_failed_delete_is_raised_and_named(root: str, uris: list[str]) -> None:
+def test_the_error_of_a_failed_delete_names_it(root: str, uris: list[str]) -> None:
     s3dlio.put_bytes(f"{root}/folder/object", b"x")
     wrong = root.replace("://", ":/")
     with pytest.raises(s3dlio.InvalidURIError) as caught:

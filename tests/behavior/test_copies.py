@@ -56,7 +56,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("size", [0, 1, 4097, (33 << 20) + 1])
-def test_an_object_goes_there_and_back(root: str, local: Path, size: int) -> None:
+def test_an_object_is_uploaded_and_downloaded(root: str, local: Path, size: int) -> None:
     (local / "source").write_bytes(content(size))
     s3dlio.upload(local / "source", f"{root}/object")
     s3dlio.copy(f"{root}/object", f"{root}/sub/copy")
@@ -100,7 +100,7 @@ def test_relative_local_paths_are_resolved(root: str, local: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("end", ["", "/"])
-def test_a_tree_goes_there_and_back(root: str, local: Path, end: str) -> None:
+def test_a_tree_is_uploaded_and_downloaded(root: str, local: Path, end: str) -> None:
     _write_tree(local / "source")
     s3dlio.upload(f"{local}/source{end}", f"{root}/up{end}", recursive=True)
     assert _holds_tree(f"{root}/up")
@@ -110,7 +110,7 @@ def test_a_tree_goes_there_and_back(root: str, local: Path, end: str) -> None:
     assert _is_tree(local / "target")
 
 
-def test_a_tree_leaves_its_neighbours_alone(root: str) -> None:
+def test_a_copied_tree_leaves_its_neighbors_alone(root: str) -> None:
     _put_tree(f"{root}/data")
     s3dlio.put_bytes(f"{root}/data2/object", b"beside")
     s3dlio.put_bytes(f"{root}/target/before", b"was there")
@@ -120,7 +120,7 @@ def test_a_tree_leaves_its_neighbours_alone(root: str) -> None:
     assert _holds_tree(f"{root}/target")
 
 
-def test_recursive_takes_a_single_object_too(root: str) -> None:
+def test_recursive_accepts_a_single_object(root: str) -> None:
     s3dlio.put_bytes(f"{root}/object", b"data")
     s3dlio.copy(f"{root}/object", f"{root}/copy", recursive=True)
     assert s3dlio.get(f"{root}/copy") == b"data"
@@ -168,7 +168,7 @@ def test_progress_of_a_tree_ends_with_everything_done(root: str) -> None:
     assert all(step.bytes_total in (None, total) and step.objects_total in (None, len(TREE)) for step in steps)
 
 
-def test_an_exception_of_the_callback_ends_the_copy_without_a_trace(root: str) -> None:
+def test_an_exception_of_the_callback_ends_the_copy_and_leaves_nothing(root: str) -> None:
     s3dlio.put_bytes(f"{root}/object", bytes(40 << 20))
 
     def fail(step: s3dlio.Progress) -> None:

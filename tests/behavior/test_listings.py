@@ -49,11 +49,11 @@ def _below(root: str, *names: str) -> list[str]:
     return [f"{root}/{name}" for name in names]
 
 
-def test_children_with_folders_ending_in_a_slash(tree: str, listing: Listing) -> None:
+def test_a_listing_has_the_children_and_folders_end_in_a_slash(tree: str, listing: Listing) -> None:
     assert listing(tree) == _below(tree, ".hidden/", "a.npz", "b.npz", "data.txt", "data/", "data2/")
 
 
-def test_recursively_all_objects_and_no_folders(tree: str, listing: Listing) -> None:
+def test_a_recursive_listing_has_all_objects_and_no_folders(tree: str, listing: Listing) -> None:
     assert listing(tree, recursive=True) == _below(
         tree,
         ".hidden/u",
@@ -69,7 +69,7 @@ def test_recursively_all_objects_and_no_folders(tree: str, listing: Listing) -> 
 
 
 @pytest.mark.parametrize("end", ["", "/"])
-def test_a_folder_is_named_with_or_without_its_slash_and_never_its_neighbour(
+def test_a_folder_is_named_with_or_without_its_slash_and_never_its_neighbor(
     tree: str, listing: Listing, end: str
 ) -> None:
     assert listing(f"{tree}/data{end}") == _below(tree, "data/sub/", "data/x", "data/y.txt")
@@ -78,14 +78,14 @@ def test_a_folder_is_named_with_or_without_its_slash_and_never_its_neighbour(
     )
 
 
-def test_a_part_of_a_name_is_no_folder(tree: str, listing: Listing) -> None:
+def test_a_part_of_a_name_is_not_a_folder(tree: str, listing: Listing) -> None:
     assert listing(f"{tree}/dat") == []
     assert listing(f"{tree}/dat", recursive=True) == []
 
 
 @pytest.mark.parametrize("name", ["missing", "missing/", "missing/deeper", "a.npz/below"])
 @pytest.mark.parametrize("recursive", [False, True])
-def test_what_is_missing_is_empty(tree: str, listing: Listing, name: str, recursive: bool) -> None:
+def test_a_missing_folder_is_empty(tree: str, listing: Listing, name: str, recursive: bool) -> None:
     assert listing(f"{tree}/{name}", recursive=recursive) == []
 
 
@@ -94,7 +94,7 @@ def test_an_object_is_an_empty_folder(tree: str, listing: Listing) -> None:
     assert listing(f"{tree}/a.npz", recursive=True) == []
 
 
-def test_every_listed_object_can_be_got(tree: str, listing: Listing) -> None:
+def test_every_listed_object_can_be_read(tree: str, listing: Listing) -> None:
     for uri in listing(tree, recursive=True):
         assert s3dlio.get(uri) == uri.removeprefix(f"{tree}/").encode()
 
@@ -170,7 +170,7 @@ def test_a_pattern_is_searched_in_the_path_below_the_folder(
     assert found == (everything if expected is None else _below(tree, *expected))
 
 
-def test_a_pattern_does_not_see_what_stands_above_the_folder(tree: str, listing: Listing) -> None:
+def test_a_pattern_is_not_searched_in_the_path_above_the_folder(tree: str, listing: Listing) -> None:
     assert listing(f"{tree}/data", recursive=True, pattern="data") == []
     assert listing(f"{tree}/data", pattern="^sub/$") == _below(tree, "data/sub/")
 
@@ -186,7 +186,7 @@ def test_a_bad_pattern_is_a_value_error_that_names_it(root: str, pattern: str) -
 # Many and odd...
 
 
-def test_odd_names_come_back_as_they_are(root: str, listing: Listing) -> None:
+def test_odd_names_are_listed_unchanged(root: str, listing: Listing) -> None:
     uris = [f"{root}/{name}" for name in ODD_NAMES] + [
         f"{root}/{name}/{name}" for name in ("a b", "ü", "%41", "+", "#?")
     ]

@@ -23,7 +23,7 @@ DATA = content(100_003)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_what_was_put_is_got(root: str, size: int) -> None:
+def test_an_object_that_was_put_is_read(root: str, size: int) -> None:
     data = content(size, seed=size)
     s3dlio.put_bytes(f"{root}/object", data)
     got = s3dlio.get(f"{root}/object")
@@ -44,7 +44,7 @@ def test_a_key_is_taken_verbatim(root: str, name: str) -> None:
     assert not s3dlio.exists(uri)
 
 
-def test_a_got_view_belongs_to_the_caller(root: str) -> None:
+def test_a_view_that_was_read_belongs_to_the_caller(root: str) -> None:
     s3dlio.put_bytes(f"{root}/object", DATA)
     first, second = s3dlio.get(f"{root}/object"), s3dlio.get(f"{root}/object")
     first[:] = bytes(len(DATA))
@@ -210,13 +210,15 @@ def test_a_read_only_array_is_written(root: str) -> None:
     ],
     ids=["str", "None", "int", "list", "strided", "fortran", "reversed", "datetime64"],
 )
-def test_what_is_no_contiguous_buffer_is_a_type_error_and_writes_nothing(root: str, data: Any, message: str) -> None:
+def test_data_that_is_not_a_contiguous_buffer_is_a_type_error_and_writes_nothing(
+    root: str, data: Any, message: str
+) -> None:
     with pytest.raises(TypeError, match=message):
         s3dlio.put_bytes(f"{root}/object", data)
     assert not s3dlio.exists(f"{root}/object")
 
 
-def test_a_view_that_was_got_can_be_put(root: str) -> None:
+def test_a_view_that_was_read_can_be_put(root: str) -> None:
     s3dlio.put_bytes(f"{root}/object", DATA)
     s3dlio.put_bytes(f"{root}/copy", s3dlio.get(f"{root}/object"))
     s3dlio.put_bytes(f"{root}/object", s3dlio.get(f"{root}/copy")[3:70_000])
@@ -249,7 +251,7 @@ def test_the_etag_changes_with_the_content(root: str) -> None:
     assert first is None or s3dlio.stat(f"{root}/object")["etag"] != first
 
 
-def test_an_object_exists_and_is_no_prefix(root: str) -> None:
+def test_an_object_exists_and_is_not_a_prefix(root: str) -> None:
     s3dlio.put_bytes(f"{root}/object", b"")
     assert s3dlio.exists(f"{root}/object") is True
     assert s3dlio.is_prefix(f"{root}/object") is False
@@ -262,7 +264,7 @@ def test_a_folder_is_a_prefix_and_does_not_exist(root: str) -> None:
         assert s3dlio.is_prefix(uri) is True
 
 
-def test_what_is_missing_neither_exists_nor_is_a_prefix(root: str) -> None:
+def test_a_missing_object_neither_exists_nor_is_a_prefix(root: str) -> None:
     s3dlio.put_bytes(f"{root}/folder2/object", b"")
     for uri in (f"{root}/missing", f"{root}/missing/deeper/still", f"{root}/folder", f"{root}/folder2/object/below"):
         assert s3dlio.exists(uri) is False
@@ -272,14 +274,14 @@ def test_what_is_missing_neither_exists_nor_is_a_prefix(root: str) -> None:
 # Delete...
 
 
-def test_a_deleted_object_is_gone_and_its_neighbours_stay(root: str) -> None:
+def test_a_deleted_object_is_gone_and_its_neighbors_stay(root: str) -> None:
     for name in ("object", "object2", "folder/object"):
         s3dlio.put_bytes(f"{root}/{name}", b"x")
     s3dlio.delete(f"{root}/object")
     assert s3dlio.list(root, recursive=True) == [f"{root}/folder/object", f"{root}/object2"]
 
 
-def test_deleting_what_is_missing_is_fine(root: str) -> None:
+def test_deleting_a_missing_object_succeeds(root: str) -> None:
     s3dlio.delete(f"{root}/missing")
     s3dlio.delete(f"{root}/missing/deeper")
     s3dlio.delete(f"{root}/missing", recursive=True)
@@ -296,7 +298,7 @@ def test_deleting_a_folder_needs_recursive(root: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "/"])
-def test_a_recursive_delete_takes_everything_below_and_nothing_beside(root: str, end: str) -> None:
+def test_a_recursive_delete_removes_everything_below_and_nothing_beside(root: str, end: str) -> None:
     kept = [f"{root}/data.txt", f"{root}/data2/object", f"{root}/other/data/object"]
     for uri in (*kept, f"{root}/data/a", f"{root}/data/.hidden", f"{root}/data/sub/deep/b", f"{root}/data/sub2/c"):
         s3dlio.put_bytes(uri, b"x")
@@ -305,7 +307,7 @@ def test_a_recursive_delete_takes_everything_below_and_nothing_beside(root: str,
     assert not s3dlio.is_prefix(f"{root}/data")
 
 
-def test_a_recursive_delete_of_an_object_takes_nothing(root: str) -> None:
+def test_a_recursive_delete_of_an_object_removes_nothing(root: str) -> None:
     s3dlio.put_bytes(f"{root}/object", b"x")
     s3dlio.delete(f"{root}/object", recursive=True)
     assert s3dlio.exists(f"{root}/object")
@@ -314,7 +316,7 @@ def test_a_recursive_delete_of_an_object_takes_nothing(root: str) -> None:
 # Folders...
 
 
-def test_mkdir_makes_no_object_and_may_be_repeated(root: str) -> None:
+def test_mkdir_creates_no_object_and_may_be_repeated(root: str) -> None:
     for uri in (f"{root}/a/b/c", f"{root}/a/b/c/", f"{root}/a"):
         s3dlio.mkdir(uri)
         assert s3dlio.exists(uri) is False
@@ -343,7 +345,7 @@ _READER_NAMES += ["get_many_iter", "copy"]
 
 @pytest.mark.parametrize("read", _READERS, ids=_READER_NAMES)
 @pytest.mark.parametrize("name", ["missing", "missing/deeper", "folder", "folder/", "folder/object/below"])
-def test_what_is_no_object_is_not_found(root: str, read: Callable[[str], Any], name: str) -> None:
+def test_anything_but_an_object_is_not_found(root: str, read: Callable[[str], Any], name: str) -> None:
     s3dlio.put_bytes(f"{root}/folder/object", b"x")
     with pytest.raises(s3dlio.ObjectNotFoundError) as caught:
         read(f"{root}/{name}")

@@ -92,7 +92,7 @@ def test_any_contiguous_buffer_can_be_written(uri: str, data: s3dlio.BytesLike) 
     assert s3dlio.get(uri) == memoryview(data).tobytes()  # type: ignore[arg-type]
 
 
-def test_text_is_refused_and_the_writer_goes_on(uri: str) -> None:
+def test_text_is_refused_and_the_writer_continues(uri: str) -> None:
     with s3dlio.MultipartUploadWriter.from_uri(uri) as writer:
         writer.write(b"one, ")
         with pytest.raises(TypeError, match="encode"):
@@ -129,7 +129,7 @@ def test_a_dropped_writer_aborts(uri: str) -> None:
     assert _untouched(uri)
 
 
-def test_closing_twice_is_fine_and_writing_after_is_not(uri: str) -> None:
+def test_closing_twice_succeeds_and_writing_afterwards_fails(uri: str) -> None:
     writer = s3dlio.MultipartUploadWriter.from_uri(uri)
     writer.write(b"whole")
     assert (writer.closed, writer.tell()) == (False, 5)
@@ -151,7 +151,7 @@ def test_writing_after_abort_is_an_error(uri: str) -> None:
     assert _untouched(uri)
 
 
-def test_two_writers_at_once_the_last_to_close_wins_whole(uri: str) -> None:
+def test_of_two_writers_at_once_the_last_to_close_wins(uri: str) -> None:
     first, second = (s3dlio.MultipartUploadWriter.from_uri(uri) for _ in range(2))
     for part in range(4):
         first.write(content(3 << 20, seed=part))
@@ -162,7 +162,7 @@ def test_two_writers_at_once_the_last_to_close_wins_whole(uri: str) -> None:
     assert s3dlio.get(uri) == b"".join(content(3 << 20, seed=part) for part in range(4))
 
 
-def test_it_serves_where_a_writable_file_is_wanted(uri: str, root: str) -> None:
+def test_libraries_can_write_into_a_writer_as_into_a_file(uri: str, root: str) -> None:
     s3dlio.put_bytes(f"{root}/source", content(3_000_000))
     with s3dlio.MultipartUploadWriter.from_uri(uri) as writer:
         assert writer.writable()

@@ -121,7 +121,7 @@ _STEPS = st.lists(
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS, idle_mb=st.sampled_from(["0", "4", "64"]))
-def test_gets_slices_arrays_and_drops_in_any_order_never_disturb_each_other(
+def test_reads_slices_arrays_and_drops_in_any_order_never_disturb_each_other(
     objects: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, int, int]], idle_mb: str
 ) -> None:
     monkeypatch.setenv("S3DLIO_BUFFER_IDLE_MB", idle_mb)
@@ -176,7 +176,7 @@ def test_a_block_is_used_again_once_its_last_view_is_gone(size: int) -> None:
     assert _address(lease(size)) == address
 
 
-def test_the_collector_takes_no_block_that_is_out_and_loses_none() -> None:
+def test_the_garbage_collector_neither_takes_a_lent_block_nor_loses_one() -> None:
     view = lease(9 * MIB)
     address = _address(view)
     gc.collect()
@@ -185,7 +185,7 @@ def test_the_collector_takes_no_block_that_is_out_and_loses_none() -> None:
     assert _address(lease(9 * MIB)) == address
 
 
-def test_a_released_view_gives_its_block_back() -> None:
+def test_a_released_view_returns_its_block() -> None:
     with lease(9 * MIB) as view:
         address = _address(view)
     assert _address(lease(9 * MIB)) == address
@@ -208,7 +208,7 @@ _RESIDENT = """
 
 
 @pytest.mark.parametrize(("scheme", "count"), [("file", 1000), ("direct", 300)])
-def test_many_gets_each_dropped_take_no_more_memory_than_one(tmp_path: Path, scheme: str, count: int) -> None:
+def test_many_gets_that_are_dropped_need_the_memory_of_one(tmp_path: Path, scheme: str, count: int) -> None:
     (tmp_path / "object").write_bytes(bytes(8 * MIB))
     (tmp_path / "small").write_bytes(b"x")
     program = """
@@ -237,7 +237,7 @@ def test_idle_memory_stays_within_its_bound_even_when_everything_is_dropped_at_o
     assert idle < 32 + 24
 
 
-def test_many_small_blocks_beyond_the_bound_take_no_more_than_their_size(tmp_path: Path) -> None:
+def test_many_small_blocks_beyond_the_bound_need_no_more_than_their_size(tmp_path: Path) -> None:
     (tmp_path / "object").write_bytes(bytes(128 << 10))
     program = """
         held = [s3dlio.get(sys.argv[1]) for _ in range(800)]
@@ -270,7 +270,7 @@ def test_without_any_idle_memory_leases_still_work() -> None:
         assert none.idle_bytes() == 0
 
 
-def test_more_memory_than_there_is_is_a_memory_error() -> None:
+def test_a_lease_larger_than_memory_is_a_memory_error() -> None:
     with pytest.raises(MemoryError, match="no memory for a buffer"):
         lease(1 << 60)
     assert len(lease(MIB)) == MIB
@@ -300,7 +300,7 @@ def test_leases_of_many_threads_never_overlap() -> None:
     assert shared.idle_bytes() <= 24 * MIB
 
 
-def test_a_view_may_die_in_another_thread() -> None:
+def test_a_view_may_be_dropped_in_another_thread() -> None:
     address = 0
     held: list[memoryview] = []
     for _ in range(20):

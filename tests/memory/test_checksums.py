@@ -10,7 +10,7 @@ from s3dlio.memory.checksums import crc32c, crc32c_joined, crc32c_text, md5_hex
 from tests.behavior.content import content
 
 
-def test_the_crc32c_of_views_is_that_of_their_bytes() -> None:
+def test_the_crc32c_of_views_equals_that_of_their_bytes() -> None:
     data = memoryview(content(300_001))
     assert crc32c([data[:5], data[5:200_000], data[200_000:]]) == google_crc32c.value(bytes(data))
     assert crc32c([data[7:]], crc32c([data[:7]])) == google_crc32c.value(bytes(data))
@@ -21,7 +21,7 @@ def test_the_check_value_of_the_castagnoli_polynomial() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 131_072, 299_999, 300_000])
-def test_the_crc32c_of_a_whole_comes_from_those_of_its_pieces(cut: int) -> None:
+def test_the_crc32c_of_joined_pieces_follows_from_those_of_the_pieces(cut: int) -> None:
     data = memoryview(content(300_000))
     first, second = crc32c([data[:cut]]), crc32c([data[cut:]])
     assert crc32c_joined(first, second, len(data) - cut) == crc32c([data])

@@ -98,7 +98,7 @@ def test_an_interrupt_in_the_caller_asks_the_others_to_stop() -> None:
     assert _ours() == []
 
 
-def test_an_interrupt_while_threads_are_started_ends_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_while_threads_are_started_ends_the_started_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     real = threading.Thread.start
     started: list[threading.Thread] = []
     worked: list[int] = []
@@ -136,7 +136,7 @@ def test_an_outside_stop_ends_the_work() -> None:
     assert done == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_system_without_threads_to_give_is_worked_through_by_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_caller_does_the_work_if_the_system_refuses_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     real = threading.Thread.start
     started: list[threading.Thread] = []
 
@@ -158,7 +158,7 @@ def test_a_system_without_threads_to_give_is_worked_through_by_the_caller(monkey
     assert len(started) == 1
 
 
-def test_ctrl_c_a_moment_before_the_threads_are_waited_for_is_not_slept_over() -> None:
+def test_ctrl_c_just_before_the_wait_for_threads_is_handled() -> None:
     stopped, taken = threading.Event(), threading.Event()
 
     def work(_: int) -> None:
@@ -179,7 +179,7 @@ def test_ctrl_c_a_moment_before_the_threads_are_waited_for_is_not_slept_over() -
     pending.join()
 
 
-def test_ctrl_c_is_raised_though_other_threads_were_stopped_by_it_before() -> None:
+def test_ctrl_c_is_raised_although_it_stopped_other_threads_before() -> None:
     stopped, other_ended = threading.Event(), threading.Event()
     calling = threading.get_ident()
 

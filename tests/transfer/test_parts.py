@@ -109,7 +109,7 @@ def test_parts_of_an_object_of_known_size_are_equal(
     assert last <= megabytes << 20
 
 
-def test_more_than_the_known_size_may_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_bytes_than_the_known_size_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(S3Store, "most_parts", 10)
     sizes: dict[str, int] = {}
     with Replay(_taking_parts(sizes)) as server:
@@ -122,7 +122,7 @@ def test_more_than_the_known_size_may_come(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("piece", [100_000, 5 << 20, 12 << 20, 40 << 20])
-def test_a_buffer_that_is_refilled_while_it_is_written_is_no_error(bucket: str, piece: int) -> None:
+def test_a_buffer_may_be_refilled_while_it_is_written(bucket: str, piece: int) -> None:
     """As by another process through shared memory: what is sent has the checksum that is sent with it."""
     buffer = bytearray(piece)
     ended = threading.Event()

@@ -27,7 +27,7 @@ def uris(tmp_path: Path) -> list[str]:
     return found
 
 
-def test_parent_and_child_both_go_on_where_they_were(uris: list[str]) -> None:
+def test_parent_and_child_both_continue_after_a_fork(uris: list[str]) -> None:
     objects = s3dlio.get_many_iter(uris, max_in_flight=4)
     assert [next(objects)[0] for _ in range(7)] == uris[:7]
 
@@ -73,7 +73,7 @@ def _send_ctrl_c() -> None:
 
 # The second is like a signal caught just before the wait: it is pending, and wakes nobody.
 @pytest.mark.parametrize("interrupt", [_send_ctrl_c, _thread.interrupt_main], ids=["while waiting", "just before"])
-def test_ctrl_c_while_waiting_for_the_next_object_comes_through(interrupt: Callable[[], None]) -> None:
+def test_ctrl_c_ends_the_wait_for_the_next_object(interrupt: Callable[[], None]) -> None:
     go_on = threading.Event()
 
     def source() -> Iterator[str]:

@@ -89,7 +89,7 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("key", BAD_KEYS, ids=[repr(key) for key in BAD_KEYS])
-def test_a_key_that_is_no_name_of_a_file_is_an_error_that_names_it(
+def test_a_key_that_cannot_be_a_file_name_is_an_error_that_names_it(
     tmp_path: Path, scheme: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with _s3([key], monkeypatch), pytest.raises(s3dlio.InvalidURIError) as caught:
@@ -100,7 +100,7 @@ def test_a_key_that_is_no_name_of_a_file_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize("key", GOOD_KEYS, ids=[repr(key) for key in GOOD_KEYS])
-def test_every_other_key_is_a_file_of_that_name(tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_other_key_becomes_a_file_of_that_name(tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with _s3([key], monkeypatch):
         s3dlio.copy("s3://bucket/p", f"file://{tmp_path}", recursive=True)
     assert (tmp_path / key).read_bytes() == b"x"
@@ -117,7 +117,7 @@ def test_a_key_that_is_too_long_for_a_file_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize("key", ["a/..", "a/.", "a/", f"a/{RESERVED}b", "a/b\0c"], ids=repr)
-def test_an_object_whose_own_name_is_no_name_of_a_file_cannot_go_into_a_folder(
+def test_an_object_whose_name_cannot_be_a_file_name_cannot_be_copied_into_a_folder(
     tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "\0" not in key:
@@ -175,7 +175,7 @@ def test_links_that_exist_below_the_target_are_followed(tmp_path: Path, monkeypa
 _ODD = "odd\udcff\udcfe"
 
 
-def test_a_file_whose_name_is_no_utf8_works_with_every_verb(tmp_path: Path, scheme: str) -> None:
+def test_a_file_whose_name_is_not_utf8_works_with_every_verb(tmp_path: Path, scheme: str) -> None:
     base = f"{scheme}://{tmp_path}"
     s3dlio.put_bytes(f"{base}/in/{_ODD}", b"x")
     assert os.listdir(os.fsencode(tmp_path / "in")) == [b"odd\xff\xfe"]
@@ -193,7 +193,7 @@ def test_a_file_whose_name_is_no_utf8_works_with_every_verb(tmp_path: Path, sche
         s3dlio.get(f"{base}/in/{_ODD}")
 
 
-def test_a_file_whose_name_is_no_utf8_cannot_become_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_whose_name_is_not_utf8_cannot_become_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     s3dlio.put_bytes(f"file://{tmp_path}/{_ODD}", b"x")
     with _s3([], monkeypatch) as server:
         for source, recursive in ((tmp_path, True), (tmp_path / _ODD, False)):
@@ -203,7 +203,7 @@ def test_a_file_whose_name_is_no_utf8_cannot_become_a_key(tmp_path: Path, monkey
         assert server.requests == []
 
 
-def test_the_command_works_with_names_that_are_no_utf8(tmp_path: Path) -> None:
+def test_the_command_works_with_names_that_are_not_utf8(tmp_path: Path) -> None:
     name = b"odd\xff"
     uri = b"file://" + os.fsencode(tmp_path) + b"/" + name
     (Path(tmp_path) / "source").write_bytes(b"x")

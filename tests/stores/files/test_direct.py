@@ -114,7 +114,7 @@ def _cached_pages(path: Path) -> int:
         return sum(page & 1 for page in residency)
 
 
-def test_nothing_of_it_stays_in_the_page_cache(folder: Path) -> None:
+def test_nothing_of_an_object_stays_in_the_page_cache(folder: Path) -> None:
     path = folder / "object"
     s3dlio.put_bytes(f"file://{path}", content(3 * MIB))
     if not _cached_pages(path):
@@ -127,7 +127,7 @@ def test_nothing_of_it_stays_in_the_page_cache(folder: Path) -> None:
     assert _cached_pages(path) == 0
 
 
-def test_a_reader_finds_what_lies_unwritten_in_the_page_cache(folder: Path) -> None:
+def test_a_direct_read_sees_what_the_page_cache_has_not_written_yet(folder: Path) -> None:
     with (folder / "object").open("wb") as file:
         file.write(content(MIB))
         file.flush()
@@ -155,7 +155,7 @@ _OFFSETS = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(offset=_OFFSETS, end=_OFFSETS, to_the_end=st.booleans())
-def test_any_range_is_what_a_plain_read_gives(
+def test_any_range_equals_that_of_a_file_read(
     large: tuple[str, bytes], offset: int, end: int, to_the_end: bool
 ) -> None:
     uri, data = large
@@ -194,7 +194,7 @@ def test_data_from_any_address_is_written(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 4])
-def test_as_many_transfers_are_in_flight_as_the_settings_say(
+def test_the_settings_limit_the_transfers_in_flight(
     folder: Path, seen: _Seen, in_flight: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("S3DLIO_DIRECT_IN_FLIGHT", str(in_flight))
@@ -301,7 +301,7 @@ _REFUSALS = [("open", 100_001), ("open", 3 * SEGMENT), ("transfer", 100_001), ("
 
 
 @pytest.mark.parametrize(("when", "size"), _REFUSALS)
-def test_a_file_system_without_o_direct_gets_one_warning_and_no_trace_in_its_cache(
+def test_a_file_system_without_o_direct_causes_one_warning_and_its_cache_is_dropped(
     folder: Path, when: str, size: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     uri = f"direct://{folder}/object"
@@ -325,7 +325,7 @@ def test_a_file_system_without_o_direct_gets_one_warning_and_no_trace_in_its_cac
 
 
 @pytest.mark.parametrize(("when", "size"), _REFUSALS)
-def test_when_strict_it_is_an_error_and_nothing_is_written(
+def test_with_strict_direct_the_page_cache_is_an_error_and_nothing_is_written(
     folder: Path, when: str, size: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     uri = f"direct://{folder}/object"
@@ -350,7 +350,7 @@ def test_when_strict_it_is_an_error_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("strict", ["0", "1"])
-def test_a_folder_is_a_folder_and_no_file_system_without_o_direct(
+def test_a_folder_is_not_taken_for_a_file_system_without_o_direct(
     folder: Path, strict: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("S3DLIO_DIRECT_STRICT", strict)

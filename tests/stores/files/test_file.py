@@ -39,7 +39,7 @@ def test_a_link_to_a_file_is_an_object(base: str, tmp_path: Path) -> None:
     assert s3dlio.list(base) == [f"{base}/link", f"{base}/target"]
 
 
-def test_a_put_through_a_link_replaces_what_it_points_to(base: str, tmp_path: Path) -> None:
+def test_a_put_through_a_link_replaces_its_target(base: str, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "target").write_bytes(b"old")
     (tmp_path / "link").symlink_to("elsewhere/target")
@@ -52,7 +52,7 @@ def test_a_put_through_a_link_replaces_what_it_points_to(base: str, tmp_path: Pa
     assert sorted(os.listdir(tmp_path / "elsewhere")) == ["new", "target"]
 
 
-def test_a_link_to_nowhere_or_to_itself_is_no_object(base: str, tmp_path: Path) -> None:
+def test_a_link_to_nowhere_or_to_itself_is_not_an_object(base: str, tmp_path: Path) -> None:
     (tmp_path / "nowhere").symlink_to("missing")
     (tmp_path / "itself").symlink_to("itself")
     for name in ("nowhere", "itself", "itself/below"):
@@ -85,7 +85,7 @@ def test_loops_of_links_end(base: str, tmp_path: Path) -> None:
     assert (tmp_path / "copied" / "c" / "object").read_bytes() == b"x"
 
 
-def test_deleting_links_leaves_what_they_point_to(base: str, tmp_path: Path) -> None:
+def test_deleting_links_leaves_their_targets(base: str, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "object").write_bytes(b"x")
@@ -112,7 +112,7 @@ def test_a_folder_named_through_a_link_is_deleted_with_it(base: str, tmp_path: P
     assert os.listdir(tmp_path) == []
 
 
-def test_a_tree_is_not_copied_into_itself_by_a_way_around(base: str, tmp_path: Path) -> None:
+def test_a_tree_is_not_copied_into_itself_through_a_link(base: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "object").write_bytes(b"x")
     (tmp_path / "link").symlink_to("data")
@@ -125,7 +125,7 @@ def test_a_tree_is_not_copied_into_itself_by_a_way_around(base: str, tmp_path: P
 # What is neither file nor folder...
 
 
-def test_pipes_and_sockets_are_no_objects_and_nothing_waits_for_them(base: str, tmp_path: Path) -> None:
+def test_pipes_and_sockets_are_not_objects_and_no_call_waits_for_them(base: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
@@ -137,7 +137,7 @@ def test_pipes_and_sockets_are_no_objects_and_nothing_waits_for_them(base: str, 
         assert s3dlio.list(base) == []
 
 
-def test_files_whose_size_the_kernel_does_not_tell_are_read(tmp_path: Path) -> None:
+def test_files_whose_size_the_kernel_does_not_report_are_read(tmp_path: Path) -> None:
     for scheme in ("file", "direct"):
         s3dlio.download(f"{scheme}:///proc/self/cmdline", tmp_path / "copy")
         assert (tmp_path / "copy").read_bytes() == Path("/proc/self/cmdline").read_bytes()
@@ -147,20 +147,20 @@ def test_files_whose_size_the_kernel_does_not_tell_are_read(tmp_path: Path) -> N
 # Names...
 
 
-def test_names_that_are_no_text_are_listed_and_read(base: str, tmp_path: Path) -> None:
+def test_names_that_are_not_text_are_listed_and_read(base: str, tmp_path: Path) -> None:
     with open(os.fsencode(tmp_path) + b"/b\xff\xfe", "wb") as file:
         file.write(b"data")
     (uri,) = s3dlio.list(base)
     assert s3dlio.get(uri) == b"data"
 
 
-def test_a_name_with_a_lone_surrogate_that_stands_for_no_byte_is_refused(base: str) -> None:
+def test_a_name_with_a_lone_surrogate_that_encodes_no_byte_is_refused(base: str) -> None:
     for call in (s3dlio.get, s3dlio.exists, s3dlio.list, s3dlio.delete, lambda uri: s3dlio.put_bytes(uri, b"")):
         with pytest.raises(s3dlio.InvalidURIError, match="surrogate"):
             call(f"{base}/\ud800")
 
 
-def test_the_longest_name_is_taken_and_a_longer_one_refused(base: str) -> None:
+def test_the_longest_name_is_accepted_and_a_longer_one_refused(base: str) -> None:
     s3dlio.put_bytes(f"{base}/{'n' * 255}", b"x")
     assert s3dlio.get(f"{base}/{'n' * 255}") == b"x"
     for call in (s3dlio.get, lambda uri: s3dlio.put_bytes(uri, b"")):
@@ -168,7 +168,7 @@ def test_the_longest_name_is_taken_and_a_longer_one_refused(base: str) -> None:
             call(f"{base}/{'n' * 256}")
 
 
-def test_the_prefix_of_temporaries_is_reserved(base: str, tmp_path: Path) -> None:
+def test_the_prefix_of_temporary_files_is_reserved(base: str, tmp_path: Path) -> None:
     with pytest.raises(s3dlio.InvalidURIError, match="kept for temporary files"):
         s3dlio.put_bytes(f"{base}/folder/{RESERVED}mine", b"x")
     assert os.listdir(tmp_path) == []
@@ -185,7 +185,7 @@ def test_each_scheme_lists_its_own_uris(tmp_path: Path) -> None:
 # Folders...
 
 
-def test_mkdir_makes_folders_with_their_parents(base: str, tmp_path: Path) -> None:
+def test_mkdir_creates_folders_and_their_parents(base: str, tmp_path: Path) -> None:
     s3dlio.mkdir(f"{base}/a/b/c")
     assert (tmp_path / "a" / "b" / "c").is_dir()
     assert s3dlio.is_prefix(f"{base}/a/b")
@@ -193,7 +193,7 @@ def test_mkdir_makes_folders_with_their_parents(base: str, tmp_path: Path) -> No
     assert s3dlio.list(f"{base}/a/b/c") == []
 
 
-def test_mkdir_where_an_object_is_fails(base: str) -> None:
+def test_mkdir_fails_if_an_object_has_the_name(base: str) -> None:
     s3dlio.put_bytes(f"{base}/object", b"x")
     for name in ("object", "object/below"):
         with pytest.raises(s3dlio.S3dlioError, match=name):
@@ -236,7 +236,7 @@ def test_listing_streams_in_constant_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("entries", [1, 2, 3, 7, 500])
-def test_a_listing_is_whole_wherever_its_pages_end(
+def test_a_listing_is_complete_wherever_its_pages_end(
     base: str, tmp_path: Path, entries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walk, "PAGE", entries)

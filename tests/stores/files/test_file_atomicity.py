@@ -63,7 +63,7 @@ def _rewrite_for_ever(uri: str, puts: mmap.mmap) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "reads"), [("file", 2000), ("direct", 100)], ids=["file", "direct"])
-def test_a_reader_of_an_object_that_is_rewritten_sees_no_short_and_no_mixed_one(
+def test_a_reader_of_an_object_that_is_rewritten_sees_complete_versions_only(
     tmp_path: Path, scheme: str, reads: int
 ) -> None:
     uri = f"{scheme}://{tmp_path}/object"
@@ -141,7 +141,7 @@ def test_a_kill_in_the_middle_of_a_put_leaves_the_old_object_and_the_next_writer
     assert sorted(os.listdir(tmp_path)) == ["object", "other"]
 
 
-def test_kills_at_any_time_leave_one_version_whole(tmp_path: Path, scheme: str) -> None:
+def test_kills_at_any_time_leave_one_complete_version(tmp_path: Path, scheme: str) -> None:
     uri = f"{scheme}://{tmp_path}/object"
     program = """
         import sys
@@ -163,7 +163,7 @@ def test_kills_at_any_time_leave_one_version_whole(tmp_path: Path, scheme: str) 
     assert len(_temporaries(tmp_path)) <= 1  # each new writer has swept what the last left
 
 
-def test_a_recursive_delete_takes_abandoned_temporaries_too(tmp_path: Path, scheme: str) -> None:
+def test_a_recursive_delete_removes_abandoned_temporary_files(tmp_path: Path, scheme: str) -> None:
     _killed_half_way(f"{scheme}://{tmp_path}/folder/object")
     s3dlio.delete(f"{scheme}://{tmp_path}/folder", recursive=True)
     assert os.listdir(tmp_path) == []
@@ -172,7 +172,7 @@ def test_a_recursive_delete_takes_abandoned_temporaries_too(tmp_path: Path, sche
 # Failures that the process survives...
 
 
-def test_a_temporary_that_cannot_be_created_is_told_of_as_a_failed_write(tmp_path: Path, scheme: str) -> None:
+def test_a_temporary_file_that_cannot_be_created_is_reported_as_a_failed_write(tmp_path: Path, scheme: str) -> None:
     (tmp_path / "file").touch()
     for name in ("file/object", "n" * 300 + "/object"):
         with pytest.raises(s3dlio.S3dlioError, match=f"cannot write {scheme}://{tmp_path}/{name}"):
@@ -209,7 +209,7 @@ def test_a_full_disk_leaves_the_old_object_and_no_temporary(tmp_path: Path, sche
     [("file", name) for name in ("write", "rename", "close", "flock", "fstat")]
     + [("direct", name) for name in ("pwrite", "ftruncate", "fdatasync", "rename", "close", "flock", "fstat")],
 )
-def test_whatever_call_fails_no_temporary_stays(
+def test_whichever_system_call_fails_no_temporary_file_stays(
     tmp_path: Path, scheme: str, failing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"{scheme}://{tmp_path}/object"
@@ -281,7 +281,9 @@ def _interrupted(call: Callable[[], None], moment: int) -> bool:
 
 @pytest.mark.parametrize("size", [1000, 5 << 20], ids=["small", "large"])
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # Ctrl-C came before it was
-def test_ctrl_c_at_any_moment_leaves_no_temporary_and_one_version_whole(tmp_path: Path, scheme: str, size: int) -> None:
+def test_ctrl_c_at_any_moment_leaves_no_temporary_file_and_one_complete_version(
+    tmp_path: Path, scheme: str, size: int
+) -> None:
     uri = f"{scheme}://{tmp_path}/object"
     old, new = content(size), content(size, 2)
     s3dlio.put_bytes(uri, old)
@@ -299,7 +301,7 @@ def test_ctrl_c_at_any_moment_leaves_no_temporary_and_one_version_whole(tmp_path
 # Sweeping...
 
 
-def test_sweeping_never_takes_a_live_temporary(tmp_path: Path) -> None:
+def test_sweeping_never_removes_a_file_that_is_being_written(tmp_path: Path) -> None:
     writer = s3dlio.MultipartUploadWriter.from_uri(f"file://{tmp_path}/object")
     writer.write(b"live")
     (name,) = _temporaries(tmp_path)
@@ -346,7 +348,7 @@ def test_writers_that_start_at_once_in_many_processes_all_succeed(tmp_path: Path
         assert sorted(os.listdir(folder)) == sorted(f"{number}-{part}" for number in range(8) for part in range(10))
 
 
-def test_two_processes_that_write_the_same_object_both_succeed_and_leave_one_whole(tmp_path: Path) -> None:
+def test_two_processes_that_write_the_same_object_both_succeed_and_leave_one_version(tmp_path: Path) -> None:
     uri = f"file://{tmp_path}/object"
     versions = [bytes([number]) * (3 * MIB + number) for number in range(4)]
     children = []

@@ -109,7 +109,7 @@ def test_a_pipe_is_written_into_and_stays(tmp_path: Path, scheme: str, put: Put,
     assert (tmp_path / "link").is_symlink()
 
 
-def test_a_pipe_without_a_reader_is_an_error_at_once(tmp_path: Path, scheme: str, put: Put) -> None:
+def test_a_pipe_without_a_reader_is_an_error_immediately(tmp_path: Path, scheme: str, put: Put) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(s3dlio.S3dlioError, match="/fifo: no process has opened this pipe for reading"):
         put(f"{scheme}://{tmp_path}/fifo", b"x")
@@ -127,7 +127,7 @@ def test_a_pipe_whose_reader_goes_away_is_an_error(tmp_path: Path, scheme: str) 
 
 
 @pytest.mark.parametrize("call", ["put_bytes(uri, bytes(1 << 20))", "put_many([(uri, bytes(1 << 20))] * 20)"])
-def test_ctrl_c_ends_a_write_into_a_pipe_that_nobody_empties(tmp_path: Path, call: str) -> None:
+def test_ctrl_c_ends_a_write_into_a_full_pipe(tmp_path: Path, call: str) -> None:
     os.mkfifo(tmp_path / "fifo")
     reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
     program = f"""
@@ -161,7 +161,7 @@ def test_a_device_is_written_into_and_stays(tmp_path: Path, scheme: str, put: Pu
     assert stat.S_ISCHR(os.lstat(null).st_mode)
 
 
-def test_dev_null_takes_everything_and_dev_full_nothing(scheme: str) -> None:
+def test_dev_null_accepts_everything_and_dev_full_nothing(scheme: str) -> None:
     s3dlio.put_bytes(f"{scheme}:///dev/null", content(3 << 20))
     s3dlio.download(f"file://{__file__}", "/dev/null")
     with pytest.raises(s3dlio.S3dlioError, match=f"cannot write into {scheme}:///dev/full: No space left") as caught:
@@ -187,7 +187,7 @@ def test_sockets_and_block_devices_are_refused_and_stay(tmp_path: Path, scheme: 
     assert stat.S_ISBLK(os.lstat(block).st_mode)
 
 
-def test_a_target_that_becomes_a_pipe_while_it_is_written_stays_one(tmp_path: Path, scheme: str) -> None:
+def test_a_target_that_becomes_a_pipe_during_the_write_stays_a_pipe(tmp_path: Path, scheme: str) -> None:
     writer = s3dlio.MultipartUploadWriter.from_uri(f"{scheme}://{tmp_path}/object")
     writer.write(b"x")
     os.mkfifo(tmp_path / "object")
@@ -210,7 +210,7 @@ _WRITING = "import s3dlio, sys; s3dlio.put_bytes(sys.argv[1], b'content')"
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
-def test_a_name_of_a_descriptor_is_written_through_it(tmp_path: Path, scheme: str, name: str) -> None:
+def test_a_path_that_names_a_descriptor_is_written_through_it(tmp_path: Path, scheme: str, name: str) -> None:
     assert output(_WRITING, f"{scheme}://{name}") == "content"  # a pipe
     (tmp_path / "log").write_bytes(b"before ")
     with open(tmp_path / "log", "ab") as log:
@@ -347,7 +347,7 @@ def test_a_file_whose_group_cannot_be_kept_is_readable_by_no_more_than_before(
 
 
 @pytest.mark.parametrize(("mode", "expected"), [(0o664, 0o664), (0o640, 0o640), (0o6755, 0o755)])
-def test_a_file_whose_group_can_be_kept_keeps_the_mode_but_for_setuid(scheme: str, mode: int, expected: int) -> None:
+def test_a_file_whose_group_can_be_kept_keeps_its_mode_except_setuid(scheme: str, mode: int, expected: int) -> None:
     _as_root()
     with open_folder() as folder:
         path = folder / "object"
@@ -420,7 +420,7 @@ def test_a_replaced_file_does_not_get_the_folders_acl(tmp_path: Path, scheme: st
     assert os.getxattr(tmp_path / "new", temporary._ACL)
 
 
-def test_an_acl_that_cannot_be_kept_takes_the_rights_of_the_group_with_it(
+def test_without_its_acl_a_file_loses_the_rights_of_the_group(
     tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "object"

@@ -116,7 +116,7 @@ def test_a_deep_tree_with_links_is_listed(base: str, tmp_path: Path) -> None:
     assert sum(name.endswith("/link/file") for name in found) == depth
 
 
-def test_a_copy_takes_a_deep_tree(base: str, tmp_path: Path) -> None:
+def test_a_deep_tree_is_copied(base: str, tmp_path: Path) -> None:
     _make(tmp_path / "deep", 100)
     s3dlio.copy(f"{base}/deep", f"{base}/copy", recursive=True)
     assert len(s3dlio.list(f"{base}/copy", recursive=True)) == 100
@@ -153,7 +153,7 @@ def _exchanging(folder: Path, link_to: Path) -> Iterator[None]:
         exchanged.result()
 
 
-def test_a_removal_is_not_led_out_by_a_link(base: str, tmp_path: Path) -> None:
+def test_a_removal_does_not_follow_a_link_out_of_the_tree(base: str, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / "a" / "b").mkdir(parents=True)
     for name in ("file", "a/file", "a/b/file"):
@@ -172,9 +172,7 @@ def test_a_removal_is_not_led_out_by_a_link(base: str, tmp_path: Path) -> None:
             assert (outside / name).exists(), turn
 
 
-def test_a_folder_that_is_a_link_when_it_is_entered_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_became_a_link_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "file").touch()
     real = os.open
