@@ -78,7 +78,7 @@ def test_a_put_is_canceled_between_two_pieces_and_removes_its_temporary_file(
         assert [found for found in os.listdir(tmp_path) if found.startswith(RESERVED)]
         task.cancel()
         await asyncio.sleep(0.01)
-        assert not task.done()  # the cancellation waits for what is under way
+        assert not task.done()  # the cancellation waits for the call under way
         go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every protocol must do: one table of cases, run against each entry of `protocols`."""
+"""The behavior that all protocols share: one table of cases, run against each entry of `protocols`."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs every case of this folder against every protocol, and sees that none leaves a thread behind."""
+"""Runs every case of this folder against every protocol, and checks that no call leaves a thread running."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def root(protocol: Protocol, request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def _no_thread_outlives_its_call() -> Iterator[None]:
     yield
-    deadline = time.monotonic() + 5  # a thread that has done its work may still be on its way out
+    deadline = time.monotonic() + 5  # a thread that has done its work may still be ending
     while left := [thread.name for thread in threading.enumerate() if thread.name.startswith("s3dlio")]:
-        assert time.monotonic() < deadline, f"threads left behind: {left}"
+        assert time.monotonic() < deadline, f"threads still running: {left}"
         time.sleep(0.01)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data for objects: bytes that repeat nowhere, so that a piece in the wrong place is seen."""
+"""Data for objects: bytes without repetition, so that a piece at a wrong offset is noticed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ def content(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-# Around the sizes at which an implementation changes its way: a block of the disk, a small buffer, a huge page, a
+# Around the sizes at which an implementation changes its method: a block of the disk, a small buffer, a huge page, a
 # piece of one system call, a segment of several in flight.
 SIZES = [0, 1, 511, 4095, 4096, 4097, 65535, 65536, 65537, (2 << 20) + 1, (4 << 20) - 1, 4 << 20, (17 << 20) + 5]
 
-# Names as users have them, and as they should not. Every store takes all of them as they are written.
+# Usual and unusual names. Every store accepts all of them unchanged.
 ODD_NAMES = [
     "two words.bin",
     " blank-at-the-ends ",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The protocols that the table of behaviour is run against.
+"""The protocols that the table of behavior is run against.
 
 A store joins with one entry in `PROTOCOLS`: a name, a factory that gives the URI of a fresh, empty folder, and the
 cases that it cannot pass, each with its reason. Such a case is still run, and must still fail: a deviation that has
@@ -26,7 +26,7 @@ class Protocol:
 
     Attributes:
         name: as it is to appear in the names of the tests.
-        root: gives the URI, without a final "/", of a folder in which nothing lies and that nobody else uses; called
+        root: gives the URI, without a final "/", of an empty folder that no other test uses; called
             once for each case with the request of its fixture, through which it may start servers.
         deviations: name of a case, with its other parameters as pytest shows them or without any -> why this protocol
             cannot pass it.
@@ -52,8 +52,8 @@ def _s3(server: str) -> Callable[[pytest.FixtureRequest], str]:
     def root(request: pytest.FixtureRequest) -> str:
         found: S3Server = request.getfixturevalue(server)
         os.environ.update(found.environment())
-        s3dlio.make_bucket("s3://behaviour")
-        return f"s3://behaviour/{next(_numbers)}"
+        s3dlio.make_bucket("s3://behavior")
+        return f"s3://behavior/{next(_numbers)}"
 
     return root
 
@@ -61,15 +61,15 @@ def _s3(server: str) -> Callable[[pytest.FixtureRequest], str]:
 def _az(request: pytest.FixtureRequest) -> str:
     found: AzureServer = request.getfixturevalue("azurite")
     os.environ.update(found.environment())
-    s3dlio.make_bucket("az://behaviour")
-    return f"az://behaviour/{next(_numbers)}"
+    s3dlio.make_bucket("az://behavior")
+    return f"az://behavior/{next(_numbers)}"
 
 
 def _gs(request: pytest.FixtureRequest) -> str:
     found: GcsServer = request.getfixturevalue("fake_gcs")
     os.environ.update(found.environment())
-    s3dlio.make_bucket("gs://behaviour")
-    return f"gs://behaviour/{next(_numbers)}"
+    s3dlio.make_bucket("gs://behavior")
+    return f"gs://behavior/{next(_numbers)}"
 
 
 _READERS = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The async twins: the same results and errors, and a cancelled call that leaves nothing."""
+"""The async twins: the same results and errors, and a canceled call that leaves nothing."""
 
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
@@ -89,7 +89,7 @@ def test_the_loop_continues_while_a_call_is_under_way(root: str) -> None:
         await task
         return turns
 
-    assert asyncio.run(work()) > 5  # a call that blocks the loop leaves it one or two
+    assert asyncio.run(work()) > 5  # a call that blocked the loop would allow one or two
     assert s3dlio.stat(f"{root}/object")["size"] == 32 << 20
 
 
@@ -183,7 +183,7 @@ def test_a_canceled_put_leaves_the_old_object_or_the_new_one_and_nothing_else(ro
         for _ in range(steps):
             await asyncio.sleep(0.001)
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):  # or it was done before
+        with contextlib.suppress(asyncio.CancelledError):  # unless the call ended before
             await task
         assert s3dlio.list(root, recursive=True) == [uri]
 
@@ -230,7 +230,7 @@ def test_a_time_limit_ends_a_call(root: str) -> None:
         nonlocal stored
         while True:
             yield f"{root}/object", DATA
-            stored += 1  # one at a time: asked for the next, it has stored this one
+            stored += 1  # one at a time: the one before has been stored when the next is requested
             hold.wait(0.001)
 
     async def work(seconds: float) -> None:
@@ -238,7 +238,7 @@ def test_a_time_limit_ends_a_call(root: str) -> None:
             await asyncio.wait_for(s3dlio.put_many_async(endless(), 1), seconds)
 
     seconds = 0.1
-    while not stored:  # a busy machine may not store one in that time
+    while not stored:  # a busy machine may store none in that time
         asyncio.run(work(seconds))
         seconds *= 2
     assert s3dlio.get(f"{root}/object") == DATA

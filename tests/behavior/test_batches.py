@@ -50,7 +50,7 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("max_in_flight", [1, 2, 7, 64, 1000])
 def test_results_come_in_the_order_of_the_input(uris: list[str], max_in_flight: int) -> None:
-    wanted = uris[::-1] + uris[5:9]  # some of them twice
+    wanted = uris[::-1] + uris[5:9]  # some occur twice
     found = s3dlio.get_many(wanted, max_in_flight)
     assert [uri for uri, _ in found] == wanted
     assert all(data == _data(uri) for uri, data in found)
@@ -148,7 +148,7 @@ def test_an_unordered_iterator_gives_each_object_once(uris: list[str], max_in_fl
 
 
 class _Source(Iterator[str]):
-    """An endless source of URIs that counts how many were taken."""
+    """An endless iterator of URIs that counts how many were taken."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri

@@ -49,7 +49,7 @@ def bucket(service: str) -> str:
 def test_a_bucket_is_made_listed_and_removed(service: str, bucket: str, verbs: Verbs) -> None:
     make, remove, listed = verbs
     make(bucket)
-    make(f"{bucket}/")  # one that is ours already
+    make(f"{bucket}/")  # a bucket that these credentials own already
     found = listed(service)
     assert f"{bucket}/" in found
     assert found == sorted(found)

@@ -179,11 +179,11 @@ def test_a_pattern_is_not_searched_in_the_path_above_the_folder(tree: str, listi
 def test_a_bad_pattern_is_a_value_error_that_names_it(root: str, pattern: str) -> None:
     for call in (s3dlio.list, s3dlio.list_iter):
         with pytest.raises(ValueError, match="regular expression") as caught:
-            call(root, pattern=pattern)  # at once, not when the first name is asked for
+            call(root, pattern=pattern)  # immediately, not with the first name
         assert repr(pattern) in str(caught.value)
 
 
-# Many and odd...
+# Many names, and odd names...
 
 
 def test_odd_names_are_listed_unchanged(root: str, listing: Listing) -> None:

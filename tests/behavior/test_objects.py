@@ -134,7 +134,7 @@ def test_chunks_can_be_left_half_way(root: str) -> None:
 
 
 def test_chunks_of_an_object_that_is_replaced_meanwhile_never_mix_two_versions(root: str) -> None:
-    """An open file keeps the old content; an object store has the new content alone."""
+    """An open file keeps the old content; an object store has only the new content."""
     s3dlio.put_bytes(f"{root}/object", DATA)
     chunks = s3dlio.get_chunks(f"{root}/object", 1000)
     received = [bytes(next(chunks))]

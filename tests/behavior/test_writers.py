@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MultipartUploadWriter: an object in pieces, visible only when it is whole."""
+"""MultipartUploadWriter: an object written in pieces, visible when it is complete."""
 
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
@@ -135,7 +135,7 @@ def test_closing_twice_succeeds_and_writing_afterwards_fails(uri: str) -> None:
     assert (writer.closed, writer.tell()) == (False, 5)
     writer.close()
     writer.close()
-    writer.abort()  # too late, and harmless
+    writer.abort()  # too late: this does nothing
     assert writer.closed
     with pytest.raises(ValueError, match="closed"):
         writer.write(b"more")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The buffer pool: views stay valid as long as they live, and their memory is used again afterwards."""
+"""The buffer pool: views stay valid while they are in use, and their memory is used again afterwards."""
 
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
@@ -41,7 +41,7 @@ def _address(data: Any) -> int:
 
 
 class _Objects(dict[str, bytes]):
-    def __repr__(self) -> str:  # a failed test would show megabytes
+    def __repr__(self) -> str:  # otherwise a failed test would print megabytes
         return f"<{len(self)} objects>"
 
 
@@ -55,13 +55,13 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def _quick_collections() -> Iterator[None]:
-    """What is there before a test is out of the collector's sight: else each collection would take a second."""
+    """Hide older objects from the garbage collector: otherwise each collection would take a second."""
     gc.freeze()
     yield
     gc.unfreeze()
 
 
-# What a lease is...
+# Leases...
 
 
 @pytest.mark.parametrize("size", [0, 1, SMALL - 1, SMALL, SMALL + 1, MIB, 2 * MIB, 2 * MIB + 1, 9 * MIB, 33 * MIB])
@@ -96,7 +96,7 @@ def test_blocks_that_are_out_do_not_overlap() -> None:
         assert bytes(view) == bytes([number]) * len(view)
 
 
-# Valid as long as anything of it lives...
+# Valid while anything made from the view is in use...
 
 
 def _holders() -> list[Any]:
@@ -127,11 +127,11 @@ def test_reads_slices_arrays_and_drops_in_any_order_never_disturb_each_other(
     monkeypatch.setenv("S3DLIO_BUFFER_IDLE_MB", idle_mb)
     uris = list(objects)
     kinds = _holders()
-    # What is held, and what must stand there. A got object and everything made of it share one expected content.
+    # (data, expected content, start, stop). A view and everything made from it share one expected content.
     held: list[tuple[Any, bytearray, int, int]] = []
 
     def plain(data: Any) -> Any:
-        return data.numpy() if hasattr(data, "numpy") else data  # a tensor of torch is no buffer itself
+        return data.numpy() if hasattr(data, "numpy") else data  # a tensor of PyTorch has no buffer protocol
 
     def check(item: tuple[Any, bytearray, int, int]) -> None:
         data, expected, start, stop = item
@@ -171,7 +171,7 @@ def test_a_block_is_used_again_once_its_last_view_is_gone(size: int) -> None:
     array = np.frombuffer(view[10:20], np.uint8)
     del view
     other = lease(size)
-    assert _address(other) != address  # the array still holds it
+    assert _address(other) != address  # the array still keeps the block
     del array
     assert _address(lease(size)) == address
 
@@ -229,7 +229,7 @@ def test_idle_memory_stays_within_its_bound_even_when_everything_is_dropped_at_o
         held = [s3dlio.get(uri) for uri in sys.argv[2:] for _ in range(40)]
         peak = resident() - before
         held.clear()
-        print(peak, resident() - before)  # no further call comes, in which the pool could tidy up
+        print(peak, resident() - before)  # without a further call in which the pool could unmap memory
     """
     uris = [f"file://{tmp_path}/{name}" for name in ("small", "large", "medium")]
     peak, idle = map(float, output(_RESIDENT + program, *uris, S3DLIO_BUFFER_IDLE_MB="32").split())
@@ -288,7 +288,7 @@ def test_leases_of_many_threads_never_overlap() -> None:
         for turn in range(400):
             if held and (len(held) > 6 or chooser.random() < 0.4):
                 view, mark = held.pop(chooser.randrange(len(held)))
-                # The ends and the middle: a block given out twice is overwritten from its start.
+                # Check both ends and the middle: a block that is lent twice is overwritten from its start.
                 assert view[0] == view[len(view) // 2] == view[-1] == mark, f"thread {seed}, turn {turn}"
             else:
                 size = chooser.choice([SMALL, 100_000, MIB, 3 * MIB])
@@ -384,7 +384,7 @@ def test_after_a_fork_the_parent_still_reads_into_huge_pages(tmp_path: Path) -> 
             view = s3dlio.get(uri)
             assert _huge_mib(view) >= least
             del view
-        del kept  # a block that was out when the child came
+        del kept  # a block that was lent out at the fork
         views = [s3dlio.get(uri) for _ in range(2)]
         assert min(map(_huge_mib, views)) >= least
 

@@ -17,7 +17,7 @@ def test_the_crc32c_of_views_equals_that_of_their_bytes() -> None:
 
 
 def test_the_check_value_of_the_castagnoli_polynomial() -> None:
-    assert crc32c([memoryview(b"123456789")]) == 0xE3069283  # RFC 3720, section B.4, and every catalogue of CRCs
+    assert crc32c([memoryview(b"123456789")]) == 0xE3069283  # RFC 3720, section B.4, and every catalog of CRCs
 
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 131_072, 299_999, 300_000])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Worker threads: what they do with errors, with Ctrl-C, and when the system gives no more threads."""
+"""The threads of a call: errors, Ctrl-C, and a system that refuses another thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _ours() -> list[threading.Thread]:
 
 
 def test_work_that_never_waits_stays_in_the_calling_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    # On a busy machine it waits, for the processor: here the clock goes on only while it has one.
+    # On a busy machine the work waits for a processor. Use a clock that runs only while the thread does.
     monkeypatch.setattr(threads, "perf_counter", time.thread_time)
     seen: set[int] = set()
     for_each(range(200), lambda _: seen.add(threading.get_ident()), 8)
@@ -35,7 +35,7 @@ def test_work_that_waits_gets_threads_up_to_the_limit() -> None:
         if number < 6:
             time.sleep(0.01)
         else:
-            meeting.wait(30)  # only passed when three work at a time
+            meeting.wait(30)  # passes only if three threads work at a time
         done.append(number)
 
     for_each(range(12), work, 3)
@@ -168,7 +168,7 @@ def test_ctrl_c_just_before_the_wait_for_threads_is_handled() -> None:
             taken.set()
             stopped.wait(20)
 
-    # Like a signal caught just before the system call: it is pending, and wakes nobody.
+    # Like a signal that arrives just before the system call: it is pending, and wakes no thread.
     pending = threading.Timer(0.3, _thread.interrupt_main)
     pending.start()
     began = time.monotonic()
@@ -185,7 +185,7 @@ def test_ctrl_c_is_raised_although_it_stopped_other_threads_before() -> None:
 
     def work(item: int) -> None:
         if threading.get_ident() == calling and item:
-            stopped.set()  # as the engine does, before it undoes what was begun here
+            stopped.set()  # as the engine does before it undoes an operation
             assert other_ended.wait(10)
             time.sleep(0.1)
             raise KeyboardInterrupt

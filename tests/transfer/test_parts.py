@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of a large object: equal where the size is known, and copies of what a writer is given."""
+"""The parts of a large object: of equal size if the size of the object is known, and copies of the data written."""
 
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
@@ -67,7 +67,7 @@ _SERVICES = [
 
 
 def _taking_parts(sizes: dict[str, int]) -> Callable[[Received], bytes]:
-    """What a service with parts answers; the sizes of the parts are noted by their queries."""
+    """The answers of a service that takes parts; notes the sizes of the parts by their queries."""
 
     def choose(request: Received) -> bytes:
         if request.method == "POST":
@@ -87,9 +87,9 @@ def _taking_parts(sizes: dict[str, int]) -> Callable[[Received], bytes]:
 def test_parts_of_an_object_of_known_size_are_equal(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: Parts, verb: str, megabytes: int
 ) -> None:
-    """R2 takes no other: "all parts except the last must be the same size"."""
+    """R2 accepts no others: "all parts except the last must be the same size"."""
     for store in (S3Store, GcsStore, AzureStore):
-        monkeypatch.setattr(store, "most_parts", 20)  # of an unknown size they would grow from the third on
+        monkeypatch.setattr(store, "most_parts", 20)  # if the size were unknown, parts would grow from the third on
     path = tmp_path / "file"
     path.write_bytes(content(41 << 20))
     sizes: dict[str, int] = {}
@@ -123,7 +123,7 @@ def test_more_bytes_than_the_known_size_are_accepted(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("piece", [100_000, 5 << 20, 12 << 20, 40 << 20])
 def test_a_buffer_may_be_refilled_while_it_is_written(bucket: str, piece: int) -> None:
-    """As by another process through shared memory: what is sent has the checksum that is sent with it."""
+    """Another process may do so in shared memory. The bytes sent always have the checksum that is sent with them."""
     buffer = bytearray(piece)
     ended = threading.Event()
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
-"""get_many_iter across a fork: the child goes on with what has not been handed out, the parent is not disturbed."""
+"""get_many_iter across a fork: the child continues with the objects not yet returned, and so does the parent."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _send_ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-# The second is like a signal caught just before the wait: it is pending, and wakes nobody.
+# The second is like a signal that arrives just before the wait: it is pending, and wakes no thread.
 @pytest.mark.parametrize("interrupt", [_send_ctrl_c, _thread.interrupt_main], ids=["while waiting", "just before"])
 def test_ctrl_c_ends_the_wait_for_the_next_object(interrupt: Callable[[], None]) -> None:
     go_on = threading.Event()

@@ -29,7 +29,7 @@ BAD_KEYS = [
     "a//b",
     "/a",
     "//",
-    "a/",  # with content: without, it marks a folder
+    "a/",  # with content; without content it would mark a folder
     "..",
     ".",
     "a\0b",
@@ -170,7 +170,7 @@ def test_links_that_exist_below_the_target_are_followed(tmp_path: Path, monkeypa
     assert (tmp_path / "elsewhere" / "a").read_bytes() == b"x"
 
 
-# Names of files that are no UTF-8...
+# File names that are not UTF-8...
 
 _ODD = "odd\udcff\udcfe"
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
-"""direct:// is O_DIRECT, right to the byte, with several transfers in flight, and says when it cannot be."""
+"""direct:// transfers exact bytes with O_DIRECT, several transfers in flight, and warns where O_DIRECT is missing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _flags(fd: int) -> int:
 
 
 class _Seen:
-    """What the transfers of a test looked like to the kernel; they are made all the same."""
+    """Records the transfers of a test as the kernel sees them, and makes them."""
 
     def __init__(self) -> None:
         self.direct: list[bool] = []
@@ -101,7 +101,7 @@ def test_every_transfer_is_aligned_and_o_direct(folder: Path, seen: _Seen, size:
 
 
 def _cached_pages(path: Path) -> int:
-    """Pages of a file that lie in the page cache."""
+    """The number of pages of a file in the page cache."""
     size = path.stat().st_size
     with path.open("r+b") as file, mmap.mmap(file.fileno(), size) as mapped:
         residency = (ctypes.c_ubyte * -(-size // mmap.PAGESIZE))()
@@ -134,7 +134,7 @@ def test_a_direct_read_sees_what_the_page_cache_has_not_written_yet(folder: Path
         assert s3dlio.get(f"direct://{folder}/object") == content(MIB)
 
 
-# Right to the byte...
+# Exact bytes...
 
 
 _LARGE = 2 * SEGMENT + 3 * PAGE + 1234
@@ -204,7 +204,7 @@ def test_the_settings_limit_the_transfers_in_flight(
     def meet(fd: int, buffer: memoryview, offset: int, call: Callable[[], int]) -> int:
         def when_all_are_there() -> int:
             if offset < in_flight * SEGMENT:
-                meeting.wait(30)  # broken unless so many transfers are under way together
+                meeting.wait(30)  # fails unless that many transfers are under way together
             return call()
 
         return transfer(fd, buffer, offset, when_all_are_there)
@@ -258,7 +258,7 @@ def _no_warning_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _refuse(monkeypatch: pytest.MonkeyPatch, when: str, fallen_back: list[int]) -> None:
-    """Make the system refuse O_DIRECT, on opening or on each transfer, and record what is dropped from the cache."""
+    """Make the system refuse O_DIRECT, at open or at each transfer, and record what is dropped from the cache."""
     refusal = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     real_open, real_fcntl, preadv, pwrite, fadvise = os.open, fcntl.fcntl, os.preadv, os.pwrite, os.posix_fadvise
 
@@ -290,7 +290,7 @@ def _refuse(monkeypatch: pytest.MonkeyPatch, when: str, fallen_back: list[int]) 
         monkeypatch.setattr(os, "open", refusing_open)
         monkeypatch.setattr(fcntl, "fcntl", refusing_fcntl)
     else:
-        # Several threads are refused together, before the first of them has drawn its conclusion.
+        # Several threads get the error together, before the first of them has turned O_DIRECT off.
         meeting = threading.Barrier(2 if when == "transfers" else 1, timeout=30)
         monkeypatch.setattr(os, "preadv", refusing_transfer(preadv))
         monkeypatch.setattr(os, "pwrite", refusing_transfer(pwrite))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
-"""What only file systems have: links, folders, modes, odd names, permissions. file:// and direct:// alike."""
+"""Links, folders, modes, odd names and permissions, which only file systems have; on file:// and direct://."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_loops_of_links_end(base: str, tmp_path: Path) -> None:
     (tmp_path / "y" / "object").write_bytes(b"y")
     found = s3dlio.list(base, recursive=True)
     assert f"{base}/a/b/c/object" in found
-    assert f"{base}/x/to-y/object" in found  # a link that leads beside is followed
+    assert f"{base}/x/to-y/object" in found  # a link to another folder is followed
     assert len(found) < 20
     s3dlio.copy(f"{base}/a/b", f"file://{tmp_path}/copied", recursive=True)
     assert (tmp_path / "copied" / "c" / "object").read_bytes() == b"x"
@@ -94,7 +94,7 @@ def test_deleting_links_leaves_their_targets(base: str, tmp_path: Path) -> None:
     for name, target in (("to-file", kept / "object"), ("to-folder", kept), ("to-itself", folder)):
         (folder / name).symlink_to(target)
     s3dlio.delete(f"{base}/folder/to-folder")
-    assert (folder / "to-folder").is_symlink()  # a folder, hence no object
+    assert (folder / "to-folder").is_symlink()  # a folder, hence not an object
     s3dlio.delete(f"{base}/folder/to-file", recursive=True)
     assert (folder / "to-file").is_symlink()  # an object, hence nothing below it
     s3dlio.delete(f"{base}/folder/to-file")
@@ -122,7 +122,7 @@ def test_a_tree_is_not_copied_into_itself_through_a_link(base: str, tmp_path: Pa
     assert os.listdir(tmp_path / "data") == ["object"]
 
 
-# What is neither file nor folder...
+# Neither files nor folders...
 
 
 def test_pipes_and_sockets_are_not_objects_and_no_call_waits_for_them(base: str, tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_file_that_is_truncated_while_it_is_read_is_an_integrity_error(
         os.truncate(tmp_path / "object", size)
 
         def preadv(fd: int, buffers: list[memoryview], offset: int, left: int = left) -> int:
-            os.truncate(tmp_path / "object", left)  # after its size was asked for, before its first byte is read
+            os.truncate(tmp_path / "object", left)  # after its size was read, before its first byte is read
             return real(fd, buffers, offset)
 
         monkeypatch.setattr(os, "preadv", preadv)

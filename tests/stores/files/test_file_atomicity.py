@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
-"""A write is whole or has not been: for readers, after a kill, on a full disk, and among many writers."""
+"""A write happens completely or not at all: for readers, after a kill, on a full disk, and among many writers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _rewrite_for_ever(uri: str, puts: mmap.mmap) -> None:
         puts[0:8] = (2 * version - 1).to_bytes(8, "little")  # odd: a put is under way
         s3dlio.put_bytes(uri, data)
         puts[0:8] = (2 * version).to_bytes(8, "little")
-        time.sleep(0.05)  # leaves the reader some of the machine
+        time.sleep(0.05)  # leave some of the processor to the reader
 
 
 @pytest.mark.parametrize(("scheme", "reads"), [("file", 2000), ("direct", 100)], ids=["file", "direct"])
@@ -92,7 +92,7 @@ def test_a_reader_of_an_object_that_is_rewritten_sees_complete_versions_only(
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert (short, mixed) == (0, 0)
-    assert overlapping > reads / 10  # the test has tested something
+    assert overlapping > reads / 10  # otherwise the test has tested nothing
     assert len(versions) > 3
 
 
@@ -160,7 +160,7 @@ def test_kills_at_any_time_leave_one_complete_version(tmp_path: Path, scheme: st
             time.sleep(0.003 + 0.011 * turn)
             process.kill()
         assert s3dlio.get(uri) in (b"1" * (24 * MIB), b"2" * (25 * MIB))
-    assert len(_temporaries(tmp_path)) <= 1  # each new writer has swept what the last left
+    assert len(_temporaries(tmp_path)) <= 1  # each new writer removes what the last one left
 
 
 def test_a_recursive_delete_removes_abandoned_temporary_files(tmp_path: Path, scheme: str) -> None:
@@ -169,7 +169,7 @@ def test_a_recursive_delete_removes_abandoned_temporary_files(tmp_path: Path, sc
     assert os.listdir(tmp_path) == []
 
 
-# Failures that the process survives...
+# Failures that do not end the process...
 
 
 def test_a_temporary_file_that_cannot_be_created_is_reported_as_a_failed_write(tmp_path: Path, scheme: str) -> None:
@@ -242,13 +242,13 @@ def test_ctrl_c_while_the_folder_is_swept_leaves_no_temporary(tmp_path: Path, mo
     assert os.listdir(tmp_path) == []
 
 
-# The interpreter looks for signals after calls, at the beginning of functions, and where loops go round.
+# The interpreter checks for signals after calls, at the beginning of functions, and at the end of each round of a loop.
 _LOOKS = {code for name, code in dis.opmap.items() if name.startswith(("CALL", "RESUME", "JUMP_BACKWARD"))}
 _INTERRUPTED = {module.__file__ for module in (direct, file, temporary, threads)}
 
 
 def _interrupted(call: Callable[[], None], moment: int) -> bool:
-    """Whether a call still runs when the interpreter looks for a signal for so many times; then that is Ctrl-C."""
+    """Send Ctrl-C at the given check for signals during a call. Returns whether the call ran that long."""
     looks = 0
 
     def trace(frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
@@ -268,7 +268,7 @@ def _interrupted(call: Callable[[], None], moment: int) -> bool:
 
         return trace_operations
 
-    before = sys.gettrace()  # of the measurement of coverage
+    before = sys.gettrace()  # the tracer that measures coverage
     sys.settrace(trace)
     try:
         call()
@@ -280,7 +280,7 @@ def _interrupted(call: Callable[[], None], moment: int) -> bool:
 
 
 @pytest.mark.parametrize("size", [1000, 5 << 20], ids=["small", "large"])
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # Ctrl-C came before it was
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # Ctrl-C came before the await
 def test_ctrl_c_at_any_moment_leaves_no_temporary_file_and_one_complete_version(
     tmp_path: Path, scheme: str, size: int
 ) -> None:
@@ -305,7 +305,7 @@ def test_sweeping_never_removes_a_file_that_is_being_written(tmp_path: Path) -> 
     writer = s3dlio.MultipartUploadWriter.from_uri(f"file://{tmp_path}/object")
     writer.write(b"live")
     (name,) = _temporaries(tmp_path)
-    os.utime(tmp_path / name, (0, 0))  # not even one that seems to be old
+    os.utime(tmp_path / name, (0, 0))  # not even one that looks old
     output("import s3dlio, sys; s3dlio.put_bytes(sys.argv[1], b'new')", f"file://{tmp_path}/other")
     assert _temporaries(tmp_path) == [name]
     writer.close()
@@ -378,7 +378,7 @@ def test_two_processes_that_write_the_same_object_both_succeed_and_leave_one_ver
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Which calls of those that matter here have been made, on what; they are made all the same."""
+    """Records the system calls that matter here with their targets, and makes them."""
     calls: list[tuple[str, str]] = []
 
     def recorded(name: str) -> Callable[..., object]:
@@ -442,7 +442,7 @@ def test_the_kernel_sees_the_syncs(
     tracing = [*strace, "-f", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-o", str(trace)]
     subprocess.run(
         [*tracing, sys.executable, "-B", "-c", program, f"{scheme}://{tmp_path}/data/object"],
-        env=without_coverage({**os.environ, "S3DLIO_FILE_SYNC": sync}),  # it renames the file that it writes
+        env=without_coverage({**os.environ, "S3DLIO_FILE_SYNC": sync}),  # coverage renames the file that it writes
         check=True,
         timeout=60,
     )

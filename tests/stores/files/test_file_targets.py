@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A memoryview equals the bytes that it shows.
 # mypy: no-strict-equality
-"""What a write replaces, and what it must not: pipes, devices, descriptors; owner, group, mode and ACL of a file."""
+"""Targets that a write must not replace (pipes, devices, descriptors), and rights that a new file takes over."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_link_to_a_descriptor_that_is_not_open_is_an_error(tmp_path: Path, sch
 def test_a_pipe_is_written_into_and_stays(tmp_path: Path, scheme: str, put: Put, name: str) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to("fifo")
-    data = content(300_000)  # more than a pipe holds: the reader must be able to read meanwhile
+    data = content(300_000)  # more than fits into a pipe: the reader must be able to read meanwhile
 
     with meanwhile((tmp_path / "fifo").read_bytes) as read:
         time.sleep(0.05)
@@ -323,7 +323,7 @@ def test_a_file_of_another_user_keeps_owner_group_and_mode_when_root_replaces_it
         (0o644, 0o644),
         (0o640, 0o600),
         (0o664, 0o644),
-        (0o604, 0o600),  # the old group, shut out before, would be among the others now
+        (0o604, 0o600),  # the members of the old group had no rights, and would be among the others now
         (0o4755, 0o755),
         (0o2755, 0o755),
         (0o6750, 0o700),
@@ -370,7 +370,7 @@ def test_a_file_in_a_setgid_folder_keeps_its_own_group(tmp_path: Path, scheme: s
     with s3dlio.MultipartUploadWriter.from_uri(f"{scheme}://{path}") as writer:
         writer.write(b"new")
         (name,) = set(os.listdir(tmp_path)) - {"object"}
-        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600  # of the folder's group as yet
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600  # its group is that of the folder until then
     facts = path.stat()
     assert (facts.st_gid, stat.S_IMODE(facts.st_mode)) == (2345, 0o640)
     s3dlio.put_bytes(f"{scheme}://{tmp_path}/new", b"new")
@@ -437,7 +437,7 @@ def test_without_its_acl_a_file_loses_the_rights_of_the_group(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-# Other names of the file...
+# Hard links...
 
 
 def test_other_hard_links_keep_the_old_content(tmp_path: Path, scheme: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trees of folders: of any depth, with few descriptors, and while somebody exchanges what is in them."""
+"""Trees of folders: of any depth, with few descriptors, and while another process replaces folders in them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import s3dlio
 from s3dlio.stores.files import walk
 from tests.processes import in_forked_child
 
-DEPTH = 1600  # a path of 11,200 bytes, where PATH_MAX is 4096
+DEPTH = 1600  # gives a path of 11,200 bytes, while PATH_MAX is 4096
 
 
 @pytest.fixture(params=["file", "direct"])
 def base(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield f"{request.param}://{tmp_path}"
-    for entry in os.scandir(tmp_path):  # what pytest itself would not remove
+    for entry in os.scandir(tmp_path):  # pytest itself cannot remove these
         subprocess.run(["rm", "-rf", entry.path], check=True)
 
 
@@ -46,7 +46,7 @@ def _make(root: Path, depth: int, beside: int = 0) -> None:
 
 @contextmanager
 def few_descriptors(more: int) -> Iterator[None]:
-    """Let this process open only so many descriptors more."""
+    """Let this process open at most `more` further descriptors."""
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -101,10 +101,10 @@ def test_a_deep_tree_with_links_is_listed(base: str, tmp_path: Path) -> None:
     for level in range(depth):
         at.mkdir()
         (at / "file").touch()
-        if level:  # leads back, and is not entered
+        if level:  # a link that leads back, which is not entered
             (at / "up").symlink_to("..")
         (at / "link").symlink_to(tmp_path / "elsewhere")
-        if level % 10 == 5:  # the way down leads through links, too
+        if level % 10 == 5:  # some links are on the path down
             (tmp_path / f"other{level}").mkdir()
             (at / "folder").symlink_to(tmp_path / f"other{level}")
             at = at / "folder" / "next"
@@ -122,12 +122,12 @@ def test_a_deep_tree_is_copied(base: str, tmp_path: Path) -> None:
     assert len(s3dlio.list(f"{base}/copy", recursive=True)) == 100
 
 
-# Changes meanwhile...
+# Changes during a walk...
 
 
 @contextmanager
 def _exchanging(folder: Path, link_to: Path) -> Iterator[None]:
-    """While the block runs, exchange each folder in a folder, again and again, for a link, and back."""
+    """While the block runs, replace each folder in a folder by a link, and back, again and again."""
     ended, begun = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -228,6 +228,6 @@ def test_a_folder_that_replaces_a_closed_one_is_not_entered(
         failed = str(error.error)
     assert ("replaced by another folder" in failed) is not short_way
     assert "kept" not in "".join(seen)
-    if listing or not short_way:  # a removal that gets as far as the root finds the other folder in its tree, too
+    if listing or not short_way:  # otherwise the removal goes up to the root, and finds the other folder below it
         assert sorted(os.listdir(root / "folder")) == ["beside0", "kept"]
         assert os.listdir(root / "folder" / "beside0") == ["kept"]
