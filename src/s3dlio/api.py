@@ -494,7 +494,7 @@ def _run(store: Store, operation: Operation[T]) -> T:
     """Run an operation. For an object store the settings are looked up once, since that takes 2 µs."""
     if store.blocking:
         return run(operation)
-    with settings.held(store.settings):  # type: ignore[attr-defined]
+    with settings.held(store.settings):
         return run(operation)
 
 

@@ -76,13 +76,14 @@ class BatchedRead(BatchedRequest, Target):
     _expected: Expected | None
     store: ReadStore
 
-    def __init__(self, store: ReadStore, uri: URI, done: ReadDone) -> None:
+    def __init__(self, store: ReadStore, uri: URI, done: ReadDone, item: Any) -> None:
         """
         Args:
             store, uri: the object.
-            done: called with its bytes, or with the error.
+            done: called with `item` and the bytes of the object, or the error.
+            item: the caller's name for the object.
         """
-        BatchedRequest.__init__(self, store, uri, done)  # `super()` costs 300 instructions for each object
+        BatchedRequest.__init__(self, store, uri, done, item)  # `super()` costs 300 instructions for each object
         self._memory = NO_MEMORY
         self.size = 0  # until the head has been read
         self.filled = 0
@@ -138,7 +139,7 @@ class BatchedRead(BatchedRequest, Target):
 
     def ordinary(self, begun: Begun | None) -> Operation[None]:
         """The ordinary operation, which reads the object and calls `done`."""
-        return read_one(self.store, self.uri, self._done, begun)
+        return read_one(self.store, self.uri, self._done, self._item, begun)
 
     def is_late(self, now: float, limits: Limits) -> bool:
         """Whether a deadline has passed. A body may take any time while it moves fast enough."""
@@ -162,20 +163,21 @@ class BatchedRead(BatchedRequest, Target):
         return {"received": received}
 
 
-async def read_one(store: RangeStore, uri: URI, done: ReadDone, begun: Begun | None = None) -> None:
+async def read_one(store: RangeStore, uri: URI, done: ReadDone, item: Any, begun: Begun | None = None) -> None:
     """Read a whole object by one request in the ordinary way: with tries, redirections, resumed bodies and errors.
 
     Args:
         store, uri: the object.
-        done: called with its bytes, or with the error.
+        done: called with `item` and the bytes of the object, or the error.
+        item: the caller's name for the object.
         begun: what a batched read has already done; None to start from nothing.
     """
     try:
         data = await read_unsplit(store, uri, begun)
     except Exception as error:
-        done(error)
+        done(item, error)
     else:
-        done(data)
+        done(item, data)
 
 
 # The head of an answer...

@@ -73,14 +73,15 @@ class BatchedWrite(BatchedRequest):
     _checksum: str
     store: WriteStore
 
-    def __init__(self, store: WriteStore, uri: URI, data: memoryview, done: WriteDone) -> None:
+    def __init__(self, store: WriteStore, uri: URI, data: memoryview, done: WriteDone, item: Any) -> None:
         """
         Args:
             store, uri: the object.
             data: its bytes. They are not copied, so they must not change.
-            done: called with None when the object is written, or with the error.
+            done: called with `item` and None when the object is written, or the error.
+            item: the caller's name for the object.
         """
-        BatchedRequest.__init__(self, store, uri, done)  # `super()` costs 300 instructions for each object
+        BatchedRequest.__init__(self, store, uri, done, item)  # `super()` costs 300 instructions for each object
         self._data = data
         self.size = len(data)
         self._unsent: list[memoryview] = []
@@ -118,7 +119,7 @@ class BatchedWrite(BatchedRequest):
 
     def ordinary(self, begun: Begun | None) -> Operation[None]:
         """The ordinary operation, which writes the object and calls `done`."""
-        return _write_one(self.store, self.uri, self._data, self._done, begun)
+        return _write_one(self.store, self.uri, self._data, self._done, self._item, begun)
 
     def is_late(self, now: float, limits: Limits) -> bool:
         """Whether a deadline has passed, or half of the silence that is allowed.
@@ -149,12 +150,15 @@ class BatchedWrite(BatchedRequest):
         return {"received": received, "unsent": self._unsent}
 
 
-async def _write_one(store: WriteStore, uri: URI, data: memoryview, done: WriteDone, begun: Begun | None) -> None:
+async def _write_one(
+    store: WriteStore, uri: URI, data: memoryview, done: WriteDone, item: Any, begun: Begun | None
+) -> None:
     """Write a whole object in the ordinary way: with tries, redirections and errors.
 
     Args:
         store, uri, data: the object.
-        done: called with None when it is written, or with the error.
+        done: called with `item` and None when the object is written, or the error.
+        item: the caller's name for the object.
         begun: what a batched write has already done; None to start from nothing.
     """
     try:
@@ -163,9 +167,9 @@ async def _write_one(store: WriteStore, uri: URI, data: memoryview, done: WriteD
         else:
             await store.put_whole(uri, [data], partial(send, begun=begun))
     except Exception as error:
-        done(error)
+        done(item, error)
     else:
-        done(None)
+        done(item, None)
 
 
 def _read_answer(write: BatchedWrite, buffer: bytearray, count: int) -> ResponseHead | None:

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interface behind which every protocol stands.
+"""The interface that every protocol implements.
 
-A store knows its protocol's verbs and nothing of the verbs above it: no batches, no trees, no patterns. Each method
-that does I/O is a coroutine, so that one implementation serves a plain call, a batch and an async twin; what drives
-it is `operations`. A store that sets `blocking` does its I/O in the thread that runs the coroutine and suspends
-only in `operations.pause`; the others suspend while the network works.
+A store implements the verbs of its protocol for one object, one folder or one bucket. Batches, trees and patterns are
+in `transfer`. Each method that does I/O is a coroutine, so that one implementation serves a blocking call, a batch and
+an async twin; `runtime` drives it. A store whose `blocking` is true does its I/O in the thread that runs the coroutine,
+and suspends only in `runtime.operation.pause`. The other stores suspend while the network works.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from s3dlio.errors import InvalidURIError, UnreadableDateError
 from s3dlio.types import ObjectInfo, SizedName
@@ -42,123 +42,147 @@ class ObjectWriter(Protocol):
 
 
 class Store(abc.ABC):
-    """One protocol. URIs come parsed and are of this store's scheme."""
+    """A protocol. Every URI that a method is given is parsed, and has the scheme of this store.
+
+    Attributes:
+        blocking: whether I/O blocks the thread.
+        settings: the settings that this store was made with; other settings need another store. None if the store has
+            no state, and looks up the settings in force itself.
+    """
 
     blocking: ClassVar[bool]
+    settings: Settings | None = None
 
+    @abc.abstractmethod
     def __init__(self, settings: Callable[[], Settings]) -> None:
-        """Args: settings: returns the settings in force."""
-        self._settings_in_force = settings
+        """
+        Args:
+            settings: returns the settings in force.
+        """
 
-    def is_current(self) -> bool:
-        """Whether a new call may use this store. If not, the settings have changed, and a new store has to be made."""
-        return True
+    # Reading...
 
     @abc.abstractmethod
     async def get(self, uri: URI) -> memoryview:
-        """The whole object."""
+        """Read a whole object."""
 
-    def batched_get(self, uri: URI, done: ReadDone) -> BatchedRequest | Operation[None]:
-        """Work for a `Gather` that reads a whole object as one of many: by one request, since splitting gains nothing.
+    def batched_get(self, uri: URI, done: ReadDone, item: Any) -> BatchedRequest | Operation[None]:
+        """Make the work of reading a whole object as one of many, for a `Gather`.
+
+        An object store reads the object in one request: with many objects in flight, parts gain nothing.
 
         Args:
             uri: the object.
-            done: called with the object's bytes, or with the error, which it may raise to end the batch.
+            done: called with `item` and the bytes of the object, or the error. It may raise the error to end the batch.
+            item: the caller's name for this object.
         """
-        return read_into(self, uri, done)
+        return read_into(self, uri, done, item)
 
     @abc.abstractmethod
     async def get_range(self, uri: URI, offset: int, length: int | None) -> memoryview:
-        """Bytes from `offset` on, `length` of them or all; fewer where the object ends before."""
+        """Read a range of an object.
+
+        Args:
+            uri: the object.
+            offset: first byte.
+            length: bytes of the range; None for all that follow. The result is shorter if the object ends before.
+        """
 
     @abc.abstractmethod
     def chunks(
         self, uri: URI, size: int, offset: int = 0, length: int | None = None
     ) -> AsyncGenerator[memoryview, None]:
-        """The object, or a range of it, in pieces of at most `size` bytes, all of one version of it.
+        """Read an object, or a range of it, in pieces that all belong to one version of the object.
 
-        A piece is valid until the next.
+        A piece is valid until the next one is asked for.
 
         Args:
             uri: the object.
-            size: bytes, 1 or more.
-            offset: where the range begins.
-            length: bytes of the range, 1 or more; None for all that follow. Fewer come where the object ends before.
+            size: the most bytes of a piece, 1 or more.
+            offset: first byte.
+            length: bytes of the range, 1 or more; None for all that follow. Fewer come if the object ends before.
 
         Raises:
             IntegrityError: the object was replaced after pieces of it had been handed out.
         """
 
+    # Writing...
+
     @abc.abstractmethod
     async def put(self, uri: URI, data: memoryview) -> None:
-        """Write the object; readers see the old one or the new one, whole."""
-
-    async def _put_and_report(self, uri: URI, data: memoryview, done: WriteDone) -> None:
-        try:
-            await self.put(uri, data)
-        except Exception as error:
-            done(error)
-        else:
-            done(None)
-
-    def batched_put(self, uri: URI, data: memoryview, done: WriteDone) -> BatchedRequest | Operation[None]:
-        """Work for a `Gather` that writes an object as one of many.
+        """Write an object. Readers see either the old object or the whole new one.
 
         Args:
             uri: the object.
             data: its bytes; not copied, so they must not change meanwhile.
-            done: called with None when the object is written, or with the error, which it may raise to end the batch.
         """
-        return self._put_and_report(uri, data, done)
 
-    @abc.abstractmethod
-    def writer(self, uri: URI, size: int | None = None) -> ObjectWriter:
-        """A writer for the object. Does no I/O before its first call.
+    def batched_put(self, uri: URI, data: memoryview, done: WriteDone, item: Any) -> BatchedRequest | Operation[None]:
+        """Make the work of writing an object as one of many, for a `Gather`.
 
         Args:
             uri: the object.
-            size: bytes that it will have; None if that is not known. More or fewer may come.
+            data: its bytes; not copied, so they must not change meanwhile.
+            done: called with `item` and None when the object is written, or the error. It may raise the error to end
+                the batch.
+            item: the caller's name for this object.
+        """
+        return write_from(self, uri, data, done, item)
+
+    @abc.abstractmethod
+    def writer(self, uri: URI, size: int | None = None) -> ObjectWriter:
+        """Make a writer for an object. The writer does no I/O before its first call.
+
+        Args:
+            uri: the object.
+            size: bytes that it is expected to have; None if that is not known.
         """
 
     async def copy(self, source: URI, target: URI, size: int) -> bool:  # noqa: ARG002
-        """Let the store itself copy an object, with its metadata, to another place of the same store.
+        """Let the service copy an object, with its metadata, within this store.
 
         Args:
             source: the object.
-            target: the object to write; readers see the old one or the new one, whole.
-            size: bytes of the source, as they were when it was last looked at.
+            target: the object to write. Readers see either the old object or the whole new one.
+            size: bytes of the source, when it was last looked at.
 
         Returns:
-            False if the store cannot do that; nothing has happened then.
+            False if the service cannot copy it; nothing has changed then.
         """
         return False
 
+    @abc.abstractmethod
+    async def delete(self, uri: URI) -> None:
+        """Delete an object. Deleting a missing object succeeds."""
+
     def presign(self, uri: URI, method: str, expires: int) -> str:  # noqa: ARG002
-        """A URL with which anyone can make one request for an object, for so many seconds.
+        """A URL with which anyone can make one kind of request for an object.
+
+        Args:
+            uri: the object.
+            method: "GET", "HEAD", "PUT" or "DELETE".
+            expires: seconds for which the URL is valid.
 
         Raises:
             InvalidURIError: the store has no such URLs.
         """
-        raise InvalidURIError(f"{uri.text} cannot be presigned: nobody serves {uri.scheme}:// by a URL", uri=uri.text)
+        raise InvalidURIError(
+            f"{uri.text} cannot be presigned: no server offers {uri.scheme}:// objects at a URL", uri=uri.text
+        )
 
-    async def make_bucket(self, uri: URI) -> None:
-        """Make a bucket, or container. One that is ours already is fine."""
-        raise InvalidURIError(f"{uri.text} cannot be made: {uri.scheme}:// has no buckets", uri=uri.text)
-
-    async def remove_bucket(self, uri: URI) -> None:
-        """Remove a bucket, or container; some services do so with everything that is in it."""
-        raise InvalidURIError(f"{uri.text} cannot be removed: {uri.scheme}:// has no buckets", uri=uri.text)
-
-    async def buckets(self) -> list[str]:
-        """The names of our buckets, or containers."""
-        raise InvalidURIError("the buckets of this store cannot be listed")
+    # Facts...
 
     @abc.abstractmethod
     async def stat(self, uri: URI) -> ObjectInfo:
-        """Facts about the object."""
+        """Ask for the facts about an object.
+
+        Raises:
+            ObjectNotFoundError: the object does not exist.
+            UnreadableDateError: the date of its last change cannot be read.
+        """
 
     async def facts(self, uri: URI) -> ObjectInfo:
-        """What `stat` tells, with None for a date that cannot be read."""
+        """Ask for the facts about an object, with None for a date that cannot be read."""
         try:
             return await self.stat(uri)
         except UnreadableDateError as error:
@@ -167,41 +191,65 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def exists(self, uri: URI) -> bool:
-        """Whether there is such an object. False only where the store says so."""
+        """Whether an object exists. False only if the store says so; an unclear answer is an error."""
+
+    # Folders...
 
     @abc.abstractmethod
     async def is_prefix(self, uri: URI) -> bool:
-        """Whether there is such a folder: anything whose key begins with this one and a "/"."""
+        """Whether a folder exists. In an object store that is any key that begins with the folder's and a "/"."""
 
     @abc.abstractmethod
     async def mkdir(self, uri: URI) -> None:
-        """Make a folder where the store has folders."""
-
-    @abc.abstractmethod
-    async def delete(self, uri: URI) -> None:
-        """Remove the object; none there is fine."""
+        """Make a folder, if the store has folders."""
 
     @abc.abstractmethod
     async def delete_prefix(self, uri: URI) -> None:
-        """Remove everything below the folder, and nothing beside it."""
+        """Delete everything below a folder, and nothing beside it."""
 
     @abc.abstractmethod
     def pages(self, uri: URI, recursive: bool) -> AsyncGenerator[list[str], None]:
-        """The names below the folder, relative to it, page by page in the store's own order.
+        """List the names below a folder, relative to it, page by page in the order of the store.
 
-        Not recursive: its children, folders with a final "/". Nothing there gives no page.
+        Args:
+            uri: the folder. One that does not exist has no pages.
+            recursive: list every object below the folder; otherwise its children, folders with a final "/".
         """
 
     @abc.abstractmethod
     def entries(self, uri: URI, recursive: bool = True) -> AsyncGenerator[list[SizedName], None]:
-        """The names that `pages` lists, each with its size in bytes; child folders have size 0."""
+        """List the names that `pages` lists, each with its size in bytes; child folders have size 0."""
+
+    # Buckets...
+
+    async def make_bucket(self, uri: URI) -> None:
+        """Make a bucket, or container. A bucket that exists and has the same owner is not an error."""
+        raise InvalidURIError(f"{uri.text} cannot be made: {uri.scheme}:// has no buckets", uri=uri.text)
+
+    async def remove_bucket(self, uri: URI) -> None:
+        """Remove a bucket, or container. Some services also remove everything in it."""
+        raise InvalidURIError(f"{uri.text} cannot be removed: {uri.scheme}:// has no buckets", uri=uri.text)
+
+    async def buckets(self) -> list[str]:
+        """The names of the buckets, or containers, that belong to these credentials."""
+        raise InvalidURIError("buckets cannot be listed: files have none")
 
 
-async def read_into(store: Store, uri: URI, done: ReadDone) -> None:
-    """Read a whole object, in parts if it is large, and hand the bytes or the error to `done`."""
+async def read_into(store: Store, uri: URI, done: ReadDone, item: Any) -> None:
+    """Read a whole object, in parts if it is large, and call `done` with `item` and the bytes or the error."""
     try:
         data = await store.get(uri)
     except Exception as error:
-        done(error)
+        done(item, error)
     else:
-        done(data)
+        done(item, data)
+
+
+async def write_from(store: Store, uri: URI, data: memoryview, done: WriteDone, item: Any) -> None:
+    """Write an object, in parts if it is large, and call `done` with `item` and None or the error."""
+    try:
+        await store.put(uri, data)
+    except Exception as error:
+        done(item, error)
+    else:
+        done(item, None)

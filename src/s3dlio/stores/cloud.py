@@ -42,12 +42,8 @@ class CloudStore(Store, Generic[AnyService]):
     version_gone: ClassVar[frozenset[int]] = frozenset({412})
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
-        super().__init__(settings)
-        self.settings = settings()
+        self.settings: Settings = settings()
         self._service: AnyService | None = None
-
-    def is_current(self) -> bool:
-        return self._settings_in_force() is self.settings
 
     def service(self) -> AnyService:
         """The service that the settings describe.
@@ -140,10 +136,10 @@ class CloudStore(Store, Generic[AnyService]):
     ) -> AsyncGenerator[memoryview, None]:
         return ranges.chunks(self, uri, size, offset, length)
 
-    def batched_get(self, uri: URI, done: ReadDone) -> BatchedRead | Operation[None]:
+    def batched_get(self, uri: URI, done: ReadDone, item: Any) -> BatchedRead | Operation[None]:
         if not uri.key:
-            return read_one(self, uri, done)  # reports that the key is missing
-        return BatchedRead(self, uri, done)
+            return read_one(self, uri, done, item)  # reports that the key is missing
+        return BatchedRead(self, uri, done, item)
 
     async def size_of(self, uri: URI, response: Response) -> int:
         """The size of the object that an answer to a HEAD describes. If the answer does not tell it, ask for it.

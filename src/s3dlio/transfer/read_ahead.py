@@ -33,7 +33,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 
 from s3dlio import forks, settings
@@ -290,7 +289,7 @@ class _Reading:
         if not large:
             try:
                 uri = parse(text)
-                return self._stores[uri.scheme].batched_get(uri, partial(self._take_in, index, text))
+                return self._stores[uri.scheme].batched_get(uri, self._take_in, (index, text))
             except S3dlioError:
                 pass  # `_get` raises the same error, and hands it out
         return self._get(index, text)
@@ -301,15 +300,15 @@ class _Reading:
             result: memoryview | BaseException = await self._stores[uri.scheme].get(uri)
         except Exception as error:
             result = error
-        self._take_in(index, text, result)
+        self._take_in((index, text), result)
 
-    def _take_in(self, index: int, uri: str, result: memoryview | BaseException) -> None:
+    def _take_in(self, item: tuple[int, str], result: memoryview | BaseException) -> None:
         """Add an object, or its error, to the window, and wake the caller unless it is better to wait for others."""
         window = self._window
         with self._lock:
             if self.stopped.is_set():
                 return
-            window.arrive(index, uri, result)
+            window.arrive(*item, result)
             half_full = 2 * len(window.arrived) >= self._max_in_flight
             if half_full or self._signal is None or window.largest > _SMALL:
                 self._changed.notify_all()

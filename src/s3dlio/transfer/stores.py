@@ -29,8 +29,11 @@ def store_for(scheme: str) -> Store:
     Raises:
         ConfigurationError: a variable has a value that its setting does not take.
     """
-    store = _last_used.get(scheme)
-    if store is None or not store.is_current():
+    try:
+        store = _last_used[scheme]
+    except KeyError:
+        store = _last_used[scheme] = _kept_or_new(scheme)
+    if store.settings is not None and store.settings is not settings.current():
         store = _last_used[scheme] = _kept_or_new(scheme)
     return store
 
@@ -39,7 +42,7 @@ def _kept_or_new(scheme: str) -> Store:
     kept = _kept.setdefault(scheme, [])
     while True:
         for store in kept.copy():
-            if store.is_current():
+            if store.settings is None or store.settings is settings.current():
                 return store
         # Then look again, because another thread may have made one at the same time: both threads use the first.
         kept.append(new_store(scheme, settings.current))

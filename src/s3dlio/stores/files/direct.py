@@ -41,7 +41,7 @@ class DirectStore(FileStore):
     scheme = "direct"
 
     def writer(self, uri: URI, size: int | None = None) -> DirectWriter:  # noqa: ARG002
-        return DirectWriter(uri, self._settings_in_force)
+        return DirectWriter(uri, self._settings)
 
     def _open(self, uri: URI) -> int:
         try:
@@ -52,7 +52,7 @@ class DirectStore(FileStore):
         fd = os.open(uri.key, READ)
         try:
             if modes.S_ISREG(os.fstat(fd).st_mode):  # a folder answers EINVAL as well
-                _accept_page_cache(fd, uri, self._settings_in_force())
+                _accept_page_cache(fd, uri, self._settings())
         except BaseException:
             os.close(fd)
             raise
@@ -68,9 +68,9 @@ class DirectStore(FileStore):
             for window in range(first, last, _WINDOW):
                 if window > first:
                     await pause
-                read_segment = _reader(fd, uri, block, first, end, self._settings_in_force)
+                read_segment = _reader(fd, uri, block, first, end, self._settings)
                 offsets = range(window, min(window + _WINDOW, last), SEGMENT)
-                _for_each_segment(offsets, read_segment, self._settings_in_force)
+                _for_each_segment(offsets, read_segment, self._settings)
             data = block[start - first : end - first]
             if len(data) < SMALL:
                 data = memoryview(bytearray(data))

@@ -45,6 +45,9 @@ class FileStore(Store):
     blocking = True
     scheme = "file"
 
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self._settings = settings
+
     # Objects...
 
     async def get(self, uri: URI) -> memoryview:
@@ -97,7 +100,7 @@ class FileStore(Store):
             raise
 
     def writer(self, uri: URI, size: int | None = None) -> FileWriter:  # noqa: ARG002
-        return FileWriter(uri, self._settings_in_force)
+        return FileWriter(uri, self._settings)
 
     async def stat(self, uri: URI) -> ObjectInfo:
         try:

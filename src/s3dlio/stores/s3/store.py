@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from s3dlio.auth.encoding import uri_encode
 from s3dlio.errors import S3dlioError
@@ -140,13 +141,13 @@ class S3Store(PagedStore[S3Service]):
 
     # Batched writes (PutObject)...
 
-    def batched_put(self, uri: URI, data: memoryview, done: WriteDone) -> BatchedRequest | Operation[None]:
+    def batched_put(self, uri: URI, data: memoryview, done: WriteDone, item: Any) -> BatchedRequest | Operation[None]:
         settings = self.settings
         if len(data) > min(SMALL, settings.multipart_threshold_mb * MIB) or not uri.key:
-            return super().batched_put(uri, data, done)
+            return super().batched_put(uri, data, done, item)
         if settings.put_verify or settings.s3_sign_payload:
-            return super().batched_put(uri, data, done)
-        return BatchedWrite(self, uri, data, done)
+            return super().batched_put(uri, data, done, item)
+        return BatchedWrite(self, uri, data, done, item)
 
     def checksum_of(self, data: memoryview) -> str:
         """Compute the checksum of an object in the form in which it is sent."""
