@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The protocols that the table of behavior is run against.
+"""The protocols against which the table of behavior is run.
 
-A store joins with one entry in `PROTOCOLS`: a name, a factory that gives the URI of a fresh, empty folder, and the
-cases that it cannot pass, each with its reason. Such a case is still run, and must still fail: a deviation that has
-gone must leave the table.
+A protocol is one entry in `PROTOCOLS`: a name, a function that returns the URI of a new, empty folder, and the cases
+that the protocol cannot pass, each with the reason. Such a case is run, too, and must fail: a deviation that no longer
+exists must be removed from the table.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Protocol:
     """An implementation of the contract.
 
     Attributes:
-        name: as it is to appear in the names of the tests.
-        root: gives the URI, without a final "/", of an empty folder that no other test uses; called
-            once for each case with the request of its fixture, through which it may start servers.
+        name: its name in the names of the tests.
+        root: returns the URI, without a final "/", of an empty folder that no other test uses. Called once per case
+            with the request of a fixture, by which it may start servers.
         deviations: name of a case, with its other parameters as pytest shows them or without any -> why this protocol
             cannot pass it.
     """

@@ -15,16 +15,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from s3dlio.errors import InvalidURIError, ObjectNotFoundError
-from s3dlio.runtime.operation import pause
+from s3dlio.runtime.operation import Operation, pause
 from s3dlio.runtime.run import iterate, run
 from s3dlio.runtime.threads import for_each
+from s3dlio.stores.base import Store
 from s3dlio.stores.files.names import is_encodable, unfit_for_a_file
 from s3dlio.transfer.batch import THREADS
-from s3dlio.transfer.stores import store_for
+from s3dlio.transfer.stores import Stores
 from s3dlio.types import Progress, SizedName
 from s3dlio.uri import FILE_SCHEMES, URI
+
+T = TypeVar("T")
 
 CHUNK = 16 << 20  # bytes
 
@@ -53,80 +57,101 @@ def copy(
         InvalidURIError: the target of a tree lies inside the tree, or an object of a tree has a name that the target
             cannot have.
     """
-    stopping = stopped or threading.Event()
-    totals = _Totals(progress)
-    source_store = store_for(source.scheme)
-    # A bucket is a folder. So is a key that ends in "/", even if an object of that name marks the folder.
-    if recursive and (source.key == source.folder_key or not run(source_store.exists(source), stopping)):
-        if _is_inside(target, source):
-            raise InvalidURIError(
-                f"cannot copy {source.text} into itself, to {target.text}: choose a target outside of it",
-                uri=target.text,
+    _Copy(progress, stopped or threading.Event()).run(source, target, recursive)
+
+
+class _Copy:
+    """One call of `copy`."""
+
+    def __init__(self, progress: Callable[[Progress], None] | None, stopping: threading.Event) -> None:
+        self._stores = Stores()
+        self._totals = _Totals(progress)
+        self._stopping = stopping
+
+    def run(self, source: URI, target: URI, recursive: bool) -> None:
+        """See `copy`."""
+        # A bucket is a folder. So is a key that ends in "/", even if an object of that name marks the folder.
+        if recursive and (source.key == source.folder_key or not self._run(self._store(source).exists(source))):
+            if _is_inside(target, source):
+                raise InvalidURIError(
+                    f"cannot copy {source.text} into itself, to {target.text}: choose a target outside of it",
+                    uri=target.text,
+                )
+            jobs = self._jobs_of_tree(source, target)
+        else:
+            size = self._run(self._store(source).facts(source))["size"]
+            self._totals.found(size)
+            self._totals.found_all()
+            jobs = iter([(source, self._target_of_object(source, target), size)])
+
+        for_each(jobs, lambda job: self._run(self._copy_object(*job)), THREADS, stopped=self._stopping)
+
+    def _store(self, uri: URI) -> Store:
+        return self._stores[uri.scheme]
+
+    def _run(self, operation: Operation[T]) -> T:
+        return run(operation, self._stopping)
+
+    def _jobs_of_tree(self, source: URI, target: URI) -> Iterator[Job]:
+        """List the source while its first objects are copied.
+
+        A page is listed before the last one is handed out: when the last object has been copied the totals are known.
+
+        Raises:
+            ObjectNotFoundError: the source does not exist.
+            InvalidURIError: the target cannot have the name of an object.
+        """
+        pages = iterate(self._store(source).entries(source), self._stopping)
+        page = next(pages, None)
+        if page is None and not self._run(self._store(source).is_prefix(source)):
+            raise ObjectNotFoundError(
+                f"there is neither an object nor a folder {source.text}: check its name", uri=source.text
             )
-        jobs = _jobs_of_tree(source, target, totals, stopping)
-    else:
-        size = run(source_store.facts(source), stopping)["size"]
-        totals.found(size)
-        totals.found_all()
-        jobs = iter([(source, _target_of_object(source, target, stopping), size)])
+        while page is not None:
+            if target.scheme in FILE_SCHEMES:
+                page = [entry for entry in page if not _marks_folder(entry)]
+            for entry in page:
+                self._totals.found(entry.size)
+            following = next(pages, None)
+            if following is None:
+                self._totals.found_all()
+            for entry in page:
+                found = source.with_key(source.folder_key + entry.relative)
+                yield found, _target_below(target, found, entry.relative), entry.size
+            page = following
 
-    for_each(jobs, lambda job: run(_copy_object(*job, totals), stopping), THREADS, stopped=stopping)
+    def _target_of_object(self, source: URI, target: URI) -> URI:
+        """The target of a single object: the one given or, if that is a folder, the object's own name in it."""
+        is_folder = not target.key or target.key.endswith("/")
+        if not is_folder and target.scheme in FILE_SCHEMES:
+            is_folder = self._run(self._store(target).is_prefix(target))
+        return _target_below(target, source, source.key.rpartition("/")[2]) if is_folder else target
+
+    async def _copy_object(self, source: URI, target: URI, size: int) -> None:
+        totals = self._totals
+        if source.scheme == target.scheme:
+            totals.moved(source, 0)  # a callback that raises here leaves the target as it was
+            if await self._store(source).copy(source, target, size):
+                totals.moved(source, size)
+                totals.finished(source)
+                return
+        writer = self._store(target).writer(target, size)
+        chunks = self._store(source).chunks(source, CHUNK)
+        try:
+            async for chunk in chunks:
+                await writer.write(chunk, constant=True)
+                totals.moved(source, len(chunk))
+                await pause
+            await writer.close()
+        except BaseException:
+            await writer.abort()
+            raise
+        finally:
+            await chunks.aclose()
+        totals.finished(source)
 
 
-async def _copy_object(source: URI, target: URI, size: int, totals: _Totals) -> None:
-    source_store = store_for(source.scheme)
-    if source.scheme == target.scheme:
-        totals.moved(source, 0)  # a callback that raises here leaves the target as it was
-        if await source_store.copy(source, target, size):
-            totals.moved(source, size)
-            totals.finished(source)
-            return
-    writer = store_for(target.scheme).writer(target, size)
-    chunks = source_store.chunks(source, CHUNK)
-    try:
-        async for chunk in chunks:
-            await writer.write(chunk, constant=True)
-            totals.moved(source, len(chunk))
-            await pause
-        await writer.close()
-    except BaseException:
-        await writer.abort()
-        raise
-    finally:
-        await chunks.aclose()
-    totals.finished(source)
-
-
-# What to copy, and to which target...
-
-
-def _jobs_of_tree(source: URI, target: URI, totals: _Totals, stopping: threading.Event) -> Iterator[Job]:
-    """List the source while its first objects are copied.
-
-    A page is listed before the last one is handed out: when the last object has been copied the totals are known.
-
-    Raises:
-        ObjectNotFoundError: the source does not exist.
-        InvalidURIError: the target cannot have the name of an object.
-    """
-    pages = iterate(store_for(source.scheme).entries(source), stopping)
-    page = next(pages, None)
-    if page is None and not run(store_for(source.scheme).is_prefix(source), stopping):
-        raise ObjectNotFoundError(
-            f"there is neither an object nor a folder {source.text}: check its name", uri=source.text
-        )
-    while page is not None:
-        if target.scheme in FILE_SCHEMES:
-            page = [entry for entry in page if not _marks_folder(entry)]
-        for entry in page:
-            totals.found(entry.size)
-        following = next(pages, None)
-        if following is None:
-            totals.found_all()
-        for entry in page:
-            found = source.with_key(source.folder_key + entry.relative)
-            yield found, _target_below(target, found, entry.relative), entry.size
-        page = following
+# Sources and targets...
 
 
 def _marks_folder(entry: SizedName) -> bool:
@@ -139,14 +164,6 @@ def _is_inside(inner: URI, outer: URI) -> bool:
         outer_path = os.path.realpath(outer.key)
         return os.path.commonpath((os.path.realpath(inner.key), outer_path)) == outer_path
     return inner[:2] == outer[:2] and inner.folder_key.startswith(outer.folder_key)
-
-
-def _target_of_object(source: URI, target: URI, stopping: threading.Event) -> URI:
-    """The target of a single object: the one given or, if that is a folder, the object's own name in it."""
-    is_folder = not target.key or target.key.endswith("/")
-    if not is_folder and target.scheme in FILE_SCHEMES:
-        is_folder = run(store_for(target.scheme).is_prefix(target), stopping)
-    return _target_below(target, source, source.key.rpartition("/")[2]) if is_folder else target
 
 
 def _target_below(folder: URI, source: URI, relative: str) -> URI:
