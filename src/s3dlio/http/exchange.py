@@ -162,25 +162,21 @@ class Exchange:
         "_continuation",
         "_early",
         "_engine",
-        "_finish_before_stop",
         "_fresh",
         "_head",
         "_head_bytes",
         "_interim",
-        "_leave_last_connection",
         "_limits",
-        "_method",
         "_moved",
         "_moved_at",
         "_moves_since",
-        "_observe",
         "_opening",
         "_pace",
-        "_receive",
         "_request",
         "_state",
         "_target",
         "_unsent",
+        "_views",
         "_write_failed",
         "address",
         "began",
@@ -208,15 +204,11 @@ class Exchange:
             continuation: the request under way that this exchange continues; None for a new one.
         """
         self.address = address
-        self._method = request.method
-        self._request = [memoryview(head), *filter(len, request.body)]
-        self._limits = limits
-        self._receive = request.receive
-        self._observe = request.observe
-        self._continuation = continuation
-        self._finish_before_stop = request.finish_before_stop
         self.finish_before_stop = False  # until the request is being sent
-        self._leave_last_connection = request.leave_last_connection
+        self._request = request
+        self._views = [memoryview(head), *filter(len, request.body)]
+        self._limits = limits
+        self._continuation = continuation
         self._state = NEW
         self._fresh = False  # whether only a new connection will do
         self._connection: Connection | None = None
@@ -250,7 +242,7 @@ class Exchange:
             return
         connection = None
         if not self._fresh:
-            connection = connections.take(self.address, self._limits, self._leave_last_connection)
+            connection = connections.take(self.address, self._limits, self._request.leave_last_connection)
         if connection is not None:
             self._start(connection)
             return
@@ -299,7 +291,7 @@ class Exchange:
     def _start(self, connection: Connection) -> None:
         """Send the request on a connection."""
         self._reset(connection)
-        self._unsent = self._request.copy()
+        self._unsent = self._views.copy()
         if len(self._unsent) > 1:
             self._begin_to_send(self._engine.now)
         connection.will_send(sum(map(len, self._unsent)))
@@ -313,7 +305,7 @@ class Exchange:
     def _reset(self, connection: Connection) -> None:
         """Begin on a connection: nothing has been sent, and nothing received."""
         self._connection = connection
-        self.finish_before_stop = self._finish_before_stop
+        self.finish_before_stop = self._request.finish_before_stop
         self._unsent = []
         self._write_failed: OSError | None = None
         self._head: ResponseHead | None = None
@@ -329,7 +321,7 @@ class Exchange:
         connection = begun.connection
         self._reset(connection)
         self.began, self.touched = begun.began, begun.touched
-        if len(self._request) > 1:
+        if len(self._views) > 1:
             self._begin_to_send(begun.began)
         if begun.unsent:
             self._unsent = list(begun.unsent)
@@ -397,7 +389,7 @@ class Exchange:
         """Whether an answer has been received before the other side has confirmed the body of the request."""
         if self._unsent or self._write_failed is not None:
             return True
-        if sum(map(len, self._request)) <= CONFIRMED_BYTES:
+        if sum(map(len, self._views)) <= CONFIRMED_BYTES:
             return False
         assert self._connection is not None
         return not self._connection.is_delivered()
@@ -483,7 +475,7 @@ class Exchange:
             connections = self._connections
             whole = connections.head_view if buffer is connections.head_buffer else memoryview(buffer)
             rest = whole[end:count]
-        if head.status < 300 and len(self._request) > 1 and self._is_early():
+        if head.status < 300 and len(self._views) > 1 and self._is_early():
             self._keep_early(rest)
         else:
             self._begin_body(head, rest)
@@ -502,7 +494,7 @@ class Exchange:
             end = find_head_end(buffer, start, count)
             if end < 0:
                 return None, start
-            head = parse_head(buffer[start:end], self._method)
+            head = parse_head(buffer[start:end], self._request.method)
             if head.status >= 200:
                 return head, end
             start = end
@@ -520,7 +512,8 @@ class Exchange:
         self._state = BODY
         self._moves_since = self._moved_at = self._engine.now
         try:
-            target = self._receive(head) if self._receive is not None else None
+            receive = self._request.receive
+            target = receive(head) if receive is not None else None
         except (MemoryError, OverflowError):
             self._malformed(_no_memory(head.length))
             return
@@ -528,7 +521,9 @@ class Exchange:
             self._drop()
             self._engine.resume(self.task, error=error)
             return
-        if head.body is BodyKind.LENGTH:
+        if head.length == len(rest) == 0 and target is None:  # such as the answers to most writes
+            self._done(_NOTHING)
+        elif head.body is BodyKind.LENGTH:
             self._begin_sized(head, rest, target)
         elif head.body is BodyKind.NONE:
             self._closes = self._closes or len(rest) > 0
@@ -544,9 +539,6 @@ class Exchange:
         length = head.length
         assert length is not None
         if target is None:
-            if length == len(rest) == 0:  # such as the answers to most writes
-                self._done(_NOTHING)
-                return
             if length > self._longest(head):
                 self._too_long(head)
                 return
@@ -565,8 +557,9 @@ class Exchange:
         self._target = target
         if rest:
             target.take(rest)
-            if self._observe is not None:
-                self._observe(rest)
+            observe = self._request.observe
+            if observe is not None:
+                observe(rest)
         if len(rest) == length:
             self._done_sized(target)
             return
@@ -584,7 +577,8 @@ class Exchange:
         before = target.filled
         is_open, lost = False, None
         try:
-            is_open = receive_into(target, connection, len(self._connections.in_flight) <= FEW_IN_FLIGHT, self._observe)
+            few = len(self._connections.in_flight) <= FEW_IN_FLIGHT
+            is_open = receive_into(target, connection, few, self._request.observe)
         except OSError as error:
             lost = error
         if target.filled != before:
@@ -653,7 +647,7 @@ class Exchange:
         return self._limits.unsized_max if self._is_unsized_object(head) else DOCUMENT_BYTES
 
     def _is_unsized_object(self, head: ResponseHead) -> bool:
-        return self._receive is not None and head.body is not BodyKind.LENGTH and head.status in (200, 206)
+        return self._request.receive is not None and head.body is not BodyKind.LENGTH and head.status in (200, 206)
 
     def _too_long(self, head: ResponseHead) -> None:
         """End because the body is longer than its limit. Of an error, status and fields are the result."""
@@ -723,7 +717,7 @@ class Exchange:
             return self._received() if self._collected is None else self._collected.count
         known = connection.confirmed()
         if known is None:  # the kernel does not tell: count what it has taken
-            return sum(map(len, self._request)) - sum(map(len, self._unsent)) if self._unsent else None
+            return sum(map(len, self._views)) - sum(map(len, self._unsent)) if self._unsent else None
         confirmed, everything = known
         if confirmed > self._confirmed >= 0:
             self.touched = self._moved_at = now
@@ -770,7 +764,7 @@ class Exchange:
     def _begin_anew(self) -> None:
         """Send the request again, on a new connection."""
         self._drop()
-        self._fresh = True
+        self._state, self._fresh = NEW, True
         self.begin(self._engine, self.task)
 
     def _malformed(self, error: FramingError) -> None:
