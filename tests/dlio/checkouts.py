@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from s3dlio.dlio.install import edits
+from s3dlio.dlio.check import dlio_package
 from s3dlio.dlio.run import launcher
 
 COMMAND = Path(sys.executable).with_name("dlio_benchmark")
@@ -58,8 +58,8 @@ def like_main(folder: Path, end: str = "\n") -> Path:
     """A package with the files of DLIO's main branch that matter here, as short as they can be."""
     package = folder / "dlio_benchmark"
     for name, text in {
-        edits.ENUMERATIONS: ENUMERATIONS,
-        edits.FACTORY: FACTORY,
+        dlio_package.ENUMERATIONS: ENUMERATIONS,
+        dlio_package.FACTORY: FACTORY,
         "storage/s3_torch_storage.py": TORCH_STORAGE,
     }.items():
         (package / name).parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "COMPUTATION_TIME", 0.01)
 
 
-def test_the_table_shows_what_went_through(tmp_path: Path) -> None:
+def test_the_table_shows_every_phase(tmp_path: Path) -> None:
     # Hydra's grammar gives a meaning to each of these characters.
     root = tmp_path / "it's = {a}, [b] (c)"
     output = io.StringIO()
@@ -50,7 +50,7 @@ def test_a_run_that_fails_shows_why(tmp_path: Path) -> None:
     assert "generate: 0 operations, 48 expected" in output.getvalue()
 
 
-def test_a_demo_of_which_a_run_fails_is_a_failure_and_replaces_the_results_before_it(
+def test_a_demo_with_a_failed_run_fails_and_replaces_earlier_results(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "results"
@@ -61,6 +61,6 @@ def test_a_demo_of_which_a_run_fails_is_a_failure_and_replaces_the_results_befor
     assert "DLIO on nowhere ended with status 1" in capsys.readouterr().out
 
 
-def test_the_demo_on_files_keeps_to_its_folder_of_results(tmp_path: Path) -> None:
+def test_the_demo_on_files_stays_in_its_folder_of_results(tmp_path: Path) -> None:
     target = demo.on_files(tmp_path)
     assert (target.title, target.storage_root, target.environment) == ("file", f"file://{tmp_path}/file/storage", {})

@@ -50,7 +50,7 @@ def on(root: str, **more: object) -> list[str]:
 # Workloads...
 
 
-def test_a_workload_that_can_run_is_fine_and_nothing_of_it_is_done(tmp_path: Path) -> None:
+def test_a_workload_that_can_run_passes_and_does_not_run(tmp_path: Path) -> None:
     ended = doctor(*on(f"file://{tmp_path}", workflow__generate_data=True))
     assert (ended.status, ended.err) == (0, "")
     assert f"ok      file://{tmp_path}/data/unet3d: can be listed, written and deleted" in ended.out.decode()
@@ -84,7 +84,7 @@ def test_a_workload_that_only_reads_is_not_written_to(seaweedfs: S3Server) -> No
     assert advice["S3DLIO_GET_PART_MB"] == "8: reading a file of 140 MiB takes 18 requests"
 
 
-def test_a_workload_whose_bucket_is_not_there_fails(seaweedfs: S3Server) -> None:
+def test_a_workload_with_a_missing_bucket_fails(seaweedfs: S3Server) -> None:
     status, found = report(*on("s3://no-such-bucket/x"), **seaweedfs.environment())
     assert status == 1
     assert found["status"] == "failed"
@@ -148,7 +148,7 @@ def test_arguments_that_make_no_workload_are_a_usage_error(arguments: list[str],
 # Folders...
 
 
-def test_folders_are_looked_at_and_written_to_if_that_is_asked_for(tmp_path: Path) -> None:
+def test_folders_are_checked_and_written_to_with_write(tmp_path: Path) -> None:
     status, found = report(f"file://{tmp_path}", f"direct://{tmp_path}/new")
     assert status == 0
     assert set(findings(found, "ok")) >= {f"file://{tmp_path}", f"direct://{tmp_path}/new"}
@@ -160,7 +160,7 @@ def test_folders_are_looked_at_and_written_to_if_that_is_asked_for(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_variable_that_makes_no_sense_is_named(tmp_path: Path) -> None:
+def test_an_invalid_variable_is_named(tmp_path: Path) -> None:
     status, found = report(f"file://{tmp_path}", S3DLIO_WINDOW_MB="much")
     assert status == 1
     assert "S3DLIO_WINDOW_MB='much'" in findings(found, "failure")["settings"]
@@ -209,7 +209,7 @@ SLOW: list[tuple[dict[str, Any], dict[str, Any], str, set[str]]] = [
 
 
 @pytest.mark.parametrize(("changes", "other", "about", "schemes"), SLOW, ids=[f"{row[2]} {row[1]}" for row in SLOW])
-def test_what_is_slow_is_named_where_it_matters(
+def test_a_slow_setting_is_named_for_the_schemes_it_affects(
     changes: dict[str, Any], other: dict[str, Any], about: str, schemes: set[str]
 ) -> None:
     for scheme in ("file", "s3", "az", "gs"):
@@ -222,7 +222,7 @@ def test_what_is_slow_is_named_where_it_matters(
 # DLIO's files...
 
 
-def test_the_dlio_that_would_run_is_named_with_what_it_has() -> None:
+def test_the_dlio_that_would_run_is_named_with_its_features() -> None:
     import dlio_benchmark
     from dlio_benchmark.utils.config import ConfigArguments
 
@@ -235,7 +235,7 @@ def test_the_dlio_that_would_run_is_named_with_what_it_has() -> None:
     assert "s3dlio dlio run" in findings(found, "ok")["installation"]
 
 
-def test_what_is_installed_in_dlios_files_is_found(tmp_path: Path) -> None:
+def test_installed_options_are_found_in_dlios_files(tmp_path: Path) -> None:
     import dlio_benchmark
 
     package = tmp_path / "dlio_benchmark"
@@ -280,9 +280,7 @@ def test_a_missing_dlio_is_a_failure_of_a_workload_and_a_warning_beside_folders(
 
 
 @pytest.mark.parametrize("secret", ["hush,x", "x@#/:hush", "[hush", "{hush"])
-def test_an_argument_that_hydra_does_not_understand_is_not_quoted_if_it_is_a_secret(
-    secret: str, tmp_path: Path
-) -> None:
+def test_an_error_of_hydra_does_not_quote_a_secret(secret: str, tmp_path: Path) -> None:
     key = {"storage__storage_options__secret_access_key": secret}
     ended = doctor(*on(f"file://{tmp_path}", **key))
     assert b"hush" not in ended.out

@@ -19,7 +19,7 @@ _CONFIGURATIONS = [block for block in blocks(_PAGE.read_text(encoding="utf-8")) 
 
 @pytest.mark.usefixtures("dlio")
 @pytest.mark.parametrize("block", _CONFIGURATIONS, ids=lambda block: str(block.line))
-def test_a_configuration_is_taken(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_of_the_page_is_valid(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     from omegaconf import OmegaConf
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_ACCOUNT_KEY"):
@@ -35,5 +35,5 @@ def test_a_configuration_is_taken(block: Block, monkeypatch: pytest.MonkeyPatch)
     assert configuration.get("dataset", {}).get("format", "npz") in FORMATS
 
 
-def test_there_are_some() -> None:
+def test_the_page_has_configurations() -> None:
     assert len(_CONFIGURATIONS) >= 8

@@ -55,7 +55,7 @@ def test_an_object_reads_like_a_file(tmp_path: Path, size: int, steps: list[tupl
 
 
 @pytest.mark.usefixtures("small_ranges")
-def test_reading_on_takes_large_ranges_and_each_byte_once(tmp_path: Path) -> None:
+def test_sequential_reads_use_large_ranges_and_read_each_byte_once(tmp_path: Path) -> None:
     uri = f"file://{tmp_path}/object"
     s3dlio.put_bytes(uri, bytes(1000))
     file = ObjectFile(uri)

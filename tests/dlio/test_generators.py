@@ -86,7 +86,7 @@ def test_at_most_one_file_is_staged(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out/train").iterdir())) == 3
 
 
-def test_a_file_that_is_read_again_for_its_index_stays_until_then(tmp_path: Path, stage: Path) -> None:
+def test_a_file_stays_staged_until_its_index_is_made(tmp_path: Path, stage: Path) -> None:
     def write(generator: Generator) -> None:
         for number in range(3):
             data = Path(generator.path(f"valid/{number}.tfrecord"))
@@ -133,7 +133,7 @@ def test_a_generator_that_fails_leaves_no_half_file(tmp_path: Path, stage: Path)
     assert os.listdir(stage) == []
 
 
-def test_the_rest_of_the_storage_is_the_storages_own(tmp_path: Path) -> None:
+def test_other_methods_of_the_storage_are_unchanged(tmp_path: Path) -> None:
     answers: list[object] = []
 
     def write(generator: Generator) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.dlio.install import edits
+from s3dlio.dlio.check import dlio_package
 from s3dlio.integrations import dlio
 from tests.dlio.checkouts import COMMAND, contents, copied, environment, like_main, line_ends
 from tests.dlio.runs import FILES, MODEL_BYTES, SETTINGS, Run, overrides, run_dlio
@@ -194,8 +194,8 @@ def edited(package: Path) -> None:
     block = FACTORY[FACTORY.index("    # ADD THIS BLOCK") : FACTORY.index("    elif storage_type == StorageType.S3:")]
     branch = "        elif storage_type == StorageType.S3:\n"
     for name, before, added in (
-        (edits.ENUMERATIONS, "    S3 = 's3'\n", f"    S3 = 's3'\n{member}\n"),
-        (edits.FACTORY, branch, textwrap.indent(block, "    ") + branch),
+        (dlio_package.ENUMERATIONS, "    S3 = 's3'\n", f"    S3 = 's3'\n{member}\n"),
+        (dlio_package.FACTORY, branch, textwrap.indent(block, "    ") + branch),
     ):
         content = (package / name).read_bytes().decode()
         end = "\r\n" if "\r\n" in content else "\n"
@@ -267,7 +267,7 @@ def by_hand(package: Path, tmp_path: Path) -> Path:
     bash(COPY_BY_HAND, tmp_path, package)
     assert contents(package)["storage/s3dlio_storage.py"][0] == by_helper["storage/s3dlio_storage.py"][0]
     edited(package)
-    for name in (edits.ENUMERATIONS, edits.FACTORY):
+    for name in (dlio_package.ENUMERATIONS, dlio_package.FACTORY):
         assert line_ends((package / name).read_bytes()) == line_ends(before[name][0])
     return package
 
@@ -333,7 +333,7 @@ def test_option_2_runs_on_the_configuration_as_it_is(replaced: Path, tmp_path: P
     assert "s3dlio" in Path(file).read_text()
 
 
-def test_option_2_reads_what_lies_under_literal_keys(replaced: Path, tmp_path: Path, ceph: S3Server) -> None:
+def test_option_2_reads_objects_with_literal_keys(replaced: Path, tmp_path: Path, ceph: S3Server) -> None:
     use(ceph)
     files = [f"s3://my-bucket/train/img_{number}_of_{FILES}.npz" for number in range(FILES)]
     for file in files:
@@ -349,7 +349,7 @@ def test_option_2_reads_what_lies_under_literal_keys(replaced: Path, tmp_path: P
     assert read == {f"s3://my-bucket/{file}" for file in files}
     assert run.samples == FILES
     (checkpoint,) = {uri.rpartition(".")[2] for uri in s3dlio.list("s3://my-bucket/checkpoints", recursive=True)}
-    assert checkpoint == ("pts3" if "PT_S3_SAVE" in (replaced / edits.ENUMERATIONS).read_text() else "pt")
+    assert checkpoint == ("pts3" if "PT_S3_SAVE" in (replaced / dlio_package.ENUMERATIONS).read_text() else "pt")
 
 
 def test_option_2_obeys_the_storage_options_of_a_workload(

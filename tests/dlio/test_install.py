@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import s3dlio
+from s3dlio.dlio.check.dlio_package import ENUMERATIONS, FACTORY
 from s3dlio.dlio.install import edits
 from s3dlio.integrations import dlio
 from tests.cli.command import run as run_command
@@ -69,7 +70,7 @@ def difference(before: dict[str, tuple[bytes, int, int]], package: Path) -> set[
 
 
 @pytest.mark.parametrize("install", INSTALLS)
-def test_a_second_time_changes_nothing_and_uninstall_gives_back_every_byte(package: Path, install: Install) -> None:
+def test_installing_twice_changes_nothing_and_uninstalling_restores_every_byte(package: Path, install: Install) -> None:
     before = contents(package)
     install(package)
     installed = contents(package)
@@ -87,12 +88,12 @@ def test_option_1_changes_two_files_and_adds_one(package: Path) -> None:
     option_1(package)
     assert difference(before, package) == {
         "storage/s3dlio_storage.py",
-        edits.ENUMERATIONS,
-        f"{edits.ENUMERATIONS}.original.bak",
-        edits.FACTORY,
-        f"{edits.FACTORY}.original.bak",
+        ENUMERATIONS,
+        f"{ENUMERATIONS}.original.bak",
+        FACTORY,
+        f"{FACTORY}.original.bak",
     }
-    for name in (edits.ENUMERATIONS, edits.FACTORY):
+    for name in (ENUMERATIONS, FACTORY):
         assert line_ends((package / name).read_bytes()) == line_ends(before[name][0])
         assert (package / f"{name}.original.bak").read_bytes() == before[name][0]
 
@@ -104,9 +105,9 @@ def test_option_1_without_patch_copies_the_file_and_prints_the_steps(
     dlio.install_s3dlio_storage(package)
     assert difference(before, package) == {"storage/s3dlio_storage.py"}
     printed = capsys.readouterr().out
-    assert f"{package}/{edits.ENUMERATIONS}" in printed
+    assert f"{package}/{ENUMERATIONS}" in printed
     assert "\n    S3DLIO = 's3dlio'\n" in printed
-    assert f"{package}/{edits.FACTORY}" in printed
+    assert f"{package}/{FACTORY}" in printed
     assert "\n        elif storage_type == StorageType.S3DLIO:\n" in printed
     assert "storage_type=s3dlio" in printed
     option_1(package)
@@ -130,18 +131,18 @@ def test_option_2_replaces_the_file_and_nothing_else(tmp_path: Path) -> None:
     assert contents(package) == before
 
 
-def test_option_2_brings_what_a_dlio_lacks_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_option_2_adds_what_a_dlio_lacks_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     package = like_main(tmp_path)
     (package / "storage" / "s3_torch_storage.py").unlink()
-    factory = package / edits.FACTORY
+    factory = package / FACTORY
     branch = r"            from .* import S3PyTorch\w+\n            return S3PyTorch\w+"
     factory.write_text(re.sub(branch, "            return S3Storage", factory.read_text()))
     before = contents(package)
     dlio.install_dropin_replacement(package)
     assert difference(before, package) == {
         "storage/s3_torch_storage.py",
-        edits.FACTORY,
-        f"{edits.FACTORY}.original.bak",
+        FACTORY,
+        f"{FACTORY}.original.bak",
     }
     assert "has no storage/s3_torch_storage.py to replace" in capsys.readouterr().out
     assert "s3_torch_storage import S3PyTorchConnectorStorage" in factory.read_text()
@@ -163,7 +164,7 @@ def test_a_dlio_may_be_named_in_three_ways(tmp_path: Path, named: str) -> None:
     assert contents(package) == before
 
 
-def test_what_is_no_dlio_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_dlio_is_refused(tmp_path: Path) -> None:
     for call in (*INSTALLS, dlio.generate_patch, dlio.uninstall):
         with pytest.raises(s3dlio.ConfigurationError, match=f"{tmp_path} is not a DLIO: expected the folder"):
             call(tmp_path)
@@ -213,10 +214,10 @@ def changed(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new", "shown"),
     [
-        (edits.ENUMERATIONS, "    S3 = 's3'", "    S3 = 'simple'", "+    S3 = 'simple'"),
-        (edits.ENUMERATIONS, "    S3 = 's3'", "    S3 = 's3'\n    S3DLIO = 'mine'", "+    S3DLIO = 'mine'"),
-        (edits.ENUMERATIONS, "class StorageType(Enum)", "class StorageType(str, Enum)", "-class StorageType(Enum):"),
-        (edits.FACTORY, "framework=None)", "framework)", "+    def get_storage(storage_type, namespace, framework):"),
+        (ENUMERATIONS, "    S3 = 's3'", "    S3 = 'simple'", "+    S3 = 'simple'"),
+        (ENUMERATIONS, "    S3 = 's3'", "    S3 = 's3'\n    S3DLIO = 'mine'", "+    S3DLIO = 'mine'"),
+        (ENUMERATIONS, "class StorageType(Enum)", "class StorageType(str, Enum)", "-class StorageType(Enum):"),
+        (FACTORY, "framework=None)", "framework)", "+    def get_storage(storage_type, namespace, framework):"),
     ],
 )
 @pytest.mark.parametrize("install", [option_1, dlio.generate_patch])
@@ -234,8 +235,8 @@ def test_a_dlio_that_was_edited_is_refused_with_the_difference(
     assert contents(package.parent) == before
 
 
-def test_a_file_that_is_in_the_way_is_refused_with_the_difference(package: Path) -> None:
-    for name in ("storage/s3dlio_storage.py", f"{edits.FACTORY}.original.bak"):
+def test_another_file_of_the_same_name_is_refused_with_the_difference(package: Path) -> None:
+    for name in ("storage/s3dlio_storage.py", f"{FACTORY}.original.bak"):
         (package / name).write_text("print('mine')\n")
         before = contents(package)
         with pytest.raises(s3dlio.ConfigurationError, match=r"(?m)^\+print\('mine'\)$"):
@@ -247,13 +248,13 @@ def test_a_file_that_is_in_the_way_is_refused_with_the_difference(package: Path)
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        (edits.FACTORY, "            return S3dlioStorage(", "            return Mine("),
-        (edits.FACTORY, "class StorageFactory", "class Elsewhere: pass\nclass StorageFactory"),
+        (FACTORY, "            return S3dlioStorage(", "            return Mine("),
+        (FACTORY, "class StorageFactory", "class Elsewhere: pass\nclass StorageFactory"),
         ("storage/s3dlio_storage.py", "__all__", "print('mine')\n__all__"),
         ("storage/s3_torch_storage.py", "__all__", "print('mine')\n__all__"),
     ],
 )
-def test_what_was_edited_since_is_not_taken_out(package: Path, name: str, old: str, new: str) -> None:
+def test_edited_changes_are_not_uninstalled(package: Path, name: str, old: str, new: str) -> None:
     both(package)
     changed(package / name, old, new)
     before = contents(package)
@@ -263,7 +264,7 @@ def test_what_was_edited_since_is_not_taken_out(package: Path, name: str, old: s
     assert contents(package) == before
 
 
-def test_without_the_backup_the_edits_are_taken_out_and_a_replaced_file_is_missed(tmp_path: Path) -> None:
+def test_without_backups_edits_are_removed_and_a_replaced_file_cannot_be_restored(tmp_path: Path) -> None:
     package = like_main(tmp_path)
     before = contents(package)
     both(package)
@@ -278,14 +279,12 @@ def test_without_the_backup_the_edits_are_taken_out_and_a_replaced_file_is_misse
     }
 
 
-def test_steps_that_were_done_by_hand_are_taken_for_done_and_left(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_steps_done_by_hand_are_recognized_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     package = like_main(tmp_path)
-    changed(package / edits.ENUMERATIONS, "    S3 = 's3'\n", "    S3 = 's3'\n    S3DLIO = \"s3dlio\"  # mine\n")
+    changed(package / ENUMERATIONS, "    S3 = 's3'\n", "    S3 = 's3'\n    S3DLIO = \"s3dlio\"  # mine\n")
     before = contents(package)
     option_1(package)
-    assert f"{edits.ENUMERATIONS}.original.bak" not in contents(package)
+    assert f"{ENUMERATIONS}.original.bak" not in contents(package)
     capsys.readouterr()
     dlio.uninstall(package)
     assert contents(package) == before
@@ -305,7 +304,7 @@ def public_folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("install", [option_1, dlio.install_dropin_replacement])
-def test_who_may_not_write_changes_nothing(public_folder: Path, install: Install) -> None:
+def test_a_refused_write_changes_nothing(public_folder: Path, install: Install) -> None:
     package = like_main(public_folder)
     (package / "common").chmod(0o777)
     before = contents(public_folder)
@@ -323,16 +322,16 @@ def test_who_may_not_write_changes_nothing(public_folder: Path, install: Install
     assert contents(public_folder) == before
 
 
-def test_a_failure_half_way_is_undone(tmp_path: Path) -> None:
+def test_a_failure_in_the_middle_is_rolled_back(tmp_path: Path) -> None:
     package = like_main(tmp_path)
     before = contents(package)
     in_the_way = package / "in-the-way"
     in_the_way.mkdir()
-    factory = package / edits.FACTORY
+    factory = package / FACTORY
     changes = [
         edits.Change(package / "new.py", b"new"),
         edits.Change(factory, b"changed"),
-        edits.Change(package / edits.ENUMERATIONS, None),
+        edits.Change(package / ENUMERATIONS, None),
         edits.Change(in_the_way, b"it cannot be"),
         edits.Change(package / "storage" / "later.py", b"later"),
     ]
@@ -341,7 +340,7 @@ def test_a_failure_half_way_is_undone(tmp_path: Path) -> None:
     assert contents(package) == before
 
 
-def test_a_folder_in_the_place_of_the_backup_is_an_error_before_anything_is_changed(tmp_path: Path) -> None:
+def test_a_folder_named_like_the_backup_is_an_error_before_anything_changes(tmp_path: Path) -> None:
     package = like_main(tmp_path)
     backup = package / "storage" / "s3_torch_storage.py.original.bak"
     backup.mkdir()
@@ -354,7 +353,7 @@ def test_a_folder_in_the_place_of_the_backup_is_an_error_before_anything_is_chan
 # The command...
 
 
-def test_the_command_installs_both_options_and_takes_them_out(tmp_path: Path) -> None:
+def test_the_command_installs_and_uninstalls_both_options(tmp_path: Path) -> None:
     package = like_main(tmp_path)
     before = contents(package)
     installed = run_command("dlio", "install", tmp_path)
@@ -369,12 +368,12 @@ def test_the_command_installs_both_options_and_takes_them_out(tmp_path: Path) ->
 
 def test_the_command_shows_the_difference_above_its_error(tmp_path: Path) -> None:
     package = like_main(tmp_path)
-    changed(package / edits.ENUMERATIONS, "    S3 = 's3'", "    S3 = 'simple'")
+    changed(package / ENUMERATIONS, "    S3 = 's3'", "    S3 = 'simple'")
     refused = run_command("dlio", "install", tmp_path)
     assert (refused.status, refused.out) == (1, b"")
     *shown, last = refused.err.splitlines()
-    assert shown[:2] == ["--- expected", f"+++ {package / edits.ENUMERATIONS}"]
+    assert shown[:2] == ["--- expected", f"+++ {package / ENUMERATIONS}"]
     assert "+    S3 = 'simple'" in shown
     assert last == (
-        f"s3dlio: {package / edits.ENUMERATIONS}: it was edited where s3dlio inserts its lines; nothing was changed"
+        f"s3dlio: {package / ENUMERATIONS}: it was edited where s3dlio inserts its lines; nothing was changed"
     )

@@ -27,7 +27,7 @@ def _nothing_stays_in_force() -> Iterator[None]:
     options._in_force.clear()
 
 
-def test_names_of_settings_and_of_dlios_s3_storage_are_taken() -> None:
+def test_options_have_the_names_of_settings_or_of_dlios_s3_storage() -> None:
     given = {
         "endpoint_url": "http://host:9000",
         "access_key_id": "key",
@@ -54,7 +54,7 @@ def test_several_endpoints_may_be_a_list_or_a_text() -> None:
         assert options.settings_of({name: value}) == {"s3_endpoints": "http://a:9000,http://b:9000"}
 
 
-def test_what_is_left_empty_and_what_says_where_is_no_setting() -> None:
+def test_empty_options_and_selectors_are_no_settings() -> None:
     given = {"storage_library": "s3dlio", "uri_scheme": "s3", "region": None, "access_key_id": ""}
     assert options.settings_of(given) == {}
     assert options.scheme(given) == "s3"
@@ -103,7 +103,7 @@ def test_arguments_refer_to_secrets_and_do_not_hold_them(monkeypatch: pytest.Mon
     assert os.environ["S3DLIO_OPTION_AZURE_KEY"] == "key=="
 
 
-def test_a_value_that_no_setting_takes_leaves_everything_as_it_was() -> None:
+def test_an_invalid_value_changes_no_setting() -> None:
     with pytest.raises(s3dlio.ConfigurationError, match="s3_addressing='sideways'"):
         options.apply({"aws_region": "eu-1", "s3_addressing": "sideways"})
     assert options.in_force() == {}
@@ -143,7 +143,7 @@ def _configure(root: str, given: dict[str, Any], **arguments: Any) -> Any:
 
 
 @pytest.mark.usefixtures("dlio")
-def test_a_scheme_is_that_of_a_root_without_one() -> None:
+def test_uri_scheme_completes_a_root_without_a_scheme() -> None:
     assert _configure("bucket/data", {"uri_scheme": "s3"}).storage_root == "s3://bucket/data"
     assert _configure("/mnt/nvme", {"uri_scheme": "direct"}).storage_root == "direct:///mnt/nvme"
     assert _configure("s3://bucket", {"uri_scheme": "s3"}).storage_root == "s3://bucket"
@@ -152,7 +152,7 @@ def test_a_scheme_is_that_of_a_root_without_one() -> None:
 
 
 @pytest.mark.usefixtures("dlio")
-def test_spawned_workers_get_what_the_environment_does_not_have(
+def test_spawned_workers_get_options_that_are_not_in_the_environment(
     tmp_path: Path, seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as context:

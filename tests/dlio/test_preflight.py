@@ -139,7 +139,7 @@ def test_a_run_that_only_reads_writes_nothing_to_its_storage(proxy: FaultProxy, 
     assert set(proxy.requests) <= {"GET", "HEAD"}
 
 
-def test_data_that_is_not_there_ends_the_run_at_once(tmp_path: Path) -> None:
+def test_missing_data_ends_the_run_at_once(tmp_path: Path) -> None:
     ended = run_dlio(tmp_path, {**on(f"file://{tmp_path}"), "workflow.generate_data": False})
     assert ended.status == 1
     (error,) = errors(ended)
@@ -189,7 +189,7 @@ _ON_RANKS = """
 """
 
 
-def test_what_rank_zero_finds_out_reaches_every_rank() -> None:
+def test_results_of_rank_zero_reach_every_rank() -> None:
     variables = {"AWS_ACCESS_KEY_ID": "first", "AWS_REGION": "here", "HTTP_PROXY": "http://127.0.0.1:9"}
     program = [sys.executable, "-c", textwrap.dedent(_ON_RANKS)]
     changed = ["env", "-u", "HTTP_PROXY", "AWS_ACCESS_KEY_ID=second", "AZURE_STORAGE_KEY=x", "S3DLIO_RETRIES=3"]

@@ -45,9 +45,7 @@ def the_only(findings: list[Finding], level: str) -> Finding:
 
 
 @pytest.mark.parametrize("protocol", PROBED, ids=lambda protocol: protocol.name)
-def test_a_place_that_can_be_written_is_as_it_was_afterwards(
-    protocol: Protocol, request: pytest.FixtureRequest
-) -> None:
+def test_the_check_of_a_writable_folder_leaves_no_trace(protocol: Protocol, request: pytest.FixtureRequest) -> None:
     root = protocol.root(request)
     s3dlio.put_bytes(f"{root}/data/train/1.npz", b"content")
     before = s3dlio.list(root, recursive=True)
@@ -62,7 +60,7 @@ def test_a_place_that_can_be_written_is_as_it_was_afterwards(
 
 
 @pytest.mark.parametrize("scheme", ["s3", "az", "gs"])
-def test_a_bucket_that_is_not_there_is_a_failure(scheme: str, request: pytest.FixtureRequest) -> None:
+def test_a_missing_bucket_is_a_failure(scheme: str, request: pytest.FixtureRequest) -> None:
     server = request.getfixturevalue({"s3": "seaweedfs", "az": "azurite", "gs": "fake_gcs"}[scheme])
     os.environ.update(server.environment())
     started = time.monotonic()
@@ -73,7 +71,7 @@ def test_a_bucket_that_is_not_there_is_a_failure(scheme: str, request: pytest.Fi
     assert "404" in finding.message
 
 
-def test_what_has_to_be_there_and_is_not_is_a_failure(tmp_path: Path) -> None:
+def test_missing_data_is_a_failure(tmp_path: Path) -> None:
     (finding,) = probe([Folder(f"file://{tmp_path}/data/train", filled=True)])
     assert (finding.level, finding.about) == (FAILURE, f"file://{tmp_path}/data/train")
     assert "++workload.workflow.generate_data=True" in finding.advice
@@ -91,14 +89,14 @@ def test_a_wrong_secret_is_a_failure_that_does_not_show_it(seaweedfs: S3Server, 
     assert "bm90LXRoZS1rZXk=" not in str(findings)
 
 
-def test_a_setting_that_makes_no_sense_is_a_failure() -> None:
+def test_an_invalid_setting_is_a_failure() -> None:
     os.environ.update(AWS_ENDPOINT_URL="minio:9000", AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
     (finding,) = probe([Folder("s3://probed/x")])
     assert finding.level == FAILURE
     assert "'minio:9000' is not an endpoint" in finding.message
 
 
-def test_an_endpoint_that_refuses_is_a_failure_within_the_time() -> None:
+def test_an_endpoint_that_refuses_connections_is_a_failure_within_the_time_limit() -> None:
     os.environ.update(AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
     started = time.monotonic()
     (finding,) = probe([Folder("s3://probed/x"), Folder("s3://probed/y", written=True)])
@@ -116,7 +114,7 @@ def test_an_endpoint_that_never_answers_a_connection_is_a_failure() -> None:
     assert silent.url in finding.message
 
 
-def test_a_service_that_takes_its_time_is_a_warning(proxy: FaultProxy) -> None:
+def test_a_slow_service_is_a_warning(proxy: FaultProxy) -> None:
     os.environ["S3DLIO_READ_TIMEOUT"] = "1"
     os.environ["S3DLIO_RETRIES"] = "0"
     proxy.choose = lambda _: Fault("stall at once")
@@ -127,7 +125,7 @@ def test_a_service_that_takes_its_time_is_a_warning(proxy: FaultProxy) -> None:
     assert "PUT" in finding.message
 
 
-def test_what_is_not_answered_in_time_is_not_waited_for(proxy: FaultProxy) -> None:
+def test_an_answer_after_the_time_limit_is_not_awaited(proxy: FaultProxy) -> None:
     proxy.choose = lambda _: Fault("stall at once")
     started = time.monotonic()
     (finding,) = probe([Folder("s3://probed/x")], seconds=0.3)
@@ -153,7 +151,7 @@ def test_each_endpoint_is_asked_and_one_that_is_down_is_a_warning(seaweedfs: S3S
     assert proxy.requests["GET"] == 3  # the list, the object, the probe
 
 
-def test_an_endpoint_that_refuses_what_others_allow_is_a_failure(seaweedfs: S3Server, proxy: FaultProxy) -> None:
+def test_an_endpoint_that_refuses_access_is_a_failure(seaweedfs: S3Server, proxy: FaultProxy) -> None:
     os.environ["S3_ENDPOINT_URIS"] = f"{seaweedfs.url},{proxy.url}"
     proxy.choose = refuse("GET")
     finding = the_only(probe([Folder("s3://probed/x")]), FAILURE)
@@ -172,7 +170,7 @@ def test_endpoints_of_different_storages_are_a_failure(seaweedfs: S3Server, prox
 # Permissions...
 
 
-def test_what_is_only_read_is_not_written(proxy: FaultProxy) -> None:
+def test_a_folder_that_is_only_read_is_not_written_to(proxy: FaultProxy) -> None:
     s3dlio.put_bytes("s3://probed/read/1", b"content")
     proxy.requests.clear()
     proxy.choose = lambda asked: None if asked.method == "GET" else Fault("status", 403, "AccessDenied")
@@ -181,13 +179,13 @@ def test_what_is_only_read_is_not_written(proxy: FaultProxy) -> None:
     assert dict(proxy.requests) == {"GET": 2}
 
 
-def test_what_may_not_be_written_is_a_failure(proxy: FaultProxy) -> None:
+def test_a_folder_that_refuses_writes_is_a_failure(proxy: FaultProxy) -> None:
     proxy.choose = refuse("PUT")
     finding = the_only(probe([Folder("s3://probed/written", written=True)]), FAILURE)
     assert "s3:PutObject" in finding.message
 
 
-def test_what_may_not_be_deleted_is_named(proxy: FaultProxy) -> None:
+def test_an_object_that_cannot_be_deleted_is_named(proxy: FaultProxy) -> None:
     proxy.choose = refuse("DELETE")
     finding = the_only(probe([Folder("s3://probed/kept", written=True)]), WARNING)
     (left,) = s3dlio.list("s3://probed/kept")

@@ -48,7 +48,7 @@ def test_operations_are_added_up_by_kind(folder: Path) -> None:
     assert totals["read"].seconds > 0
 
 
-def test_a_line_names_what_was_done_to_what(folder: Path) -> None:
+def test_a_line_names_the_operation_and_its_uri(folder: Path) -> None:
     record("read", 10, "s3://bucket/key")
     (file,) = folder.iterdir()
     assert file.name.endswith(f"-{os.getpid()}.jsonl")
@@ -79,7 +79,7 @@ def test_a_failed_operation_is_an_error_and_moves_no_bytes(folder: Path) -> None
     assert json.loads(file.read_text())["error"] == "KeyError: 'gone'"
 
 
-def test_an_error_of_ours_says_where_it_comes_from(folder: Path) -> None:
+def test_an_error_of_s3dlio_names_its_origin(folder: Path) -> None:
     def fail_inside_another() -> None:
         with records.Record("read", "file:///x"), records.Record("stat", "file:///x"):
             raise s3dlio.ObjectNotFoundError("file:///x: no such object", uri="file:///x")
@@ -99,7 +99,7 @@ def test_nothing_is_recorded_without_a_folder(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_folder_is_used_from_then_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_folder_takes_effect_at_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record("read", 1)
     monkeypatch.setenv(records.FOLDER_VARIABLE, str(tmp_path / "other"))
     record("read", 2)
@@ -113,7 +113,7 @@ def _record_and_be_killed() -> None:
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_children_that_are_killed_are_counted(folder: Path, start_method: str) -> None:
+def test_operations_of_killed_children_are_counted(folder: Path, start_method: str) -> None:
     record("read", 1)
     context = multiprocessing.get_context(start_method)
     children = [context.Process(target=_record_and_be_killed) for _ in range(2)]  # type: ignore[attr-defined]
@@ -173,7 +173,7 @@ def _get(uri: str) -> None:
         operation.bytes = len(s3dlio.get(uri))
 
 
-def test_lines_tell_what_went_to_each_endpoint(folder: Path, bucket: str, seaweedfs: S3Server) -> None:
+def test_lines_have_the_traffic_of_each_endpoint(folder: Path, bucket: str, seaweedfs: S3Server) -> None:
     uris = [f"{bucket}/{number}" for number in range(40)]
     with records.Record("put", uris[0]):
         s3dlio.put_many((uri, b"x" * 100) for uri in uris)

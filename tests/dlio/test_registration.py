@@ -35,7 +35,7 @@ def test_the_configured_name_is_a_member(registered: Any) -> None:  # noqa: ARG0
     assert {member: 1}[StorageType("s3dlio")] == 1
 
 
-def test_dlios_own_types_stay_as_they_are(registered: Any) -> None:  # noqa: ARG001
+def test_dlios_own_storage_types_are_unchanged(registered: Any) -> None:  # noqa: ARG001
     from dlio_benchmark.common.enumerations import StorageType
 
     assert pickle.loads(pickle.dumps(StorageType.LOCAL_FS)) is StorageType.LOCAL_FS
@@ -67,13 +67,13 @@ def test_registering_again_changes_nothing(registered: Any) -> None:
     assert StorageFactory.get_storage is before
 
 
-def test_every_point_says_why(registered: Any) -> None:
+def test_every_point_has_a_reason(registered: Any) -> None:
     for point in registered.POINTS + registered.START_POINTS:
         assert point.module.startswith("dlio_benchmark.")
         assert point.reason
 
 
-def test_absolute_paths_are_made_of_paths_and_not_of_uris(registered: Any) -> None:  # noqa: ARG001
+def test_paths_become_absolute_and_uris_are_unchanged(registered: Any) -> None:  # noqa: ARG001
     from dlio_benchmark.utils import config
 
     assert config.os.path.abspath("a/../b") == os.path.abspath("b")

@@ -68,7 +68,9 @@ def test_workers_that_do_not_inherit_the_registration_read_on_direct(tmp_path: P
     assert processes(run) == 3
 
 
-def test_a_dlio_that_knows_the_type_already_runs_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dlio_that_already_has_the_storage_type_runs_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import dlio_benchmark
 
     package = tmp_path / "patched" / "dlio_benchmark"
@@ -124,7 +126,7 @@ def test_formats_are_read_by_dlios_own_decoders(tmp_path: Path, format: str) -> 
     assert_whole(run, root / "data", root / "checkpoints", samples_per_file=samples)
 
 
-def test_synthetic_samples_are_made_up_by_dlio(tmp_path: Path) -> None:
+def test_dlio_invents_synthetic_samples(tmp_path: Path) -> None:
     root = tmp_path / "storage"
     run = run_dlio(tmp_path, {**on(root), "dataset.format": "synthetic"})
     assert run.status == 0, run.log
@@ -133,7 +135,7 @@ def test_synthetic_samples_are_made_up_by_dlio(tmp_path: Path) -> None:
     assert "warning: no sample was read" not in run.log
 
 
-def test_a_data_set_that_is_not_kept_is_deleted_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_deleting_a_data_set_deletes_nothing_beside_it(tmp_path: Path) -> None:
     root = tmp_path / "storage"
     beside = root / "data" / "unet3d-2" / "precious"
     beside.parent.mkdir(parents=True)
@@ -173,7 +175,9 @@ def test_a_run_that_reads_nothing_says_so(tmp_path: Path) -> None:
     ],
     ids=["format", "loader", "native loader", "option"],
 )
-def test_what_cannot_work_is_refused_at_the_start(tmp_path: Path, settings: dict[str, object], message: str) -> None:
+def test_a_workload_that_cannot_work_is_refused_at_the_start(
+    tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
     run = run_dlio(tmp_path, {**on(tmp_path / "storage"), **settings})
     assert run.status == 1
     assert message in run.log
@@ -199,7 +203,7 @@ _WITHOUT_TENSORFLOW = """if True:
 """
 
 
-def test_what_needs_tensorflow_says_so(tmp_path: Path) -> None:
+def test_a_workload_that_needs_tensorflow_says_so(tmp_path: Path) -> None:
     settings = {"framework": "tensorflow", "reader.data_loader": "tensorflow", "dataset.format": "tfrecord"}
     command = (sys.executable, "-c", _WITHOUT_TENSORFLOW)
     run = run_dlio(tmp_path, {**on(tmp_path / "storage"), **settings}, command=command)

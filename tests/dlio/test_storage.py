@@ -68,7 +68,7 @@ def put(root: str, *keys: str) -> None:
         ("direct:///mnt/data", "/elsewhere/a", "direct:///elsewhere/a"),
     ],
 )
-def test_an_id_has_one_uri_and_a_uri_is_its_own(make: Make, root: str, id: str, uri: str) -> None:
+def test_an_id_has_one_uri_and_a_uri_is_unchanged(make: Make, root: str, id: str, uri: str) -> None:
     storage = make(root)
     assert storage.get_uri(id) == uri
     assert storage.get_uri(storage.get_uri(id)) == uri
@@ -160,13 +160,13 @@ def test_a_listing_that_fails_raises(make: Make, use_pattern: bool) -> None:
         make("bogus://bucket").walk_node("train/*/*.npz" if use_pattern else "train", use_pattern=use_pattern)
 
 
-def test_deleting_a_folder_takes_all_below_it_and_nothing_beside(make: Make, root: str) -> None:
+def test_deleting_a_folder_deletes_all_below_it_and_nothing_beside(make: Make, root: str) -> None:
     put(root, "data/a", "data/b/c", "data2/d")
     assert make(root).delete_node("data")
     assert s3dlio.list(root, recursive=True) == [f"{root}/data2/d"]
 
 
-def test_deleting_a_file_takes_that_file(make: Make, root: str) -> None:
+def test_deleting_a_file_deletes_that_file(make: Make, root: str) -> None:
     put(root, "data/a", "data/ab")
     assert make(root).delete_node("data/a")
     assert s3dlio.list(f"{root}/data") == [f"{root}/data/ab"]

@@ -41,7 +41,7 @@ def test_the_index_that_dali_wants_is_written_without_its_program(tmp_path: Path
     assert (tmp_path / "a.idx").read_text() == "0 19\n19 21\n"
 
 
-def test_a_generator_that_writes_its_own_index_is_left_alone() -> None:
+def test_a_generator_that_writes_its_own_index_is_not_changed() -> None:
     module = SimpleNamespace()
     tfrecord.index_without_script(module, SimpleNamespace())
     assert not hasattr(module, "call")

@@ -40,7 +40,7 @@ assert events == ["enter"] + ["enter"] * 2 + ["leave"] * 2, events
 """
 
 
-def test_what_was_not_entered_is_not_left() -> None:
+def test_an_exit_without_an_entry_is_dropped() -> None:
     subprocess.run([sys.executable, "-c", _PROGRAM], check=True)
 
 

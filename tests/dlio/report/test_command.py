@@ -73,7 +73,7 @@ def test_an_existing_report_is_replaced_and_nothing_else_is_left(tmp_path: Path)
     assert set(tmp_path.iterdir()) == before | {tmp_path / "report.json"}
 
 
-def test_both_files_go_where_they_are_told_to(tmp_path: Path) -> None:
+def test_options_choose_where_both_files_go(tmp_path: Path) -> None:
     write_dlio(tmp_path / "results", main=True)
     write_operations(tmp_path / "elsewhere", [operation("read", 0, 1, 5)])
     places = ("--metrics", "elsewhere", "--html", "out/a page.html", "--json", "numbers")
@@ -98,7 +98,7 @@ def test_a_run_that_was_killed_has_a_report_that_says_so(tmp_path: Path) -> None
     assert all(note.split("'")[0][:40] in page.read_text() for note in numbers["notes"])
 
 
-def test_a_summary_of_an_earlier_run_is_told_of(tmp_path: Path) -> None:
+def test_a_summary_of_an_earlier_run_is_noted(tmp_path: Path) -> None:
     write_dlio(tmp_path, main=False)
     os.utime(tmp_path / "summary.json", (BEGAN - 1, BEGAN - 1))
     write_operations(tmp_path / "s3dlio-metrics", [operation("read", 0, 1, 100)])
@@ -106,7 +106,7 @@ def test_a_summary_of_an_earlier_run_is_told_of(tmp_path: Path) -> None:
     assert note.startswith("summary.json is older than the recorded operations")
 
 
-def test_without_recorded_operations_there_is_what_dlio_says(tmp_path: Path) -> None:
+def test_a_report_without_recorded_operations_has_dlios_numbers(tmp_path: Path) -> None:
     write_dlio(tmp_path, main=False)
     page = write_report(tmp_path)[0]
     assert any("S3DLIO_METRICS_DIR" in note for note in _numbers(page)["notes"])
@@ -116,7 +116,7 @@ def test_without_recorded_operations_there_is_what_dlio_says(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["s3dlio-metrics", ""], ids=["below", "itself"])
-def test_without_output_of_dlio_there_is_what_was_recorded(tmp_path: Path, name: str) -> None:
+def test_a_report_without_output_of_dlio_has_the_recorded_operations(tmp_path: Path, name: str) -> None:
     write_operations(tmp_path / name, [operation("read", 0, 1, 100)])
     page = write_report(tmp_path)[0]
     assert any("no output of DLIO" in note for note in _numbers(page)["notes"])
@@ -129,7 +129,7 @@ def test_a_run_that_read_nothing_has_a_report_that_says_so(tmp_path: Path) -> No
     assert _numbers(write_report(tmp_path)[0])["notes"] == ["No sample was read."]
 
 
-def test_dlios_figures_of_no_samples_are_no_numbers(tmp_path: Path) -> None:
+def test_means_over_no_samples_are_unknown(tmp_path: Path) -> None:
     write_dlio(tmp_path, main=False)
     metric = {"train_au_mean_percentage": math.nan, "train_au_percentage": [math.nan, 50.0]}
     write_json(tmp_path, "summary.json", {"metric": metric})
@@ -152,7 +152,7 @@ def test_many_checkpoints_are_all_in_the_json_and_the_first_in_the_page(tmp_path
     assert page.stat().st_size < 500_000
 
 
-def test_the_last_of_many_endpoints_are_drawn_as_one(tmp_path: Path) -> None:
+def test_endpoints_beyond_the_limit_are_drawn_as_one(tmp_path: Path) -> None:
     names = [f"http://node{number:02}:9000" for number in range(30)]
     write_operations(
         tmp_path,
@@ -165,7 +165,7 @@ def test_the_last_of_many_endpoints_are_drawn_as_one(tmp_path: Path) -> None:
     assert "19 others" in drawing
 
 
-def test_operations_of_which_none_can_be_read_are_a_note(tmp_path: Path) -> None:
+def test_records_that_cannot_be_read_are_a_note(tmp_path: Path) -> None:
     write_dlio(tmp_path, main=False)
     metrics = tmp_path / "s3dlio-metrics"
     metrics.mkdir()
@@ -215,7 +215,7 @@ def test_a_long_run_takes_seconds_and_makes_no_larger_page(tmp_path: Path) -> No
     assert page.stat().st_size < 500_000
 
 
-def test_what_is_no_folder_of_results_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+def test_a_folder_without_results_is_refused_with_what_was_searched_for(tmp_path: Path) -> None:
     result = run("dlio", "report", tmp_path)
     assert result.status == 1
     assert f"{tmp_path} holds no results of DLIO: searched for summary.json, dlio.log" in result.err

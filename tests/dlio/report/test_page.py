@@ -88,7 +88,7 @@ def _contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.usefixtures("chromium")
-def test_a_browser_shows_everything_and_asks_for_nothing(page: Path, tmp_path: Path) -> None:
+def test_a_browser_shows_everything_and_loads_nothing(page: Path, tmp_path: Path) -> None:
     picture = tmp_path / "page.png"
     opened = open_page(page, width=1200, height=1600, screenshot=picture)
     assert opened.console == []

@@ -38,7 +38,7 @@ def test_without_a_summary_the_epochs_are_those_of_all_ranks(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("main", [False, True], ids=["2.0.0", "main"])
-def test_of_a_run_that_was_killed_the_log_tells(tmp_path: Path, main: bool) -> None:
+def test_a_killed_run_has_the_epochs_of_its_log(tmp_path: Path, main: bool) -> None:
     write_log(tmp_path, main=main, epochs=1)
     with (tmp_path / "dlio.log").open("a") as file:
         file.write("[INFO] 2024-01-01T08:00:12.100000 Starting epoch 2: 2 steps expected\n[INFO] 2027-01-")
@@ -52,7 +52,7 @@ def test_of_a_run_that_was_killed_the_log_tells(tmp_path: Path, main: bool) -> N
 
 
 @pytest.mark.parametrize("hours", [0, -7, 9])
-def test_times_of_any_zone_are_put_on_the_clock_of_the_operations(tmp_path: Path, hours: int) -> None:
+def test_times_of_any_zone_are_corrected_by_the_clock_of_the_operations(tmp_path: Path, hours: int) -> None:
     write_dlio(tmp_path, main=False, hours_from_utc=hours)
     results = read_results(tmp_path).shifted(BEGAN)
     assert (results.start, results.epochs[0].start, results.epochs[1].end) == (BEGAN + 0.5, BEGAN + 2, BEGAN + 20)
@@ -60,7 +60,7 @@ def test_times_of_any_zone_are_put_on_the_clock_of_the_operations(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["summary.json", "0_output.json", "per_epoch_stats.json", ".hydra/config.yaml"])
 @pytest.mark.parametrize("content", [b"", b'{"1": ', b"\xff\xfe\x00", b"[1, 2]", b'{"1": 5, "metric": [], "start": 7}'])
-def test_a_damaged_file_costs_what_was_in_it_and_nothing_else(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_damaged_file_loses_only_its_own_numbers(tmp_path: Path, name: str, content: bytes) -> None:
     write_dlio(tmp_path, main=False)
     (tmp_path / name).write_bytes(content)
     results = read_results(tmp_path)

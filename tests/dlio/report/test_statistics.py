@@ -23,7 +23,7 @@ from tests.dlio.report.runs import BEGAN, operation, write_operations
 @pytest.mark.parametrize(
     ("percent", "expected"), [(50, 5), (90, 9), (91, 10), (99, 10), (100, 10), (10, 1), (1, 1), (0, 1)]
 )
-def test_a_percentile_is_the_smallest_value_that_so_many_percent_do_not_exceed(percent: int, expected: int) -> None:
+def test_percentiles_are_values_by_nearest_rank(percent: int, expected: int) -> None:
     assert percentile([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], percent) == expected
     assert percentile([7], percent) == 7
 
@@ -69,7 +69,7 @@ def test_bytes_are_spread_over_the_time_that_they_took(tmp_path: Path) -> None:
     assert rates["generate"][79] == pytest.approx(10)
 
 
-def test_latencies_are_those_of_what_began_in_a_bin(tmp_path: Path) -> None:
+def test_latencies_belong_to_the_bin_in_which_an_operation_began(tmp_path: Path) -> None:
     fast = [operation("read", 0.1, seconds / 100, 1) for seconds in range(1, 101)]
     write_operations(
         tmp_path, [*fast, operation("read", 2.5, 5, 1), operation("stat", 70, 10), operation("read", 2.5, 1, error="E")]
@@ -81,21 +81,21 @@ def test_latencies_are_those_of_what_began_in_a_bin(tmp_path: Path) -> None:
     assert series.errors[:4] == [0, 0, 1, 0]
 
 
-def test_calls_that_move_nothing_are_timed_where_there_are_no_others(tmp_path: Path) -> None:
+def test_calls_without_bytes_are_timed_if_there_are_no_others(tmp_path: Path) -> None:
     write_operations(tmp_path, [operation("stat", 0, 0.5), operation("list", 1, 0.25)])
     series = read_records(tmp_path).series
     assert series.rate_bytes_per_second == {}
     assert list(series.p50_seconds) == ["list", "stat"]
 
 
-def test_what_went_to_each_endpoint_is_added_up(tmp_path: Path) -> None:
+def test_traffic_is_added_up_by_endpoint(tmp_path: Path) -> None:
     a, b = "http://a:9000", "https://b"
     write_operations(tmp_path, [operation("read", 0, 1, 9, endpoints={a: (1, 5), b: (2, 4)})])
     write_operations(tmp_path, [operation("read", 0, 1, 9, error="E", endpoints={b: (3, 40)})], process="host-2")
     assert read_records(tmp_path).endpoints == [EndpointShare(b, 5, 44), EndpointShare(a, 1, 5)]
 
 
-def test_the_files_of_a_checkpoint_are_one(tmp_path: Path) -> None:
+def test_files_of_one_checkpoint_are_added_up(tmp_path: Path) -> None:
     folder = "s3://bucket/checkpoints/unet3d"
     write_operations(
         tmp_path,
@@ -126,7 +126,7 @@ def test_the_earliest_failures_are_listed_and_all_are_counted(tmp_path: Path) ->
     assert (found.failures[0].error, found.failures[0].process) == ("E: 0", "host-0")
 
 
-def test_lines_that_are_no_records_are_counted_and_left_out(tmp_path: Path) -> None:
+def test_damaged_lines_are_counted_and_left_out(tmp_path: Path) -> None:
     write_operations(tmp_path, [operation("read", 0, 1, 5)])
     with (tmp_path / "host-1.jsonl").open("a") as file:
         file.write("[]\n{}\n\x00\n")

@@ -14,7 +14,12 @@ from typing import Any
 
 from s3dlio.dlio.check.findings import FAILURE, OK, WARNING, Finding
 
-DROP_IN = "storage/s3_torch_storage.py"
+# Files in the folder `dlio_benchmark`.
+ENUMERATIONS = "common/enumerations.py"
+FACTORY = "storage/storage_factory.py"
+STORAGE = "storage/s3dlio_storage.py"  # Option 1 adds it
+DROP_IN = "storage/s3_torch_storage.py"  # Option 2 replaces or adds it
+BACKUP = ".original.bak"  # what the name of a file's original ends in
 
 NOT_INSTALLED = """\
 DLIO is not installed in this Python environment. `pip install dlio-benchmark` fails on one of its requirements, so use:
@@ -61,15 +66,13 @@ def describe(package: Path | None) -> dict[str, Any]:
             "tensorflow": has_tensorflow(),
         },
         "option_1": {
-            "storage/s3dlio_storage.py": (package / "storage" / "s3dlio_storage.py").is_file(),
-            "common/enumerations.py": bool(
-                re.search(r"^\s*S3DLIO\s*=", text_of(package / "common" / "enumerations.py"), re.MULTILINE)
-            ),
-            "storage/storage_factory.py": "StorageType.S3DLIO" in text_of(package / "storage" / "storage_factory.py"),
+            STORAGE: (package / STORAGE).is_file(),
+            ENUMERATIONS: bool(re.search(r"^\s*S3DLIO\s*=", text_of(package / ENUMERATIONS), re.MULTILINE)),
+            FACTORY: "StorageType.S3DLIO" in text_of(package / FACTORY),
         },
         "option_2": {
             DROP_IN: has_drop_in(package),
-            "backup": connector.with_name(connector.name + ".original.bak").is_file(),
+            "backup": connector.with_name(connector.name + BACKUP).is_file(),
         },
     }
 

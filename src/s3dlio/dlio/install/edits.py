@@ -20,12 +20,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from s3dlio import redaction
+from s3dlio.dlio.check.dlio_package import BACKUP, ENUMERATIONS, FACTORY
 from s3dlio.errors import ConfigurationError, from_os_error
-
-BACKUP = ".original.bak"
-
-ENUMERATIONS = "common/enumerations.py"
-FACTORY = "storage/storage_factory.py"
 
 
 class EditedError(ConfigurationError):
@@ -300,12 +296,7 @@ def make(changes: list[Change]) -> None:
     try:
         for change in changes:
             doing = change.path
-            if doing.is_file():
-                old[doing] = _temporary(doing)
-                shutil.copy2(doing, old[doing])
-            if change.content is not None:
-                new[doing] = _temporary(doing)
-                _write(change, new[doing])
+            _prepare(change, new, old)
         for change in changes:
             doing = change.path
             begun.append(doing)
@@ -314,17 +305,33 @@ def make(changes: list[Change]) -> None:
             else:
                 doing.unlink()
     except BaseException as error:
-        for path in reversed(begun):
-            if path in old:
-                os.replace(old[path], path)
-            elif path.is_file():
-                path.unlink()
+        _roll_back(begun, old)
         if isinstance(error, OSError):
             raise from_os_error(error, str(doing), "change") from error
         raise
     finally:
         for temporary in (*new.values(), *old.values()):
             temporary.unlink(missing_ok=True)
+
+
+def _prepare(change: Change, new: dict[Path, Path], old: dict[Path, Path]) -> None:
+    """Write the new content and a copy of the old content to temporary files, which `new` and `old` then name."""
+    path = change.path
+    if path.is_file():
+        old[path] = _temporary(path)
+        shutil.copy2(path, old[path])
+    if change.content is not None:
+        new[path] = _temporary(path)
+        _write(change, new[path])
+
+
+def _roll_back(begun: list[Path], old: dict[Path, Path]) -> None:
+    """Restore files that may have been changed: the old content, or no file if there was none."""
+    for path in reversed(begun):
+        if path in old:
+            os.replace(old[path], path)
+        elif path.is_file():
+            path.unlink()
 
 
 def _temporary(path: Path) -> Path:

@@ -15,14 +15,13 @@ from pathlib import Path
 from shlex import quote
 
 from s3dlio.dlio.check import dlio_package
+from s3dlio.dlio.check.dlio_package import BACKUP, DROP_IN, ENUMERATIONS, FACTORY, STORAGE
 from s3dlio.dlio.install import edits
-from s3dlio.dlio.install.edits import BACKUP, ENUMERATIONS, FACTORY, Change
+from s3dlio.dlio.install.edits import Change
 from s3dlio.dlio.run import launcher
 from s3dlio.errors import ConfigurationError
 
 _SOURCES = Path(__file__).parent / "installable"
-_STORAGE = "storage/s3dlio_storage.py"
-_DROP_IN = "storage/s3_torch_storage.py"
 
 
 def install_s3dlio_storage(path: str | os.PathLike[str] | None = None, patch: bool = False) -> None:
@@ -40,10 +39,10 @@ def install_s3dlio_storage(path: str | os.PathLike[str] | None = None, patch: bo
         PermissionDeniedError: a file cannot be changed. Nothing was changed.
     """
     package = _package(path)
-    changes = _option_1(package) if patch else edits.added(package / _STORAGE, _ours(_STORAGE))
+    changes = _option_1(package) if patch else edits.added(package / STORAGE, _ours(STORAGE))
     edits.make(changes)
-    _tell(package, changes)
-    _say("" if patch else _steps_left(package), _advice(package))
+    _print_changes(package, changes)
+    _print("" if patch else _steps_left(package), _advice(package))
 
 
 def install_dropin_replacement(path: str | os.PathLike[str] | None = None) -> None:
@@ -61,8 +60,8 @@ def install_dropin_replacement(path: str | os.PathLike[str] | None = None) -> No
         PermissionDeniedError: a file cannot be changed. Nothing was changed.
     """
     package = _package(path)
-    target, ours = package / _DROP_IN, _ours(_DROP_IN)
-    if _has_drop_in(package):
+    target, ours = package / DROP_IN, _ours(DROP_IN)
+    if _uses_own_storage(package):
         there = edits.read(target)
         if b"S3PyTorchConnectorStorage" not in there:
             edits.refuse(target, "it does not define S3PyTorchConnectorStorage", edits.text(ours), edits.text(there))
@@ -71,12 +70,12 @@ def install_dropin_replacement(path: str | os.PathLike[str] | None = None) -> No
     else:
         changes = edits.added(target, ours) + edits.inserted(package, edits.DROP_IN_BRANCH)
         note = (
-            f"This DLIO has no {_DROP_IN} to replace: the file was added, and the factory was changed to use it.\n"
+            f"This DLIO has no {DROP_IN} to replace: the file was added, and the factory was changed to use it.\n"
             f"To revert: s3dlio dlio uninstall {quote(str(package))}"
         )
     edits.make(changes)
-    _tell(package, changes)
-    _say(note if changes else "", _advice(package))
+    _print_changes(package, changes)
+    _print(note if changes else "", _advice(package))
 
 
 def generate_patch(
@@ -99,17 +98,19 @@ def generate_patch(
         raise ConfigurationError(f"Option 1 is already installed in {package}: there is nothing to patch")
     target = Path(os.path.abspath(output_file))
     edits.make([Change(target, edits.data("".join(edits.as_patch(package, change) for change in changes)))])
-    _say(f"s3dlio: wrote {target}", f"To apply it: cd {quote(str(package.parent))} && patch -p1 < {quote(str(target))}")
+    _print(
+        f"s3dlio: wrote {target}", f"To apply it: cd {quote(str(package.parent))} && patch -p1 < {quote(str(target))}"
+    )
 
 
 def get_s3dlio_storage_path() -> str:
     """The path of the file of Option 1, to be copied to `dlio_benchmark/storage/s3dlio_storage.py`."""
-    return str(_SOURCES / Path(_STORAGE).name)
+    return str(_SOURCES / Path(STORAGE).name)
 
 
 def get_storage_file_path() -> str:
     """The path of the file of Option 2, which replaces `dlio_benchmark/storage/s3_torch_storage.py`."""
-    return str(_SOURCES / Path(_DROP_IN).name)
+    return str(_SOURCES / Path(DROP_IN).name)
 
 
 def uninstall(path: str | os.PathLike[str] | None = None) -> None:
@@ -127,18 +128,18 @@ def uninstall(path: str | os.PathLike[str] | None = None) -> None:
     changes = [
         *edits.restored(package / ENUMERATIONS),
         *edits.restored(package / FACTORY),
-        *edits.removed(package / _STORAGE, _ours(_STORAGE), needed=False),
-        *edits.removed(package / _DROP_IN, _ours(_DROP_IN), needed=_has_drop_in(package)),
+        *edits.removed(package / STORAGE, _ours(STORAGE), needed=False),
+        *edits.removed(package / DROP_IN, _ours(DROP_IN), needed=_uses_own_storage(package)),
     ]
     edits.make(changes)
-    _tell(package, changes)
+    _print_changes(package, changes)
     by_hand = [
         f"{package / file}, line {number}: {line.strip()}"
         for file in (ENUMERATIONS, FACTORY)
         for number, line in enumerate(edits.lines_of(edits.text(edits.read(package / file))), 1)
         if "s3dlio" in line.lower()
     ]
-    _say("The installer has not written these lines, and leaves them:" if by_hand else "", *by_hand)
+    _print("The installer has not written these lines, and leaves them:" if by_hand else "", *by_hand)
 
 
 def _package(path: str | os.PathLike[str] | None) -> Path:
@@ -162,14 +163,14 @@ def _ours(file: str) -> bytes:
     return (_SOURCES / Path(file).name).read_bytes()
 
 
-def _has_drop_in(package: Path) -> bool:
+def _uses_own_storage(package: Path) -> bool:
     """Whether the factory of this DLIO uses a storage of its own for S3 with PyTorch, which Option 2 can replace."""
-    return Path(_DROP_IN).stem in edits.without_blocks(edits.text(edits.read(package / FACTORY)))
+    return Path(DROP_IN).stem in edits.without_blocks(edits.text(edits.read(package / FACTORY)))
 
 
 def _option_1(package: Path) -> list[Change]:
     return [
-        *edits.added(package / _STORAGE, _ours(_STORAGE)),
+        *edits.added(package / STORAGE, _ours(STORAGE)),
         *edits.inserted(package, edits.STORAGE_TYPE),
         *edits.inserted(package, edits.BRANCH),
     ]
@@ -178,17 +179,17 @@ def _option_1(package: Path) -> list[Change]:
 # Output...
 
 
-def _say(*lines: str) -> None:
+def _print(*lines: str) -> None:
     for line in lines:
         if line:
             sys.stdout.write(f"{line}\n")
 
 
-def _tell(package: Path, changes: list[Change]) -> None:
+def _print_changes(package: Path, changes: list[Change]) -> None:
     if not changes:
-        _say(f"s3dlio: nothing to change in {package}")
+        _print(f"s3dlio: nothing to change in {package}")
     for change in changes:
-        _say(f"s3dlio: {'removed' if change.content is None else 'wrote'} {change.path}")
+        _print(f"s3dlio: {'removed' if change.content is None else 'wrote'} {change.path}")
 
 
 def _steps_left(package: Path) -> str:

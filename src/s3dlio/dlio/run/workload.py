@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from s3dlio.dlio.check.workload import Folder, Workload
+from s3dlio.dlio.run.storage_type import STORAGE_TYPE
 
 
 def workload_of(arguments: Any, elsewhere: Callable[[str], str] | None = None) -> Workload:
@@ -22,7 +23,7 @@ def workload_of(arguments: Any, elsewhere: Callable[[str], str] | None = None) -
     generates = bool(arguments.generate_data)
     checkpoints = bool(arguments.do_checkpoint) and not arguments.generate_only
     folders: tuple[Folder, ...] = ()
-    if str(arguments.storage_type) == "s3dlio":
+    if str(arguments.storage_type) == STORAGE_TYPE:
         folders = tuple(_folders(arguments, trains, generates, checkpoints))
         if elsewhere is not None:
             folders = tuple(dataclasses.replace(folder, elsewhere=elsewhere(folder.uri)) for folder in folders)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The DLIO benchmark on s3dlio, without changing a file of DLIO, or with one of the options of the integration guide.
+"""The DLIO benchmark on s3dlio: started without changes to DLIO's files, or installed into DLIO.
 
-`run` starts DLIO in this process, on s3dlio. `install_s3dlio_storage` and `install_dropin_replacement` write the files
-that make DLIO's own command use s3dlio, and `uninstall` removes them. The code is in `s3dlio.dlio`; importing this
-package imports neither DLIO nor PyTorch.
+`run` starts DLIO in this process, on s3dlio. `install_s3dlio_storage` and `install_dropin_replacement` install Option 1
+and Option 2 of the integration guide, with which DLIO's own command uses s3dlio; `uninstall` removes both. Importing
+this package imports neither DLIO nor PyTorch. The code is in `s3dlio.dlio`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m s3dlio.integrations.dlio <arguments of dlio_benchmark>`: DLIO on s3dlio, as `run` describes."""
+"""`python -m s3dlio.integrations.dlio <arguments of dlio_benchmark>` runs DLIO on s3dlio (`launcher.run`)."""
 
 import sys
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`summarise`, which adds up the operations that a run of DLIO has recorded."""
+"""`summarise` adds up the operations that a run of DLIO has recorded."""
 
 from s3dlio.dlio.record.totals import summarise
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The storage classes that the files which `s3dlio dlio install` writes into DLIO import from here."""
+"""The storage classes for DLIO. The files that `s3dlio dlio install` writes import them from this module."""
 
 from s3dlio.dlio.install.installed import S3dlioStorage, S3PyTorchConnectorStorage
 
