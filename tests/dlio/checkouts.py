@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies of DLIO that tests may change, and `dlio_benchmark` run from one of them."""
+"""Copies of DLIO for tests to change, and runs of `dlio_benchmark` from such a copy."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def like_main(folder: Path, end: str = "\n") -> Path:
 
 
 def environment(package: Path) -> dict[str, str]:
-    """What makes Python import this copy, and DLIO 2.0.0 start without TensorFlow."""
+    """Variables that make Python import this copy, and let DLIO 2.0.0 start without TensorFlow."""
     paths = [str(package.parent), os.environ.get("PYTHONPATH", "")]
     if importlib.util.find_spec("tensorflow") is None:
         paths.append(str(launcher.ABSENT_MODULES))
@@ -77,7 +77,7 @@ def environment(package: Path) -> dict[str, str]:
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int, int]]:
-    """Every file below a folder, with its bytes, mode and time of the last change, but for what Python compiled."""
+    """Every file below a folder, except those that Python compiled: bytes, mode, and time of the last change."""
     return {
         path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mode, path.stat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))

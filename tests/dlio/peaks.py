@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`peaks.py ROOT save|load BYTES`: prints by how much memory grows while a checkpoint of that size is saved or loaded.
+"""`peaks.py ROOT save|load BYTES` prints how much memory grows while a checkpoint of this size is saved or loaded.
 
-What is printed is the peak of the resident memory (VmHWM) less what was resident before, so the model counts.
+The growth is the peak of the resident memory (VmHWM) minus the resident memory before, so it includes the model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from s3dlio.dlio.run.checkpointing import stream_checkpoints
 
 
 def resident(name: str) -> int:
-    """A figure of /proc/self/status, in bytes."""
+    """A value of /proc/self/status, in bytes."""
     found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) << 10

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole run of DLIO in a process of its own, and what it says of itself afterwards.
+"""Runs DLIO in a process of its own, and reads its results.
 
-DLIO ends with status 0 even if it has read nothing, so a run is judged by two accounts: the operations that s3dlio
-recorded, and the steps and checkpoints in DLIO's own output files.
+DLIO ends with status 0 even if it has read nothing. So tests compare two accounts of a run: the operations that s3dlio
+has recorded, and the steps and checkpoints in DLIO's own output files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FILES = 8
 RECORD_BYTES = 65536
 MODEL_BYTES = 1 << 20
 
-# Both spellings of each key, of DLIO 2.0.0 and of its main branch: unknown keys are ignored.
+# The names of each key in DLIO 2.0.0 and in its main branch, which ignore unknown keys.
 SETTINGS: Mapping[str, object] = {
     "workflow.generate_data": True,
     "dataset.num_files_train": FILES,
@@ -50,7 +50,7 @@ SETTINGS: Mapping[str, object] = {
 
 @dataclass
 class Run:
-    """What a run has left behind."""
+    """The results of a run."""
 
     status: int
     log: str
@@ -59,18 +59,18 @@ class Run:
 
     @property
     def totals(self) -> dict[str, Totals]:
-        """What s3dlio recorded, by kind."""
+        """The totals of what s3dlio has recorded, by kind."""
         return summarise(self.output / "s3dlio-metrics")
 
     @property
     def operations(self) -> list[dict[str, object]]:
-        """Every operation that s3dlio recorded."""
+        """Every operation that s3dlio has recorded."""
         files = sorted((self.output / "s3dlio-metrics").glob("*.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     @property
     def samples(self) -> int:
-        """Samples that DLIO says it has trained on, over all ranks and epochs."""
+        """The samples that DLIO has trained on, by its own account, over all ranks and epochs."""
         return sum(
             len(steps) * self.batch_size
             for file in self.output.glob("*_output.json")
@@ -81,14 +81,14 @@ class Run:
 
     @property
     def checkpoints(self) -> int:
-        """Checkpoints that DLIO says rank 0 has written."""
+        """The checkpoints that rank 0 has written, by DLIO's account."""
         (file,) = [*self.output.glob("per_epoch_stats.json"), *self.output.glob("0_per_epoch_stats.json")]
         epochs = json.loads(file.read_text()).values()
         return sum(bool(re.fullmatch(r"(save_)?ckpt\d+", name)) for epoch in epochs for name in epoch)
 
 
 def overrides(settings: Mapping[str, object]) -> list[str]:
-    """Settings below `workload` as arguments of DLIO."""
+    """Settings below `workload`, as arguments of DLIO."""
     return [f"++workload.{key}={value}" for key, value in settings.items()]
 
 
@@ -102,17 +102,17 @@ def run_dlio(
     workload: str = "unet3d_h100",
     environment: Mapping[str, str] | None = None,
 ) -> Run:
-    """Run DLIO on s3dlio with `SETTINGS` and these.
+    """Run DLIO on s3dlio, with `SETTINGS` and the given settings.
 
     Args:
         folder: working directory of the run; its output goes to `dlio` in there.
         settings: keys below `workload`, with their values.
         ranks: MPI ranks.
         timeout: seconds after which the run is killed and the test fails.
-        without: for ranks that do not get a variable of the environment, its name.
-        command: what is started.
+        without: by rank, the name of an environment variable that this rank does not get.
+        command: the program and its first arguments.
         workload: the name of one of DLIO's workloads.
-        environment: variables in addition to those of this process.
+        environment: additional environment variables.
     """
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / "dlio"
@@ -151,13 +151,13 @@ def _lacking(variable: str | None) -> list[str]:
 
 
 def assert_complete(run: Run, root: str, samples_per_file: int = 1, reads: int | None = None) -> None:
-    """Everything was generated, trained on and saved below a root of any protocol; both accounts agree.
+    """Assert that every file was generated, read and saved, and that both accounts agree.
 
     Args:
-        run: one with a single epoch.
+        run: a run of one epoch.
         root: its storage root.
-        samples_per_file: as in its settings.
-        reads: `read` operations, if they are not one for each sample.
+        samples_per_file: from its settings.
+        reads: the number of `read` operations, if it is not the number of samples.
     """
     assert run.status == 0, run.log
     totals = run.totals

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints in both directions: the same tensors come back, and neither direction holds a second model."""
+"""Saved checkpoints are loaded with the same tensors, and neither direction holds a second copy of the model."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_state_that_was_saved_is_loaded(tmp_path: Path, scheme: str, monkeyp
     made = mechanism(root)
     state = {"a": torch.arange(500, dtype=torch.int32), "b": {"0": torch.rand(3, 7), "1": torch.ones(1)}}
     made.save_state("step1/model-0", state)
-    # What DLIO loads it throws away, so the tensors are looked at here.
+    # DLIO discards the loaded tensors, so this test loads them itself.
     loaded = torch.load(ObjectFile(f"{root}/step1/model-0.pt"))
     assert torch.equal(loaded["a"], state["a"])
     assert torch.equal(loaded["b"]["0"], state["b"]["0"])
@@ -103,7 +103,7 @@ def test_memory_stays_below_the_model_and_300_mib(tmp_path: Path, scheme: str) -
 
 
 class _Planted:
-    """What runs code when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole run of DLIO on each object store: generate, train with two forked workers, write checkpoints."""
+"""A run of DLIO on each object store: generate, train with two forked workers, write checkpoints."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo runs and tells what went through s3dlio; a demo whose run falls short is a failure."""
+"""The demo shows what went through s3dlio, and fails if one of its runs does less than it should."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_table_shows_every_phase(tmp_path: Path) -> None:
-    # Hydra's grammar gives a meaning to each of these characters.
+    # Each of these characters has a meaning in Hydra's grammar.
     root = tmp_path / "it's = {a}, [b] (c)"
     output = io.StringIO()
     target = demo.Target("file", f"file://{root}/storage")

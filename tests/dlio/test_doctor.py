@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3dlio dlio doctor`: what it says of a workload, of folders and of DLIO's files, and how it ends."""
+"""`s3dlio dlio doctor`: its findings about workloads, folders and DLIO's files, and its exit status."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_an_endpoint_behind_a_proxy_is_named(seaweedfs: S3Server) -> None:
     assert f"go through the proxy 127.0.0.1:{proxy.port}" in findings(found, "advice")[seaweedfs.url]
 
 
-# What is slow...
+# Slow settings...
 
 WORKLOAD = Workload(
     storage_type="s3dlio",
@@ -190,7 +190,7 @@ WORKLOAD = Workload(
     file_bytes=140 << 20,
 )
 
-# Settings, what the workload has otherwise, and the schemes on which that is slow.
+# Settings, changes to the workload, the finding, and the schemes that have it.
 SLOW: list[tuple[dict[str, Any], dict[str, Any], str, set[str]]] = [
     ({"file_sync": True}, {}, "S3DLIO_FILE_SYNC", {"file"}),
     ({"s3_endpoints": "http://minio:9000"}, {}, "endpoints", {"s3"}),

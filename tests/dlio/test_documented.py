@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configurations in docs/dlio.md say what DLIO and s3dlio take."""
+"""DLIO and s3dlio accept the configurations in docs/dlio.md."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files over memory and over objects read like any file."""
+"""Files over buffers and over objects read like local files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_buffer_reads_like_a_file(content: bytes, steps: list[tuple[int, int]]
 
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranges small enough that a test object takes many of them."""
+    """Ranges so small that a test object has many of them."""
     monkeypatch.setattr(files, "RANGE_BYTES", 64)
     monkeypatch.setattr(files, "SMALL_RANGE_BYTES", 16)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generators write to a path; what they wrote there is uploaded."""
+"""Generators write to local paths, and the files are uploaded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Generator:
 
 @pytest.fixture(autouse=True)
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that temporary files go to."""
+    """The folder for temporary files."""
     folder = tmp_path / "stage"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The integration guide's Options 1 and 2, as they are printed, on a copy of DLIO that is run by its own command.
+"""Options 1 and 2 of the integration guide, as printed, on a copy of DLIO that its own command runs.
 
-What cannot hold for every reader (paths, buckets, the name of a workload, sizes that take hours) is replaced by the
-table `substitutions`, and the environment by that of `tests.stores.test_s3_guide`; by nothing else. Steps for an editor
-are done as an editor does them: the printed lines are put where the guide says, with the line ends of the file.
+The table `substitutions` replaces what differs between readers (paths, buckets, the name of a workload, sizes that take
+hours), and `tests.stores.test_s3_guide` gives the environment; nothing else is changed. Steps for an editor are done as
+an editor does them: the printed lines go where the guide says, with the line ends of the file.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ dataset:
 
 
 def substitutions(package: Path, settings: Mapping[str, object] | None = None) -> dict[str, str]:
-    """What the guide prints -> what is run."""
+    """Text of the guide -> text that is run."""
     return {
         "/path/to/dlio_benchmark": str(package),
         # This checkout is installed, and not published.
@@ -189,7 +189,7 @@ def yaml(text: str, package: Path) -> dict[str, object]:
 
 
 def edited(package: Path) -> None:
-    """Steps 3 and 4: the lines that the guide says to add, put where it shows them."""
+    """Make steps 3 and 4: add the printed lines where the guide shows them."""
     (member,) = (line for line in ENUMERATION.splitlines() if "ADD THIS LINE" in line)
     block = FACTORY[FACTORY.index("    # ADD THIS BLOCK") : FACTORY.index("    elif storage_type == StorageType.S3:")]
     branch = "        elif storage_type == StorageType.S3:\n"
@@ -205,7 +205,7 @@ def edited(package: Path) -> None:
 
 
 def assert_whole(run: Run, data: str, checkpoints: str) -> None:
-    """Every file was generated and every sample read, a checkpoint written, and all of it is there."""
+    """Assert that every file was generated, every sample read and a checkpoint written, and that all objects exist."""
     assert run.status == 0, run.log
     totals = run.totals
     assert all(operation["ok"] for operation in run.operations)
@@ -257,7 +257,7 @@ def bucket(seaweedfs: S3Server) -> None:
 
 @pytest.fixture
 def by_hand(package: Path, tmp_path: Path) -> Path:
-    """A DLIO on which the printed steps 1 to 4 were done."""
+    """A DLIO after the printed steps 1 to 4."""
     before = contents(package)
     bash(INSTALL_S3DLIO, tmp_path, package)
     printed = bash(COPY_BY_HELPER, tmp_path, package)
@@ -318,7 +318,7 @@ def test_an_error_on_one_rank_ends_all_ranks_of_dlios_own_command(package: Path,
 
 @pytest.fixture
 def replaced(package: Path, tmp_path: Path) -> Path:
-    """A DLIO in which the file is replaced, in a Python without s3torchconnector."""
+    """A DLIO after Option 2, in a Python without s3torchconnector."""
     assert importlib.util.find_spec("s3torchconnector") is None
     bash(DROP_IN, tmp_path, package)
     return package

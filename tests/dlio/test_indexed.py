@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The indexed binary formats: samples are ranges, and what an index says wrongly is an error that names the file."""
+"""The indexed binary formats: a sample is a range, and a wrong index is an error that names the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from s3dlio.dlio.run.indexed import object_reader
 
 
 class DlioReader:
-    """What DLIO's two readers have in common: index files are found by these names, and kept in this map."""
+    """The common part of DLIO's two readers: the names of index files, and the map that holds them."""
 
     def __init__(self) -> None:
         self.file_map_ibr: dict[str, Any] = {}

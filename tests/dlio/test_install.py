@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the installers do to a folder of DLIO: the files, their line ends, refusals, failures, and the way back.
+"""The installers change files of DLIO, keep their line ends, refuse, fail and uninstall as documented.
 
-They are run on a copy of the DLIO in use, and on a small tree with what the main branch has and 2.0.0 has not.
+They run on a copy of the DLIO in use, and on a small tree with what only the main branch has.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def difference(before: dict[str, tuple[bytes, int, int]], package: Path) -> set[
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
-# There and back...
+# Install and uninstall...
 
 
 @pytest.mark.parametrize("install", INSTALLS)
@@ -156,7 +156,7 @@ def test_a_dlio_may_be_named_in_three_ways(tmp_path: Path, named: str) -> None:
     (package / "__init__.py").touch()
     before = contents(package)
     paths = {"checkout": [tmp_path], "package": [package], "installed": []}[named]
-    # In a process of its own, in which no other DLIO has been imported.
+    # In a new process, which has not imported another DLIO.
     for command in ("install", "uninstall"):
         done = run_command("dlio", command, *paths, PYTHONPATH=str(tmp_path))
         assert f"{package}/storage/s3dlio_storage.py" in done.lines[-5 if command == "install" else -1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How Option 2 reads a workload that was written for DLIO's own storage for S3."""
+"""Option 2 accepts workloads for DLIO's own S3 storage."""
 
 from __future__ import annotations
 

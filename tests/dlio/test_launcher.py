@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting DLIO: what happens before it runs."""
+"""Before DLIO starts: imports, a missing DLIO, help and mistaken arguments."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole matrix of DLIO runs: formats, frameworks, protocols, start methods of the workers, and ranks.
+"""The matrix of DLIO runs: formats, frameworks, protocols, start methods of the workers, and ranks.
 
-Strategy: `make test-dlio` runs it, and `make test` does not, which has one run for each thing that can go wrong. The
-start methods rotate over formats and protocols, so that in each turn of theirs any two of the three meet. The two
-options of the integration guide end in the same code once the first storage is built, so they go through one turn.
+Strategy: `make test-dlio` runs the matrix; `make test` has one run for each thing that can go wrong instead. The start
+methods rotate over formats and protocols, so that any two of the three meet in each rotation. The two options of the
+integration guide share their code after the first storage is created, so they run through a single rotation.
 """
 
 from __future__ import annotations

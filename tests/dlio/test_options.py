@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`storage.storage_options` of DLIO's configuration, as settings of s3dlio."""
+"""`storage.storage_options` of DLIO's configuration become settings of s3dlio."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_process_that_unpickles_the_storage_type_gets_the_options() -> None:
 
 
 def _configure(root: str, given: dict[str, Any], **arguments: Any) -> Any:
-    """What DLIO's configuration becomes with these options."""
+    """Apply the options to a configuration of DLIO."""
     from s3dlio.dlio.run import configuration
 
     found = SimpleNamespace(storage_root=root, **arguments)

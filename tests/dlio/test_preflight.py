@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens before a workload begins, on one rank and on several: all of them go on, or all of them end."""
+"""Checks at the start of a run, on one rank and on several: all ranks continue, or all ranks end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("dlio")
 
 @pytest.fixture
 def proxy(seaweedfs: S3Server) -> Iterator[FaultProxy]:
-    """The S3 server through a proxy; the bucket `preflight` is there."""
+    """The S3 server behind a proxy, with the bucket `preflight`."""
     os.environ.update(seaweedfs.environment())
     with FaultProxy(seaweedfs.url) as faulty:
         os.environ["AWS_ENDPOINT_URL"] = faulty.url
@@ -42,7 +42,7 @@ def on(root: str) -> dict[str, object]:
 
 
 def listed_folder(asked: Asked) -> str | None:
-    """The last segment of the folder that a request lists the children of, or all below."""
+    """The last segment of the folder that a request lists; None for other requests."""
     if asked.method != "GET" or "list-type=2" not in asked.target or "max-keys=1&" in asked.target:
         return None
     return asked.target.removesuffix("%2F").rpartition("%2F")[2]
@@ -58,7 +58,7 @@ def errors(of: Run) -> list[str]:
 def test_a_typo_in_the_bucket_ends_all_ranks_before_anything_is_done(proxy: FaultProxy, tmp_path: Path) -> None:
     ended = run_dlio(tmp_path, on("s3://prefligth/typo"), ranks=2, timeout=60)
     assert ended.status == 1, ended.log
-    assert len(errors(ended)) == 2, ended.log  # of the data and of the checkpoints, said by one rank
+    assert len(errors(ended)) == 2, ended.log  # for data and for checkpoints, printed by one rank
     assert all("s3://prefligth/typo/" in error and "there is no such bucket" in error for error in errors(ended))
     assert set(proxy.requests) == {"GET"}
     assert ended.operations == []
@@ -84,7 +84,7 @@ def test_four_ranks_list_each_folder_once(proxy: FaultProxy, tmp_path: Path) -> 
     ended = run_dlio(tmp_path, settings, ranks=4)
     assert ended.status == 0, ended.log
     assert ended.samples == FILES == ended.totals["read"].operations
-    # The data folder by the preflight; the children of both folders, and then what lies in the subfolders.
+    # The preflight lists the data folder. DLIO lists both folders, then the files in the subfolders.
     del listed[None]
     assert listed == {"unet3d": 1, "train": 2, "valid": 1}
     assert ended.totals["list"].operations == 3

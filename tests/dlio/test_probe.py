@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asking a place whether it can be used: what is found out, how fast, and that nothing is left behind."""
+"""The probe finds out whether folders can be used, in bounded time, and leaves no object."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PROBE = ".s3dlio-probe-"
 
 @pytest.fixture
 def proxy(seaweedfs: S3Server) -> Iterator[FaultProxy]:
-    """The S3 server through a proxy, which counts the requests; the bucket `probed` is there."""
+    """The S3 server behind a proxy that counts requests, with the bucket `probed`."""
     os.environ.update(seaweedfs.environment())
     with FaultProxy(seaweedfs.url) as faulty:
         os.environ["AWS_ENDPOINT_URL"] = faulty.url
@@ -132,7 +132,7 @@ def test_an_answer_after_the_time_limit_is_not_awaited(proxy: FaultProxy) -> Non
     assert time.monotonic() - started < 3  # its request alone may take 3.5
     assert (finding.level, finding.about) == (WARNING, "s3://probed/x")
     assert "did not answer within the time limit" in finding.message
-    proxy.kill()  # which ends the request that is still under way
+    proxy.kill()  # ends the request that is still running
 
 
 # Several endpoints...

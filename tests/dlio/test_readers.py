@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoding out of a buffer: the same arrays as numpy's own loader, without a copy where that is possible."""
+"""Decoding from a buffer gives the same arrays as numpy's loader, without a copy if possible."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_objects_that_could_run_code_are_refused() -> None:
 
 
 class DlioReader:
-    """What DLIO's FormatReader is to us: something with an `open` that takes a path or a file."""
+    """DLIO's FormatReader, as far as s3dlio uses it: its `open` takes a path or a file."""
 
     def open(self, file: Any) -> Any:
         return file.read()

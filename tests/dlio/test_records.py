@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The record of operations: complete whatever becomes of the processes that write it."""
+"""Operations are recorded completely, even if the recording processes are killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.threads import side_by_side
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    # What earlier tests exchanged in this process is to be in no line of this one's.
+    # A line in another folder accounts for the traffic of earlier tests in this process.
     monkeypatch.setenv(records.FOLDER_VARIABLE, str(tmp_path / "before"))
     record("read", 0)
     folder = tmp_path / "metrics"
@@ -149,7 +149,7 @@ def test_a_line_that_is_being_written_is_left_out(folder: Path) -> None:
 def bucket(folder: Path, seaweedfs: S3Server) -> Iterator[str]:
     os.environ.update(seaweedfs.environment())
     s3dlio.make_bucket("s3://counters")
-    # What was exchanged before the test is accounted for elsewhere.
+    # A line in another folder accounts for the traffic before the test.
     os.environ[records.FOLDER_VARIABLE] = f"{folder}-before"
     record("list", 0)
     os.environ[records.FOLDER_VARIABLE] = str(folder)
@@ -184,7 +184,7 @@ def test_lines_have_the_traffic_of_each_endpoint(folder: Path, bucket: str, seaw
 
 def test_a_forked_child_accounts_for_its_own_requests_only(folder: Path, bucket: str, seaweedfs: S3Server) -> None:
     uri = f"{bucket}/forked"
-    s3dlio.put_bytes(uri, b"x" * 100)  # no line tells of it before the fork
+    s3dlio.put_bytes(uri, b"x" * 100)  # no line accounts for it before the fork
     child = multiprocessing.get_context("fork").Process(target=_get, args=(uri,))
     child.start()
     child.join()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The storage type in DLIO's own terms: a member of its enum that crosses process borders, refused formats."""
+"""The storage type is a member of DLIO's enum, and registers itself in each process that receives it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole runs of DLIO: each one generates, trains and writes checkpoints, in a different way."""
+"""Runs of DLIO: each generates, trains and writes checkpoints in a different way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def on(root: Path, scheme: str = "file") -> dict[str, object]:
 
 
 def assert_whole(run: Run, data: Path, checkpoints: Path, epochs: int = 1, samples_per_file: int = 1) -> None:
-    """Every file was generated, every sample read in every epoch, every checkpoint written; both accounts agree."""
+    """Assert that every file, sample and checkpoint of every epoch was transferred, and that both accounts agree."""
     assert run.status == 0, run.log
     totals = run.totals
     assert all(operation["ok"] for operation in run.operations)
@@ -68,9 +68,7 @@ def test_workers_that_do_not_inherit_the_registration_read_on_direct(tmp_path: P
     assert processes(run) == 3
 
 
-def test_a_dlio_that_already_has_the_storage_type_runs_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dlio_that_has_the_storage_type_runs_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import dlio_benchmark
 
     package = tmp_path / "patched" / "dlio_benchmark"
@@ -185,7 +183,7 @@ def test_a_workload_that_cannot_work_is_refused_at_the_start(
     assert size_below(tmp_path / "storage") == 0
 
 
-# DLIO as it is where TensorFlow is not installed, also where it is.
+# DLIO without TensorFlow, even if TensorFlow is installed.
 _WITHOUT_TENSORFLOW = """if True:
     import runpy, sys
     from importlib.machinery import PathFinder

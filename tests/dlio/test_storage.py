@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DLIO's storage interface, one test for each thing that DLIO relies on."""
+"""DLIO's storage interface: one test for each behavior that DLIO relies on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Make = Callable[..., Any]
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """Makes a storage as DLIO does: a namespace, and the storage root in the configuration."""
+    """Creates a storage as DLIO does: from a namespace, and the storage root in the configuration."""
     from dlio_benchmark.utils.config import ConfigArguments
     from dlio_benchmark.utils.utility import DLIOMPI
 
@@ -63,7 +63,7 @@ def put(root: str, *keys: str) -> None:
         ("s3://bucket/prefix", "s3://other/key/", "s3://other/key/"),
         ("s3://bucket/prefix", "gs://other/./key", "gs://other/./key"),
         ("file:///mnt/data", "train/*/*.npz", "file:///mnt/data/train/*/*.npz"),
-        # As with DLIO's own file storage: an absolute path is one.
+        # An absolute path is unchanged, as in DLIO's own file storage.
         ("file:///mnt/data", "/elsewhere/a", "file:///elsewhere/a"),
         ("direct:///mnt/data", "/elsewhere/a", "direct:///elsewhere/a"),
     ],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records are found in a tfrecord file by their lengths, without TensorFlow; `test_matrix` has the runs with it."""
+"""The tfrecord format and staged checkpoints, without TensorFlow; `test_matrix` has runs with TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from s3dlio.dlio.run import tfrecord
 
 
 def file_of(*contents: bytes) -> bytes:
-    # The checksums are TensorFlow's to write and are not looked at.
+    # TensorFlow writes the checksums; s3dlio does not read them.
     return b"".join(struct.pack("<QI", len(content), 7) + content + bytes(4) for content in contents)
 
 
@@ -48,7 +48,7 @@ def test_a_generator_that_writes_its_own_index_is_not_changed() -> None:
 
 
 class Mechanism:
-    """Writes a checkpoint as TensorFlow does: several files in a local folder, under names that it asks for."""
+    """A mechanism that writes a checkpoint as TensorFlow does: several local files, whose names it asks for."""
 
     ext = "tf"
 
@@ -84,7 +84,7 @@ def test_a_checkpoint_is_uploaded_and_read_back_file_by_file(tmp_path: Path, mon
     monkeypatch.setattr(s3dlio, "upload", watched)
     root = f"file://{tmp_path}/checkpoints"
     staged(root).save_state("epoch1/model", {"weights": b"abc"})
-    # The file that names the others comes last, so that nobody finds a checkpoint that is not complete.
+    # The file that names the others comes last, so that no reader finds an incomplete checkpoint.
     names = ["model.tf-1.data-00000-of-00001", "model.tf-1.index", "checkpoint"]
     assert uploaded == [f"{root}/epoch1/{name}" for name in names]
     assert sorted(s3dlio.list(f"{root}/epoch1")) == sorted(uploaded)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tracer of DLIO 2.0.0 leaves only what was entered."""
+"""The tracer of DLIO 2.0.0 drops exits without an entry."""
 
 from __future__ import annotations
 

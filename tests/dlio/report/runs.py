@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders as runs leave them, small enough that every number of their reports can be worked out by hand."""
+"""Folders like those of runs, small enough to compute every number of their reports by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def operation(
     error: str | None = None,
     endpoints: Mapping[str, tuple[int, int]] | None = None,
 ) -> dict[str, Any]:
-    """A recorded operation; `start` counts from `BEGAN`, `endpoints` are requests and bytes by URL."""
+    """A recorded operation; `start` is counted from `BEGAN`, `endpoints` are requests and bytes by URL."""
     record = {
         "kind": kind,
         "uri": uri,
@@ -38,14 +38,14 @@ def operation(
 
 
 def write_operations(folder: Path, operations: Iterable[dict[str, Any]], process: str = "host-1") -> None:
-    """Write them as one process does."""
+    """Append the records of one process to its file."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{process}.jsonl").open("a") as file:
         file.writelines(f"{json.dumps(record)}\n" for record in operations)
 
 
 def moment(seconds: float, hours_from_utc: int = 0) -> str:
-    """A time as DLIO writes it on a machine of that time zone; `seconds` counts from `BEGAN`."""
+    """A time as DLIO writes it on a machine in this time zone; `seconds` is counted from `BEGAN`."""
     assert 0 <= seconds < 60
     return f"2024-01-01T{8 + hours_from_utc:02}:00:{seconds:09.6f}"
 
@@ -68,10 +68,10 @@ workload:
 
 
 def write_dlio(folder: Path, *, main: bool, hours_from_utc: int = 0) -> None:
-    """What DLIO leaves of two epochs on two ranks, by 2.0.0 or by the main branch.
+    """Write what DLIO 2.0.0 or its main branch leaves after two epochs on two ranks.
 
     Epoch 1 lasts from second 2 to 12, epoch 2 from 12 to 20. Each rank makes 2 steps of 1 s per epoch and waits for
-    half of the first epoch's and a quarter of the second one's.
+    half of this time in the first epoch, and for a quarter in the second.
     """
 
     def at(seconds: float) -> str:
@@ -114,7 +114,7 @@ def write_dlio(folder: Path, *, main: bool, hours_from_utc: int = 0) -> None:
 
 
 def write_log(folder: Path, *, main: bool, hours_from_utc: int = 0, epochs: int = 2) -> None:
-    """DLIO's log as far as the end of so many epochs."""
+    """Write DLIO's log up to the end of the last of `epochs` epochs."""
     level, where = ("[OUTPUT]", "") if main else ("[INFO]", " [/lib/dlio_benchmark/utils/statscounter.py:192]")
     lines = [
         f"[WARNING] The amount of dataset is smaller than the host memory{where}",

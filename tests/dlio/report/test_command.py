@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3dlio dlio report` on what runs leave: whole, in part, very much, or nothing."""
+"""`s3dlio dlio report` on the output of complete, incomplete and long runs, and on folders without any."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_long_run_takes_seconds_and_makes_no_larger_page(tmp_path: Path) -> No
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
     for process in range(10):
         (tmp_path / f"host-{process}.jsonl").write_text(text * 20)
-    began = time.process_time()  # what else runs on the machine does not count
+    began = time.process_time()  # not wall-clock time: other programs may run
     page = write_report(tmp_path)[0]
     assert time.process_time() - began < 10  # it takes 2.5
     assert sum(kind["operations"] for kind in _numbers(page)["operations"]) == 200_000

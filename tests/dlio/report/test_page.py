@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page in a browser: complete, legible by day and night and on a phone, and asking nothing of the network."""
+"""The page in a browser is complete, legible in light and dark and on a phone, and loads nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIGURES = [
     "Checkpoint rates",
 ]
 
-# Put into a copy of the page; what it finds out is in the DOM that the browser writes.
+# A script for a copy of the page. It writes its results into the DOM, which the browser prints.
 _PROBE = """
 <script>
 const shown = [...document.querySelectorAll("svg")].map(svg => svg.getBoundingClientRect());
@@ -47,7 +47,7 @@ document.body.dataset.probe = JSON.stringify({
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a run on two endpoints with one failed operation, whose names are not harmless."""
+    """The report of a run on two endpoints, with a failed operation whose URI and error look like HTML."""
     folder = tmp_path_factory.mktemp("report") / "results"
     write_dlio(folder, main=True)
     write_operations(

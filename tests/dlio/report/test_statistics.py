@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of a report from the recorded operations, compared with what was worked out by hand."""
+"""The statistics of recorded operations, compared with values computed by hand."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers as a report writes them."""
+"""The format of numbers in a report."""
 
 from __future__ import annotations
 
