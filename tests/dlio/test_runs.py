@@ -166,7 +166,7 @@ def test_a_run_that_reads_nothing_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dataset.format": "hdf5_opt"}, "does not carry the format hdf5_opt"),
+        ({"dataset.format": "hdf5_opt"}, "does not support the format hdf5_opt"),
         ({"dataset.format": "tfrecord"}, "DLIO does not read tfrecord with the data loader pytorch"),
         ({"reader.data_loader": "native_dali"}, "native_dali opens local paths"),
         ({"storage.storage_options.acess_key_id": "hidden"}, "did you mean access_key_id?"),
