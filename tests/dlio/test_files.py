@@ -36,7 +36,7 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_ranges")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     size=st.integers(0, 400),
     steps=st.lists(st.tuples(st.integers(0, 2), st.integers(-500, 500), st.integers(0, 300)), max_size=8),
