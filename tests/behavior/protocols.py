@@ -101,7 +101,7 @@ PROTOCOLS = [
         _s3("seaweedfs"),
         {
             r"test_a_key_is_taken_verbatim[back\\slash]": "SeaweedFS takes a backslash for a slash",
-            "test_odd_names_are_listed_unchanged": "one has a backslash; tests/stores/test_s3_keys.py has the others",
+            "test_odd_names_are_listed_unchanged": "one has a backslash; stores/s3/test_s3_keys.py has the others",
             "test_a_folder_is_a_prefix_and_does_not_exist": _FOLDER_AS_OBJECT,
             **{f"test_anything_but_an_object_is_not_found[folder/-{name}]": _FOLDER_AS_OBJECT for name in _READERS},
         },
@@ -112,7 +112,7 @@ PROTOCOLS = [
         _az,
         {
             r"test_a_key_is_taken_verbatim[back\\slash]": "Azure takes a backslash for a slash, so it is refused",
-            "test_odd_names_are_listed_unchanged": "one has a backslash; tests/stores/test_azure.py has the others",
+            "test_odd_names_are_listed_unchanged": "one has a backslash; stores/azure/test_azure.py has the others",
             **{
                 f"test_chunks_make_up_the_range[0-0-{chunk_size}-0]": "Azurite answers bytes=0-0 of an empty blob with"
                 " 206 and Content-Range: bytes 0--1/0"

@@ -28,7 +28,7 @@ from tests.dlio.checkouts import COMMAND, contents, copied, environment, like_ma
 from tests.dlio.runs import FILES, MODEL_BYTES, SETTINGS, Run, overrides, run_dlio
 from tests.docs.harness import substituted
 from tests.servers.base import S3Server
-from tests.stores import test_s3_guide as s3_guide
+from tests.stores.s3 import test_s3_guide as s3_guide
 
 INSTALL_S3DLIO = """
 pip install s3dlio

@@ -22,9 +22,9 @@ from s3dlio.stores.s3 import listing
 from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.replay import Received, Replay, answer
-from tests.stores.s3_replay import error, error_body, use, xml
-from tests.stores.test_s3_listing import answer as page_answer
-from tests.stores.test_s3_listing import contents, document
+from tests.stores.s3.replay import error, error_body, use, xml
+from tests.stores.s3.test_s3_listing import answer as page_answer
+from tests.stores.s3.test_s3_listing import contents, document
 
 Names = list[str]
 

@@ -18,16 +18,17 @@ from s3dlio.memory.checksums import Expected
 from s3dlio.objects import ranges, upload
 from s3dlio.objects.batched import ReadDone
 from s3dlio.objects.batched_get import BatchedRead, read_one
-from s3dlio.objects.request import Request, StoreService
+from s3dlio.objects.request import Request
 from s3dlio.objects.upload import CloudWriter
 from s3dlio.runtime.operation import Operation
 from s3dlio.settings import Settings
 from s3dlio.stores.base import Store
 from s3dlio.stores.dates import date_of
+from s3dlio.stores.sending import CloudService
 from s3dlio.types import ObjectInfo
 from s3dlio.uri import URI
 
-AnyService = TypeVar("AnyService", bound=StoreService)
+AnyService = TypeVar("AnyService", bound=CloudService)
 
 _STRONG_ETAG = re.compile(r'"[!#-~]+"')
 _BARE_ETAG = re.compile(r"[!#-+.-~-]+")  # which some servers send: no quotation mark, no comma
@@ -79,9 +80,9 @@ class CloudStore(Store, Generic[AnyService]):
             return etag
         return etag if _BARE_ETAG.fullmatch(etag) and not etag.startswith(("W/", "w/")) else ""
 
-    @abc.abstractmethod
     def refusal(self, response: Response, uri: str) -> S3dlioError:
         """The error for an answer with an unexpected status."""
+        return self.service().refusal(response, uri)
 
     @abc.abstractmethod
     def whole_checksum(self, head: ResponseHead) -> Expected | None:

@@ -17,12 +17,12 @@ from typing import Protocol
 from s3dlio.errors import S3dlioError
 from s3dlio.http.response import Response
 from s3dlio.log import logger
-from s3dlio.objects.request import FirstTry, Request, Service, send
+from s3dlio.objects.request import FirstTry, Request, StoreService, send
 from s3dlio.objects.retry import Repeats
 from s3dlio.stores.refusals import Refusals
 
 
-class JudgingService(Service, Protocol):
+class CloudService(StoreService, Protocol):
     """A service that can tell what its answers mean."""
 
     refusals: Refusals
@@ -43,7 +43,7 @@ def nothing_missing(response: Response) -> str:  # noqa: ARG001
     return ""
 
 
-async def expect(service: JudgingService, request: Request, status: int) -> Response:
+async def expect(service: CloudService, request: Request, status: int) -> Response:
     """Send a request, and raise the service's refusal for an answer of another status."""
     response = await send(service, request)
     if response.head.status != status:
@@ -52,7 +52,7 @@ async def expect(service: JudgingService, request: Request, status: int) -> Resp
 
 
 async def send_for_proof(
-    service: JudgingService,
+    service: CloudService,
     request: Request,
     missing: Callable[[Response], str] = nothing_missing,
     *,
@@ -100,7 +100,7 @@ async def send_for_proof(
         await repeats.wait()
 
 
-async def send_or_warn(service: JudgingService, request: Request, success: Container[int], warning: str) -> None:
+async def send_or_warn(service: CloudService, request: Request, success: Container[int], warning: str) -> None:
     """Send a request that cleans up after a failure. If it fails, too, log that: the first error matters more.
 
     Args:

@@ -100,7 +100,7 @@ class AzureService:
         return refusal(response, uri, self.account)
 
     def error_inside(self, response: Response) -> bool | None:
-        """Look for an error in an answer that reports success; see `JudgingService`."""
+        """Look for an error in an answer that reports success; see `CloudService`."""
         code = error_of(response).code
         return code in TRANSIENT_CODES if code else None
 

@@ -13,11 +13,10 @@ from s3dlio.auth.encoding import uri_encode
 from s3dlio.errors import ObjectNotFoundError, S3dlioError
 from s3dlio.http.address import Address
 from s3dlio.http.framing import ResponseHead
-from s3dlio.http.response import Response
 from s3dlio.memory.checksums import Expected, ExpectedMd5
 from s3dlio.objects import documents
 from s3dlio.objects.request import Request
-from s3dlio.stores.azure import buckets, copying, deleting, listing, writing
+from s3dlio.stores.azure import buckets, copying, deleting, listing, presigned, writing
 from s3dlio.stores.azure.answers import is_directory, says_not_there
 from s3dlio.stores.azure.refusals import is_overtaken
 from s3dlio.stores.azure.requests import head_blob
@@ -49,7 +48,7 @@ class AzureStore(PagedStore[AzureService]):
     delete = deleting.delete
     delete_prefix = deleting.delete_prefix
     copy = copying.copy
-    presign = copying.presign
+    presign = presigned.presign
     make_bucket = buckets.make_bucket
     remove_bucket = buckets.remove_bucket
     page_of_buckets = buckets.page_of_buckets
@@ -74,9 +73,6 @@ class AzureStore(PagedStore[AzureService]):
             head = (await head_blob(self.service(), uri)).head
         if is_directory(head):
             raise _is_a_folder(uri, self.service().address)
-
-    def refusal(self, response: Response, uri: str) -> S3dlioError:
-        return self.service().refusal(response, uri)
 
     # Facts (Get Blob Properties)...
 

@@ -158,13 +158,13 @@ def error_of(response: Response) -> tuple[str, str]:
 
 
 def error_in_xml(response: Response) -> bool | None:
-    """Look for an error of the XML API in an answer of status 200; see `JudgingService`."""
+    """Look for an error of the XML API in an answer of status 200; see `CloudService`."""
     code = child_text(response, "Code")
     return code in _TRANSIENT_CODES if code else None
 
 
 def error_inside(response: Response) -> bool | None:
-    """Look for an error of either API in an answer of status 200; see `JudgingService`."""
+    """Look for an error of either API in an answer of status 200; see `CloudService`."""
     if bytes(response.body[:1024]).lstrip().startswith(b"<"):
         return error_in_xml(response)
     content = _parsed_or_none(response) or {}

@@ -99,7 +99,7 @@ class GcsService:
         return refusal(response, uri, with_token=self.tokens is not None, of_bucket=of_bucket)
 
     def error_inside(self, response: Response) -> bool | None:
-        """Look for an error in an answer that reports success; see `JudgingService`."""
+        """Look for an error in an answer that reports success; see `CloudService`."""
         return error_in_xml(response)  # an error in JSON lacks the proof, too
 
     def redirected(self, request: Request, response: Response) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from s3dlio.errors import InvalidURIError, S3dlioError
+from s3dlio.errors import InvalidURIError
 from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response
 from s3dlio.memory.checksums import Expected, ExpectedCrc32c
@@ -82,9 +82,6 @@ class GcsStore(PagedStore[GcsService]):
             return None  # unpacked on the way: the checksum is that of the packed object
         sent = hashes(head).get("crc32c")
         return ExpectedCrc32c(sent) if sent is not None else None
-
-    def refusal(self, response: Response, uri: str) -> S3dlioError:
-        return self.service().refusal(response, uri)
 
     # Facts (Objects: get, without the data)...
 

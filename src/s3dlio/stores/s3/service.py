@@ -144,7 +144,7 @@ class S3Service:
         return refusal(response, uri)
 
     def error_inside(self, response: Response) -> bool | None:
-        """Look for an error in an answer of status 200; see `JudgingService`."""
+        """Look for an error in an answer of status 200; see `CloudService`."""
         # A listing is long, and no error begins like one.
         if not response.body or b"<ListBucketResult" in bytes(response.body[:512]):
             return None

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 
 from s3dlio.auth.encoding import uri_encode
-from s3dlio.errors import S3dlioError
 from s3dlio.http.address import Address
 from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response
@@ -102,9 +101,6 @@ class S3Store(PagedStore[S3Service]):
         if size is None and (match := _ACTUAL_SIZE.search(bytes(response.body[:_MOST_ERROR_TEXT]))) is not None:
             size = int(match[1])
         return size
-
-    def refusal(self, response: Response, uri: str) -> S3dlioError:
-        return self.service().refusal(response, uri)
 
     # Facts (HeadObject)...
 

@@ -34,7 +34,7 @@ from s3dlio.uri import URI, parse
 from tests.behavior.content import content
 from tests.replay import Replay
 from tests.servers.base import S3Server
-from tests.stores.s3_replay import damaging
+from tests.stores.s3.replay import damaging
 from tests.threads import side_by_side
 
 _numbers = itertools.count()

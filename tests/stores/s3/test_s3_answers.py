@@ -26,7 +26,7 @@ from s3dlio.runtime.run import run
 from s3dlio.transfer.stores import store_for
 from tests.behavior.content import content
 from tests.replay import Received, Replay, answer
-from tests.stores.s3_replay import Aws, chunked, error, error_body, use, xml
+from tests.stores.s3.replay import Aws, chunked, error, error_body, use, xml
 
 URI = "s3://bucket/key"
 ERRORS = "API/ErrorResponses.html"
