@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Without file descriptors: a batch continues with the connections it has; what needs a descriptor and gets none fails
-with an error that names the limit, and no endpoint is blamed.
+"""Without file descriptors a batch continues with the connections that it has.
+
+A call that needs a descriptor and gets none fails with an error that names the limit. No endpoint counts as failed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 from tests.http.scripted import scripted
 from tests.servers import certificates
 
-# How many more files the program may open is its first argument; before that everything is imported, and loaded.
+# Its first argument is the number of files that it may still open. Everything is imported and loaded before.
 PROGRAM = """
 import asyncio, os, resource, sys
 import s3dlio
@@ -85,7 +86,7 @@ def test_a_batch_continues_with_the_connections_it_has(
         assert server.connections <= more + 3
 
 
-def test_a_name_that_needs_descriptors_is_no_failure_of_its_server() -> None:
+def test_a_lookup_without_descriptors_does_not_count_against_the_endpoint() -> None:
     with scripted([]) as server:
         os.environ["AWS_ENDPOINT_URL"] = server.url.replace("127.0.0.1", "localhost")
         assert run(8, BATCHES["get_many"]) == "300\n"
@@ -106,12 +107,12 @@ def test_without_any_connection_the_error_names_the_limit(host: str, expression:
 
 def test_an_async_call_without_descriptors_names_the_limit_and_leaves_no_coroutine() -> None:
     with scripted([]):
-        said = run(3, "asyncio.run(aio.get_async(uris[0]))")  # three are those of asyncio's loop
+        said = run(3, "asyncio.run(aio.get_async(uris[0]))")  # the event loop needs three
     assert said.startswith("StoreUnavailableError")
     assert "RLIMIT_NOFILE" in said
 
 
-def test_idle_connections_make_room() -> None:
+def test_idle_connections_are_closed_to_make_room() -> None:
     with scripted([]) as server, scripted([]) as other:
         expression = (
             "s3dlio.get_many(uris, 3),"
@@ -122,7 +123,7 @@ def test_idle_connections_make_room() -> None:
         assert run(3, f"({expression})[-1]") == "300\n"
 
 
-def test_a_file_of_certificates_that_cannot_be_opened_names_the_limit(tmp_path: Path) -> None:
+def test_the_error_for_certificates_that_cannot_be_opened_names_the_limit(tmp_path: Path) -> None:
     os.environ["S3DLIO_CONNECT_RETRY_SECONDS"] = "0.2"
     with scripted([], certificates.make(tmp_path)):
         said = run(1, "[tls.context.cache_clear(), s3dlio.get(uris[0])]")
@@ -131,7 +132,7 @@ def test_a_file_of_certificates_that_cannot_be_opened_names_the_limit(tmp_path: 
     assert "BLAMED" not in said
 
 
-def test_certificates_of_the_system_that_could_not_be_read_are_read_later(tmp_path: Path) -> None:
+def test_certificates_of_the_system_are_read_later_if_they_could_not_be_read(tmp_path: Path) -> None:
     authority = certificates.make(tmp_path).ca
     program = """
 import os, resource

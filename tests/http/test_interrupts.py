@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C ends every network call within 0.3 s, and leaves no connection, thread, temporary or upload behind.
+"""Ctrl-C ends every network call within 0.3 s, and leaves no connection, thread, temporary file or upload behind.
 
-Each call runs in a program of its own, against an endpoint that keeps it waiting: a proxy that stalls, a queue that is
-full, a resolver that hangs. The program is sent SIGINT while it waits and tells what it finds after that.
+Each call runs in a program of its own, against an endpoint that makes it wait: a proxy that stalls, a full queue, a
+resolver that hangs. The program gets SIGINT while it waits, and then prints what is left.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.http.conftest import Silent
 from tests.servers.base import S3Server
 
 _WITHIN = 0.3  # seconds
-_TRIES = 3  # a busy machine may hold up a process, or its server, for longer than that
+_TRIES = 3  # on a busy machine a process or its server may stand still for longer than that
 
 _PROGRAM = """
 import json, os, signal, socket, sys, threading, time
@@ -71,10 +71,10 @@ class Case(NamedTuple):
     """A call that waits.
 
     Attributes:
-        call: what the program does.
-        endpoint: what keeps it waiting: a fault of the proxy, or "silent" for an endpoint that takes no connection.
-        prepare: what the program does before.
-        threads: those that may be left for a while: a system's resolver cannot be stopped.
+        call: the statement that waits.
+        endpoint: makes it wait: a fault of the proxy, or "silent" for an endpoint that takes no connection.
+        prepare: statements before it.
+        threads: the threads that may be left for a while: a system's resolver cannot be stopped.
     """
 
     call: str
@@ -130,7 +130,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def interrupted(seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:
-    """What each program told; they run a few at a time."""
+    """What each program has printed. A few programs run at a time."""
     environment = {**os.environ, **seaweedfs.environment()}
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as executor:
         for name, value in seaweedfs.environment().items():
@@ -144,7 +144,7 @@ def interrupted(seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory) -
         def interrupt(case: Case) -> dict[str, Any]:
             for _ in range(_TRIES):
                 told = _interrupt(case, seaweedfs.url, environment, Path(tempfile.mkdtemp(dir=folder)))
-                if told["took"] < _WITHIN and len(told["dropped"]) >= len(told["begun"]):
+                if told["took"] < _WITHIN and len(told["aborted"]) >= len(told["created"]):
                     break
             return told
 
@@ -156,7 +156,7 @@ def _interrupt(case: Case, server: str, environment: dict[str, str], scratch: Pa
 
     def choose(request: Asked) -> Fault | None:
         asked.append(request)
-        # An upload of parts is begun, and dropped, as it should be: its parts are what stalls.
+        # An upload in parts is created and aborted without a fault: its parts stall.
         of_parts = isinstance(case.endpoint, Fault) and case.endpoint.kind == "stall in upload"
         if isinstance(case.endpoint, str) or (of_parts and request.method in ("POST", "DELETE")):
             return None
@@ -190,10 +190,10 @@ def _interrupt(case: Case, server: str, environment: dict[str, str], scratch: Pa
             if not line:
                 raise RuntimeError(program.communicate()[1])
             told: dict[str, Any] = json.loads(line)
-        told["begun"] = [
+        told["created"] = [
             request.target for request in asked if request.method == "POST" and "uploads" in request.target
         ]
-        told["dropped"] = [request.target for request in asked if request.method == "DELETE"]
+        told["aborted"] = [request.target for request in asked if request.method == "DELETE"]
         told["files"] = [entry.name for entry in scratch.iterdir()]
     return told
 
@@ -205,11 +205,11 @@ def test_ctrl_c_ends_the_call_and_leaves_nothing(interrupted: dict[str, dict[str
     assert told["outcome"] == "interrupted"
     assert told["took"] < _WITHIN
     assert [thread for thread in told["threads"] if thread not in CASES[name].threads] == []
-    # Of a name that is being resolved the thread's end of a socket pair is left.
+    # While a name is being resolved, the thread keeps its end of a socket pair.
     assert told["descriptors"] <= len(told["threads"])
     assert told["files"] == []
-    assert len(told["dropped"]) == len(told["begun"]) or name == "delete"
+    assert len(told["aborted"]) == len(told["created"]) or name == "delete"
 
 
-def test_uploads_of_parts_are_among_those_interrupted(interrupted: dict[str, dict[str, Any]]) -> None:
-    assert [name for name in CASES if interrupted[name]["begun"]] == ["put of parts", "writer"]
+def test_uploads_in_parts_are_among_the_interrupted_calls(interrupted: dict[str, dict[str, Any]]) -> None:
+    assert [name for name in CASES if interrupted[name]["created"]] == ["put of parts", "writer"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an upload in parts has begun is undone when it is stopped: by Ctrl-C, a cancelled task, or the program's end.
+"""A stopped upload in parts is aborted: after Ctrl-C, when its task is canceled, and at the end of the program.
 
-Ctrl-C ends within two seconds, which are spent on undoing alone, over a connection that is open already; a second
-Ctrl-C ends at once.
+After Ctrl-C a call ends within two seconds, in which it only aborts the upload, on a connection that is open already. A
+second Ctrl-C ends the call immediately.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PARTS = 12 << 20
 
 
 class Service(Replay):
-    """Takes parts for S3 and for Cloud Storage, and holds what it is told to; other requests go on meanwhile.
+    """Takes parts for S3 and for Cloud Storage. It holds some requests, and answers others meanwhile.
 
     Args:
         hold: whether a request has to wait for `release`.
@@ -41,7 +41,7 @@ class Service(Replay):
         self.hold = hold
         self.release = threading.Event()
         self.held = threading.Event()
-        self.refused = False  # the XML API of Cloud Storage is not known
+        self.refused = False  # whether the XML API of Cloud Storage is missing
 
     def __enter__(self) -> Service:
         super().__enter__()
@@ -64,7 +64,7 @@ class Service(Replay):
         return answer(204 if request.method == "DELETE" else 200, headers={"ETag": '"1"'})
 
     def use(self, scheme: str) -> str:
-        """Become the endpoint; returns the URI of an object."""
+        """Make this service the endpoint. Returns the URI of an object."""
         os.environ.update(S3DLIO_PUT_PART_MB="5", S3DLIO_MULTIPART_THRESHOLD_MB="5", S3DLIO_PARTS_IN_FLIGHT="4")
         if scheme == "s3":
             os.environ.update(AWS_ENDPOINT_URL=self.url, AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
@@ -73,23 +73,23 @@ class Service(Replay):
         return f"{scheme}://bucket/key"
 
     def release_after(self, seconds: float) -> None:
-        """Go on some seconds after the first request was held."""
+        """Answer the held requests some seconds after the first was held."""
         assert self.held.wait(SECONDS)
         time.sleep(seconds)
         self.release.set()
 
-    def undone(self) -> int:
-        """How many uploads were dropped."""
+    def aborted(self) -> int:
+        """The number of uploads that were aborted."""
         return len([request for request in self.requests if request.method == "DELETE"])
 
-    def wait_until_undone(self) -> None:
+    def wait_until_aborted(self) -> None:
         deadline = time.monotonic() + 5
-        while not self.undone():
-            assert time.monotonic() < deadline, "the upload stays behind"
+        while not self.aborted():
+            assert time.monotonic() < deadline, "the upload was not aborted"
             time.sleep(0.01)
 
 
-def _is_begun(request: Received) -> bool:
+def _is_creation(request: Received) -> bool:
     return request.method == "POST"
 
 
@@ -97,12 +97,12 @@ def _is_part(request: Received) -> bool:
     return request.method == "PUT" and len(request.body) > 10
 
 
-def _is_undoing(request: Received) -> bool:
+def _is_abort(request: Received) -> bool:
     return request.method == "DELETE"
 
 
-def _is_part_or_undoing(request: Received) -> bool:
-    return _is_part(request) or _is_undoing(request)
+def _is_part_or_abort(request: Received) -> bool:
+    return _is_part(request) or _is_abort(request)
 
 
 _PROGRAM = """
@@ -140,16 +140,16 @@ SEVERAL = [*CALLS, "tree"]
 
 
 def _interrupted(service: Service, call: str, uri: str, folder: Path, again: float | None = None) -> float:
-    """Seconds from (the last) Ctrl-C to the end of the call, which is interrupted while the service holds it.
+    """Interrupt a call while the service holds it. Returns the seconds from the last Ctrl-C to its end.
 
     Args:
-        again: seconds after which Ctrl-C comes again.
+        again: seconds after which a second Ctrl-C follows.
     """
     path = folder / "file"
     path.write_bytes(bytes(PARTS))
     tree = folder / "file.tree"
     tree.mkdir()
-    for number in range(30):  # after a few small ones several threads are at work
+    for number in range(30):  # after a few small files several threads are at work
         (tree / f"{number}").write_bytes(bytes(PARTS if number >= 20 else 10))
     program = start(_PROGRAM, call, uri, str(path))
     assert service.held.wait(SECONDS)
@@ -164,10 +164,10 @@ def _interrupted(service: Service, call: str, uri: str, folder: Path, again: flo
 
 
 @pytest.mark.parametrize(("scheme", "call"), [*itertools.product(["s3"], SEVERAL), *itertools.product(["gs"], CALLS)])
-def test_ctrl_c_while_parts_are_sent_drops_the_upload(scheme: str, call: str, tmp_path: Path) -> None:
+def test_ctrl_c_while_parts_are_sent_aborts_the_upload(scheme: str, call: str, tmp_path: Path) -> None:
     with Service(_is_part) as service:
         assert _interrupted(service, call, service.use(scheme), tmp_path) < 0.5
-        service.wait_until_undone()
+        service.wait_until_aborted()
         service.release.set()
 
 
@@ -178,23 +178,23 @@ def test_ctrl_c_while_parts_are_sent_drops_the_upload(scheme: str, call: str, tm
         *itertools.product(["gs"], [True], ["upload", "write", "close"]),  # where put_bytes is one request
     ],
 )
-def test_ctrl_c_while_an_upload_is_begun_waits_for_its_name_and_drops_it(
+def test_ctrl_c_while_an_upload_is_created_waits_for_its_id_and_aborts_it(
     scheme: str, refused: bool, call: str, tmp_path: Path
 ) -> None:
-    with Service(lambda request: _is_begun(request) and (not refused or "resumable" in request.target)) as service:
+    with Service(lambda request: _is_creation(request) and (not refused or "resumable" in request.target)) as service:
         service.refused = refused
         uri = service.use(scheme)
         with ThreadPoolExecutor(1) as executor:
             releasing = executor.submit(service.release_after, 0.7)
             assert 0.2 < _interrupted(service, call, uri, tmp_path) < 2
             releasing.result()
-        service.wait_until_undone()
+        service.wait_until_aborted()
     assert [request.method for request in service.requests if request.method == "PUT"] == []
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("hold", [_is_begun, _is_part_or_undoing])
-def test_ctrl_c_waits_two_seconds_at_most_for_a_service_that_is_silent(
+@pytest.mark.parametrize("hold", [_is_creation, _is_part_or_abort])
+def test_ctrl_c_waits_at_most_two_seconds_for_a_silent_service(
     hold: Callable[[Received], bool], call: str, tmp_path: Path
 ) -> None:
     with Service(hold) as service:
@@ -203,14 +203,14 @@ def test_ctrl_c_waits_two_seconds_at_most_for_a_service_that_is_silent(
 
 
 @pytest.mark.parametrize("call", SEVERAL)
-def test_a_second_ctrl_c_ends_at_once(call: str, tmp_path: Path) -> None:
-    with Service(_is_part_or_undoing) as service:
+def test_a_second_ctrl_c_ends_the_call_immediately(call: str, tmp_path: Path) -> None:
+    with Service(_is_part_or_abort) as service:
         assert _interrupted(service, call, service.use("s3"), tmp_path, again=0.5) < 0.3
         service.release.set()
 
 
 class Slow(Service):
-    """The same by https, where connections take long to open once a part is on its way."""
+    """The service over https. Once a part is on its way, new connections take long to open."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(_is_part)
@@ -236,11 +236,11 @@ class Slow(Service):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_an_upload_is_dropped_over_a_connection_that_is_open_already(call: str, tmp_path: Path) -> None:
+def test_an_upload_is_aborted_on_an_open_connection(call: str, tmp_path: Path) -> None:
     with Slow(tmp_path) as service:
         uri = service.use("s3")
         assert _interrupted(service, call, uri, tmp_path) < 0.5
-        service.wait_until_undone()
+        service.wait_until_aborted()
         service.release.set()
 
 
@@ -248,7 +248,7 @@ def test_an_upload_is_dropped_over_a_connection_that_is_open_already(call: str, 
     ("scheme", "refused", "verb"),
     [*itertools.product(["s3", "gs"], [False], ["put", "upload"]), ("gs", True, "upload")],
 )
-def test_a_task_that_is_cancelled_while_an_upload_is_begun_drops_it(
+def test_a_task_that_is_canceled_while_an_upload_is_created_aborts_it(
     scheme: str, refused: bool, verb: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
@@ -262,9 +262,9 @@ def test_a_task_that_is_cancelled_while_an_upload_is_begun_drops_it(
         asyncio.get_running_loop().call_later(0.3, service.release.set)
         with pytest.raises(asyncio.CancelledError):
             await task
-        service.wait_until_undone()
+        service.wait_until_aborted()
 
-    with Service(lambda request: _is_begun(request) and (not refused or "resumable" in request.target)) as service:
+    with Service(lambda request: _is_creation(request) and (not refused or "resumable" in request.target)) as service:
         service.refused = refused
         uri = service.use(scheme)
         asyncio.run(work())
@@ -283,7 +283,7 @@ _LEFT_OPEN = {
 
 @pytest.mark.parametrize("left", _LEFT_OPEN.values(), ids=_LEFT_OPEN.keys())
 @pytest.mark.parametrize("scheme", ["s3", "gs", "file", "direct"])
-def test_a_writer_that_is_open_when_the_program_ends_is_aborted(scheme: str, left: str, tmp_path: Path) -> None:
+def test_a_writer_that_is_open_at_the_end_of_the_program_is_aborted(scheme: str, left: str, tmp_path: Path) -> None:
     with Service() as service:
         uri = service.use(scheme) if scheme in ("s3", "gs") else f"{scheme}://{tmp_path}/object"
         program = start(
@@ -296,12 +296,12 @@ def test_a_writer_that_is_open_when_the_program_ends_is_aborted(scheme: str, lef
         output, errors = program.communicate(timeout=SECONDS)
         assert (output, errors, program.returncode) == ("", "", 0)
         if scheme in ("s3", "gs"):
-            assert service.undone() == (5 if "range(5)" in left else 1)
+            assert service.aborted() == (5 if "range(5)" in left else 1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_program_that_ends_waits_two_seconds_at_most_for_a_service_that_is_silent() -> None:
-    with Service(_is_undoing) as service:
+def test_the_end_of_a_program_waits_at_most_two_seconds_for_a_silent_service() -> None:
+    with Service(_is_abort) as service:
         uri = service.use("s3")
         program = start(
             "import time, s3dlio\n"
