@@ -10,6 +10,6 @@ The code stands in five rooms. Each room may import those named after its arrow,
     install → run, check     writes the files that make DLIO's own command use s3dlio
     report  → record         makes an HTML page of a finished run
 
-Outside of this package the rooms use the public API of s3dlio, and the modules `diagnostics`, `settings`, `uri`, `log`,
-`types`, `errors` and `redaction`.
+Outside of this package the rooms use the public API of s3dlio, and the few modules that `SHARED` in
+`tests/test_layers.py` lists, such as `diagnostics` and `settings`.
 """

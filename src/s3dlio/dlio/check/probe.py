@@ -26,7 +26,6 @@ SECONDS = 4.5
 
 _PROBE_NAME = ".s3dlio-probe-"
 _CONTENT = b"written by s3dlio to find out whether it may, and deleted again"
-_TOO_LATE = "did not answer within the time limit of this check"
 
 
 def probe(folders: Sequence[Folder], seconds: float = SECONDS) -> list[Finding]:
@@ -84,7 +83,7 @@ def _about_services(
     for service, reason in reasons.items():
         about = service.name if len(services) > 1 else first_folder.uri
         if reason is None:
-            findings.append(Finding(WARNING, about, _TOO_LATE))
+            findings.append(Finding(WARNING, about, "did not answer within the time limit of this check"))
         elif some_work:
             advice = "the other endpoints do its share: bring it back, or take it out of S3_ENDPOINT_URIS"
             findings.append(Finding(WARNING, about, str(reason), advice))
@@ -112,7 +111,7 @@ def _about_folder(folder: Folder, visits: Sequence[Visit], deadline: float) -> l
         began = time.monotonic()
         written = InThread(partial(_write, folder, [visit.service for visit in visits])).result(deadline)
         if written is None:
-            return [Finding(WARNING, folder.uri, f"a write {_TOO_LATE}")]
+            return [Finding(WARNING, folder.uri, "a write did not end within the time limit of this check")]
         findings = written
         seconds += time.monotonic() - began
         done += ["written", "deleted"]

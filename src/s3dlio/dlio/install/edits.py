@@ -168,19 +168,19 @@ def _with_ends(block: Iterable[str], like: str) -> list[str]:
 # Changes to make...
 
 
-def added(path: Path, ours: bytes) -> list[Change]:
+def added(path: Path, content: bytes) -> list[Change]:
     """Add a file of s3dlio."""
     if not os.path.lexists(path):
-        return [Change(path, ours)]
-    if (there := read(path)) != ours:
-        refuse(path, "there is another file of this name; remove it first", text(ours), text(there))
+        return [Change(path, content)]
+    if (found := read(path)) != content:
+        refuse(path, "there is another file of this name; remove it first", text(content), text(found))
     return []
 
 
-def replaced(path: Path, ours: bytes) -> list[Change]:
+def replaced(path: Path, content: bytes) -> list[Change]:
     """Replace a file of DLIO by a file of s3dlio."""
-    there = read(path)
-    return [] if there == ours else [*_kept(path, there), Change(path, ours)]
+    found = read(path)
+    return [] if found == content else [*_kept(path, found), Change(path, content)]
 
 
 def inserted(package: Path, insertion: Insertion) -> list[Change]:
@@ -212,8 +212,8 @@ def _kept(path: Path, original: bytes) -> list[Change]:
     backup = path.with_name(path.name + BACKUP)
     if not os.path.lexists(backup):
         return [Change(backup, original, stamp=path)]
-    if (there := read(backup)) != original:
-        refuse(backup, "it is not the original of the file beside it; move it away first", text(original), text(there))
+    if (found := read(backup)) != original:
+        refuse(backup, "it is not the original of the file beside it; move it away first", text(original), text(found))
     return []
 
 
@@ -235,21 +235,21 @@ def restored(path: Path) -> list[Change]:
     return []
 
 
-def removed(path: Path, ours: bytes, needed: bool) -> list[Change]:
+def removed(path: Path, content: bytes, needed: bool) -> list[Change]:
     """Remove a file of s3dlio, and restore the file of DLIO that it replaced.
 
     Args:
         path: the file.
-        ours: the content that was installed.
+        content: the content that was installed.
         needed: whether DLIO needs a file of this name.
     """
     backup = path.with_name(path.name + BACKUP)
-    there = read(path) if path.is_file() else None
-    if there is not None and there != ours and b"s3dlio.integrations.dlio" in there:
-        refuse(path, "it was edited after the installation; remove it first", text(ours), text(there))
-    if backup.is_file() and there in (None, ours, kept := read(backup)):
-        return [*([Change(path, kept, stamp=backup)] if there != kept else []), Change(backup, None)]
-    if there != ours:
+    found = read(path) if path.is_file() else None
+    if found is not None and found != content and b"s3dlio.integrations.dlio" in found:
+        refuse(path, "it was edited after the installation; remove it first", text(content), text(found))
+    if backup.is_file() and found in (None, content, kept := read(backup)):
+        return [*([Change(path, kept, stamp=backup)] if found != kept else []), Change(backup, None)]
+    if found != content:
         return []
     if needed:
         raise ConfigurationError(f"cannot restore {path}: {backup} does not exist; copy the file from DLIO's source")
@@ -258,8 +258,8 @@ def removed(path: Path, ours: bytes, needed: bool) -> list[Change]:
 
 def refuse(path: Path, why: str, expected: str, found: str) -> NoReturn:
     """Raise an error that shows the expected and the actual content."""
-    wanted, there = ([line.rstrip("\r\n") for line in lines_of(content)] for content in (expected, found))
-    difference = "\n".join(difflib.unified_diff(wanted, there, "expected", str(path), lineterm=""))
+    wanted, actual = ([line.rstrip("\r\n") for line in lines_of(content)] for content in (expected, found))
+    difference = "\n".join(difflib.unified_diff(wanted, actual, "expected", str(path), lineterm=""))
     raise EditedError(f"{path}: {why}; nothing was changed", difference)
 
 

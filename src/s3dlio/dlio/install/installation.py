@@ -39,7 +39,7 @@ def install_s3dlio_storage(path: str | os.PathLike[str] | None = None, patch: bo
         PermissionDeniedError: a file cannot be changed. Nothing was changed.
     """
     package = _package(path)
-    changes = _option_1(package) if patch else edits.added(package / STORAGE, _ours(STORAGE))
+    changes = _option_1(package) if patch else edits.added(package / STORAGE, _installable(STORAGE))
     edits.make(changes)
     _print_changes(package, changes)
     _print("" if patch else _steps_left(package), _advice(package))
@@ -60,15 +60,15 @@ def install_dropin_replacement(path: str | os.PathLike[str] | None = None) -> No
         PermissionDeniedError: a file cannot be changed. Nothing was changed.
     """
     package = _package(path)
-    target, ours = package / DROP_IN, _ours(DROP_IN)
+    target, content = package / DROP_IN, _installable(DROP_IN)
     if _uses_own_storage(package):
-        there = edits.read(target)
-        if b"S3PyTorchConnectorStorage" not in there:
-            edits.refuse(target, "it does not define S3PyTorchConnectorStorage", edits.text(ours), edits.text(there))
-        changes = edits.replaced(target, ours)
+        found = edits.read(target)
+        if b"S3PyTorchConnectorStorage" not in found:
+            edits.refuse(target, "it does not define S3PyTorchConnectorStorage", edits.text(content), edits.text(found))
+        changes = edits.replaced(target, content)
         note = f"To revert: mv {quote(f'{target}{BACKUP}')} {quote(str(target))}"
     else:
-        changes = edits.added(target, ours) + edits.inserted(package, edits.DROP_IN_BRANCH)
+        changes = edits.added(target, content) + edits.inserted(package, edits.DROP_IN_BRANCH)
         note = (
             f"This DLIO has no {DROP_IN} to replace: the file was added, and the factory was changed to use it.\n"
             f"To revert: s3dlio dlio uninstall {quote(str(package))}"
@@ -128,8 +128,8 @@ def uninstall(path: str | os.PathLike[str] | None = None) -> None:
     changes = [
         *edits.restored(package / ENUMERATIONS),
         *edits.restored(package / FACTORY),
-        *edits.removed(package / STORAGE, _ours(STORAGE), needed=False),
-        *edits.removed(package / DROP_IN, _ours(DROP_IN), needed=_uses_own_storage(package)),
+        *edits.removed(package / STORAGE, _installable(STORAGE), needed=False),
+        *edits.removed(package / DROP_IN, _installable(DROP_IN), needed=_uses_own_storage(package)),
     ]
     edits.make(changes)
     _print_changes(package, changes)
@@ -158,7 +158,7 @@ def _package(path: str | os.PathLike[str] | None) -> Path:
     )
 
 
-def _ours(file: str) -> bytes:
+def _installable(file: str) -> bytes:
     """The content of the file that s3dlio installs under this name."""
     return (_SOURCES / Path(file).name).read_bytes()
 
@@ -170,7 +170,7 @@ def _uses_own_storage(package: Path) -> bool:
 
 def _option_1(package: Path) -> list[Change]:
     return [
-        *edits.added(package / STORAGE, _ours(STORAGE)),
+        *edits.added(package / STORAGE, _installable(STORAGE)),
         *edits.inserted(package, edits.STORAGE_TYPE),
         *edits.inserted(package, edits.BRANCH),
     ]
@@ -221,7 +221,7 @@ Then set workload.storage.storage_type=s3dlio. After these steps it has to be se
 
 
 def _advice(package: Path) -> str:
-    """What `dlio_benchmark` of this DLIO needs, too, to start: a module `tensorflow`."""
+    """How to provide the module `tensorflow`, if this DLIO needs it to start and it is not installed."""
     profilers = package / "profiler" / "profiler_factory.py"
     imports = re.compile(rb"^from dlio_benchmark\.profiler\.tf_profiler import", re.MULTILINE)
     if not profilers.is_file() or not imports.search(edits.read(profilers)) or dlio_package.has_tensorflow():

@@ -205,7 +205,7 @@ class _Reader:
             epoch.steps = sum(part.steps for part in parts)
             total = sum(part.seconds for part in parts)
             epoch.waiting_percent = 100 * sum(part.waiting for part in parts) / total if total else None
-            epoch.utilisation_percent = sum(part.utilisation for part in parts) / len(parts)
+            epoch.utilisation_percent = sum(part.utilization for part in parts) / len(parts)
             epoch.samples_per_second = sum(part.throughput for part in parts)
 
     def _read_summary(self) -> None:
@@ -295,14 +295,14 @@ class _RankEpoch(NamedTuple):
 
     Attributes:
         seconds, waiting: the time of all steps, and the part of it in which the rank waited for its batch.
-        utilisation: percent.
+        utilization: percent.
         throughput: samples per second.
     """
 
     steps: int
     seconds: float
     waiting: float
-    utilisation: float
+    utilization: float
     throughput: float
 
 
@@ -315,11 +315,11 @@ def _rank_epoch(epoch: Any) -> _RankEpoch | None:
         if not total:
             return None
         # Means over the blocks, weighted by their steps, as DLIO computes them.
-        utilisation, throughput = (
+        utilization, throughput = (
             sum(epoch[what][block] * counts[block] for block in steps) / total for what in ("au", "throughput")
         )
         waiting = sum(sum(epoch["load"][block]) for block in steps)
-        return _RankEpoch(total, sum(map(sum, steps.values())), waiting, utilisation, throughput)
+        return _RankEpoch(total, sum(map(sum, steps.values())), waiting, utilization, throughput)
     except (KeyError, TypeError, AttributeError):
         return None
 

@@ -135,7 +135,7 @@ def register(points: tuple[Point, ...] = POINTS) -> None:
 
 
 def _pickle(member: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Pickle a storage type: ours as a call that registers it in the child, with the settings in force here."""
+    """Pickle a storage type: `s3dlio` as a call that registers it in the child, with the settings in force here."""
     if member.value == STORAGE_TYPE:
         return _unpickle, (options.in_force(),)
     return type(member), (member.value,)
