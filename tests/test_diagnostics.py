@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a program learns about its use of s3dlio, and calls that leave the process's stores alone."""
+"""What a program learns about its use of s3dlio; calls with other settings leave the stores of the process alone."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from tests.servers.base import S3Server
 from tests.threads import side_by_side
 
 
-def test_a_trial_uses_its_own_settings_and_stores_in_its_own_thread_only(tmp_path: Path) -> None:
+def test_held_settings_have_their_own_store_in_one_thread_only(tmp_path: Path) -> None:
     own = store_for("s3")
-    trial = diagnostics.Trial(Settings(retries=17))
+    held = Settings(retries=17)
     seen: list[tuple[bool, int]] = []
 
     def look() -> None:
         seen.append((store_for("s3") is own, settings.current().retries))
 
-    with trial.calls():
+    with settings.held(held):
         inside = store_for("s3")
         assert inside is not own
         assert settings.current().retries == 17
-        with diagnostics.Trial(Settings(retries=18)).calls():
+        with settings.held(Settings(retries=18)):
             assert store_for("s3") not in (own, inside)
         side_by_side([look])
         s3dlio.put_bytes(f"file://{tmp_path}/a", b"content")
-    with trial.calls():
+    with settings.held(held):
         assert store_for("s3") is inside
     look()
     assert seen == [(True, settings.current().retries)] * 2
@@ -49,21 +49,21 @@ def _has_forgotten(before: Store) -> None:
     os._exit(0)
 
 
-def test_a_child_that_is_forked_inside_a_trial_makes_new_stores() -> None:
-    with diagnostics.Trial(Settings(retries=17)).calls():
+def test_a_child_that_is_forked_with_held_settings_makes_new_stores() -> None:
+    with settings.held(Settings(retries=17)):
         child = multiprocessing.get_context("fork").Process(target=_has_forgotten, args=(store_for("s3"),))
         child.start()
         child.join()
     assert child.exitcode == 0
 
 
-def test_a_trial_with_a_wrong_key_leaves_the_process_its_credentials(seaweedfs: S3Server) -> None:
+def test_held_settings_with_a_wrong_key_leave_the_process_its_credentials(seaweedfs: S3Server) -> None:
     os.environ.update(seaweedfs.environment())
     s3dlio.make_bucket("s3://diagnostics")
     s3dlio.put_bytes("s3://diagnostics/key", b"content")
     before = diagnostics.traffic()[seaweedfs.url]
     wrong = dataclasses.replace(settings.current(), aws_secret_access_key="not-the-secret")
-    with diagnostics.Trial(wrong).calls(), pytest.raises(s3dlio.PermissionDeniedError):
+    with settings.held(wrong), pytest.raises(s3dlio.PermissionDeniedError):
         s3dlio.get("s3://diagnostics/key")
     assert bytes(s3dlio.get("s3://diagnostics/key")) == b"content"
     requests, size = diagnostics.traffic()[seaweedfs.url]

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a program needs to examine its own use of s3dlio: its endpoints and variables, its traffic, and trial calls.
-
-with s3dlio.diagnostics.Trial(dataclasses.replace(s3dlio.settings.current(), retries=0)).calls():
-    s3dlio.get_range("s3://bucket/key", 0, 1)
-"""
+"""What a program needs to examine its own use of s3dlio: endpoints, proxies, environment variables and traffic."""
 
 from __future__ import annotations
 
@@ -84,18 +80,3 @@ def environment_variables(schemes: Collection[str]) -> list[str]:
 
 def _scheme_of(name: str) -> str | None:
     return next((scheme for prefix, scheme in _SCHEMES_OF_PREFIXES.items() if name.startswith(prefix)), None)
-
-
-class Trial:
-    """Calls with other settings than the process's, which leave the process's stores and credentials alone.
-
-    Args:
-        now: the settings of the calls.
-    """
-
-    def __init__(self, now: Settings) -> None:
-        self._settings = now
-
-    def calls(self) -> settings.held:
-        """A context manager: within its block every call of this thread uses the settings of this trial."""
-        return settings.held(self._settings)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A service as a check asks it: one endpoint of s3://, or whatever serves another scheme.
 
-Each service has settings, connections and credentials of its own (`diagnostics.Trial`), with short deadlines and few
-retries, so that a check ends in seconds. It is asked in a thread of its own, so that a service that does not answer
-does not delay the others.
+Each service has settings of its own (`settings.held`), with short deadlines and few retries, so that a check ends in
+seconds. Each is asked in its own thread, so that a service that does not answer does not delay the others.
 """
 
 from __future__ import annotations
@@ -36,26 +35,26 @@ class Service:
 
     def __init__(self, name: str, now: Settings) -> None:
         self.name = name
-        self._trial = diagnostics.Trial(now)
+        self._settings = now
 
     def first_object(self, folder: str) -> str | None:
         """The URI of an object below the folder, None if there is none."""
-        with self._trial.calls():
+        with settings.held(self._settings):
             return next(s3dlio.list_iter(folder, recursive=True), None)
 
     def read(self, uri: str, length: int) -> bytes:
         """The first bytes of an object."""
-        with self._trial.calls():
+        with settings.held(self._settings):
             return bytes(s3dlio.get_range(uri, 0, length))
 
     def write(self, uri: str, content: bytes) -> None:
         """Write an object."""
-        with self._trial.calls():
+        with settings.held(self._settings):
             s3dlio.put_bytes(uri, content)
 
     def delete(self, uri: str) -> None:
         """Delete an object."""
-        with self._trial.calls():
+        with settings.held(self._settings):
             s3dlio.delete(uri)
 
 
