@@ -108,7 +108,7 @@ demo: dlio ## set up, then generate, train and checkpoint a small workload with 
 	@$(PYTHON_BIN) -m tests.servers install seaweedfs
 	@$(PYTHON_BIN) -m tools.demo
 
-bench: dlio ## measure s3dlio beside its peers (BENCH_ARGS="--quick" takes three minutes)
+bench: dlio ## measure s3dlio beside other clients (BENCH_ARGS="--quick" takes three minutes)
 	@$(PYTHON_BIN) -m benchmarks $(BENCH_ARGS)
 
 clean: ## remove .venv, .venvs, .servers, .bench and all caches

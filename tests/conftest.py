@@ -38,7 +38,7 @@ def _without_cloud(environment: dict[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environment.items()
-        if name.startswith("S3DLIO_TEST_")  # what the tests themselves are told
+        if name.startswith("S3DLIO_TEST_")  # variables for the tests themselves
         or (name not in _TRUST and not name.upper().startswith(_CLOUD_PREFIXES) and not name.upper().endswith("_PROXY"))
     }
     return {**kept, **_SHUT}

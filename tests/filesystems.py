@@ -18,7 +18,7 @@ NOBODY = 65534
 
 @contextmanager
 def tiny_file_system(folder: Path, mib: int) -> Iterator[Path]:
-    """A file system of its own with room for so many MiB."""
+    """A separate file system with room for the given number of MiB."""
     if os.geteuid() != 0:
         lacking("mounting a tiny file system takes root")
     folder.mkdir()

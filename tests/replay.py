@@ -48,7 +48,7 @@ def answer(status: int, body: bytes | str = b"", headers: Mapping[str, str] | No
 
 
 class Replay:
-    """The server, in threads of its own until the block ends."""
+    """The server, in separate threads until the block ends."""
 
     def __init__(self, answers: Sequence[bytes] | Choose) -> None:
         self.requests: list[Received] = []
@@ -71,7 +71,7 @@ class Replay:
         for connection in list(self._open):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        assert kind is not None or not self._left, f"{len(self._left or ())} answers were not asked for"
+        assert kind is not None or not self._left, f"{len(self._left or ())} answers were never requested"
 
     def _accept(self) -> None:
         while True:
@@ -92,7 +92,7 @@ class Replay:
                     headers[name.lower()] = value.strip()
                 length = int(headers.get("content-length", 0))
                 body = stream.read(length)
-                if len(body) < length:  # the client has stopped sending: nobody waits for an answer
+                if len(body) < length:  # the client has stopped sending and waits for no answer
                     break
                 reply = self._reply(Received(method, target, headers, body))
                 connection.sendall(reply)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a test needs and the machine does not give: a reason to skip it, or to fail in CI, where all has to be there.
 
-CI says so by S3DLIO_REQUIRE_SERVERS=1. The tests see an environment without any variable of ours, and so do the
+CI sets S3DLIO_REQUIRE_SERVERS=1. The tests see an environment without any variable of s3dlio, and so do the
 processes that xdist starts for them: the first process reads it on import, and tells the others.
 """
 

@@ -186,7 +186,7 @@ def test_loops_in_several_threads_do_not_disturb_each_other(tmp_path: Path) -> N
     side_by_side([partial(run, number) for number in range(4)])
 
 
-def test_after_a_fork_the_child_has_a_loop_of_its_own(tmp_path: Path) -> None:
+def test_a_forked_child_uses_its_own_loop(tmp_path: Path) -> None:
     uri = f"file://{tmp_path}/object"
     asyncio.run(s3dlio.put_bytes_async(uri, b"parent"))
 

@@ -216,7 +216,7 @@ def test_least_connections_gives_less_to_a_slow_one(proxies: list[FaultProxy]) -
 
 
 def test_one_is_killed_in_the_middle_and_comes_back_and_no_call_fails(proxies: list[FaultProxy]) -> None:
-    # Each batch is begun with all three; one is killed while it goes on, and revived.
+    # Each batch starts with all three; one is killed during the batch, and revived.
     gets, puts, different = 2_000, 500, 200
     s3dlio.put_many((uri, _content(uri)) for uri in _uris(different))
     for work in ("get", "put"):

@@ -100,7 +100,7 @@ def test_dots_that_stay_below_the_root_are_allowed(path: str) -> None:
     assert s3dlio.exists(f"file:///nonexistent{path}") is False
 
 
-# Objects: the missing are in the table of behaviour...
+# Objects: missing ones are in the table of behavior...
 
 
 @pytest.fixture

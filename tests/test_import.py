@@ -58,7 +58,7 @@ def test_working_with_files_brings_in_no_library_of_others_and_no_network() -> N
     assert added.isdisjoint([*HEAVY, "google.auth", "google_crc32c", "s3dlio.runtime.engine", "s3dlio.stores.s3.store"])
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_can_be_loaded() -> None:
     for name in s3dlio.__all__:
         assert getattr(s3dlio, name) is getattr(s3dlio, name)
     assert set(s3dlio.__all__) <= set(dir(s3dlio))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C in the middle of large calls: KeyboardInterrupt at once, no temporary left, no thread left."""
+"""Ctrl-C in the middle of large calls: KeyboardInterrupt immediately, and no temporary file or thread is left."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_loopback_can_be_reached() -> None:
             socket.create_connection((host, server.getsockname()[1]), timeout=5).close()
 
 
-def test_a_program_run_by_a_test_leaves_no_settings_behind(tmp_path: Path) -> None:
+def test_a_program_run_by_a_test_leaves_no_settings(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["tests.conftest"]\n')
     (tmp_path / "test_two.py").write_text(
         "import os\n"

@@ -37,7 +37,7 @@ LAYERS = (
     ("redaction", "_version", "environment", "forks", "descriptors", "tuning"),
 )
 RANKS = {name: -rank for rank, layer in enumerate(LAYERS) for name in layer}
-# What an integration may import of s3dlio beside the package itself, its public API.
+# The modules of s3dlio that an integration may import in addition to the package itself, the public API.
 SHARED = ("diagnostics", "settings", "log", "types", "uri", "errors", "redaction", "_version", "forks")
 INTEGRATIONS = ("__main__", "cli", "integrations", "dlio")
 

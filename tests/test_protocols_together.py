@@ -30,7 +30,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def roots(seaweedfs: S3Server, azurite: AzureServer, fake_gcs: GcsServer, tmp_path: Path) -> dict[str, str]:
-    """Scheme -> URI of an empty folder; the environment serves all of them at once."""
+    """Scheme -> URI of an empty folder; the environment serves all of them together."""
     for server in (seaweedfs, azurite, fake_gcs):
         os.environ.update(server.environment())
     number = next(_numbers)

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
-    """Call every function in a thread of its own, all at the same time.
+    """Call every function in a separate thread, all at the same time.
 
     Returns:
         What the functions returned, in order.

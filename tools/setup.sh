@@ -8,7 +8,7 @@
 #   tools/setup.sh dlio      install DLIO 2.0.0 and what it needs, several hundred MB
 #
 # The Makefile calls one step after the other and keeps the stamps; run `make venv` or `make dlio`.
-# A step either succeeds or ends with a line that says what could not be had and what to do about it.
+# A step either succeeds, or ends with a line that says what failed and what to do about it.
 # PYTHON=/path/to/python3 chooses the interpreter, VENV=folder another environment. Whatever pip prints goes to setup.log in there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,7 +29,7 @@ fail() {
     exit 1
 }
 
-# version PYTHON: prints e.g. "3 11", or fails if this is no working Python.
+# version PYTHON: prints e.g. "3 11", or fails if this Python does not work.
 version() { "$1" -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null; }
 usable() { local v; v=$(version "$1") && [ "${v% *}" = 3 ] && [ "${v#* }" -ge 10 ]; }
 runs_dlio() { local v; v=$(version "$1") && [ "${v% *}" = 3 ] && [ "${v#* }" -ge 10 ] && [ "${v#* }" -le 12 ]; }
@@ -53,7 +53,7 @@ apt() {
         || { apt-get update && apt-get install -y --no-install-recommends "$@"; }; } >/dev/null 2>&1
 }
 
-# pip WHAT ARGUMENT...: runs pip in the environment; on failure says which thing could not be had, and why.
+# pip WHAT ARGUMENT...: runs pip in the environment; on failure says what could not be installed, and why.
 pip() {
     local what=$1 wanted words
     shift
@@ -89,7 +89,7 @@ make_venv() {
         "Install one, for instance: sudo apt-get install python3 python3-venv" \
         "or name it: PYTHON=/path/to/python3 make venv"
     python=$("$python" -c 'import sys; print(sys.executable)')
-    # Debian ships the venv module without its ensurepip, in a package of its own.
+    # Debian ships the venv module without ensurepip, which is in a separate package.
     if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
         why=python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv
         apt "$why" || apt python3-venv || true

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plays compositions: `python -m tests.chaos SEED [COUNT]`. One is shown with all that was played."""
+"""Plays compositions: `python -m tests.chaos SEED [COUNT]`. A single composition is shown in full."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files whose system calls fail: each composition is a verb and a fault, made by strace in a process of its own.
+"""Files whose system calls fail: each composition is a verb and a fault, which strace makes in a separate process.
 
 A seed chooses the verb, the protocol, the system calls that fail, the error, and which of the calls: one, or all from
-there on. The process is forked from one that has made every verb before, so nothing is imported or learnt while calls
-fail; strace is attached to it (`strace -p`), and only then it begins. It reports through shared memory, for which no
-system call is made. The oracle: a verb gives what it must, or raises an S3dlioError that names the URI; every object is
-the old or the new one, whole, with the mode that it had; nothing outside is touched; no temporary stays unless the call
-that removes it failed; and all in bounded time.
+there on. The process is forked from one that has called every verb before, so nothing is imported or cached while calls
+fail. It starts after strace is attached to it (`strace -p`), and reports through shared memory, which needs no system
+call. The oracle expects that a verb returns the right result, or raises an S3dlioError that names the URI; that every
+object is the complete old or new one, with its old mode; that nothing else changes; that no temporary file stays,
+unless the call that removes it failed; and that the call ends in limited time.
 
     python -m tests.chaos.files SEED [COUNT]
 """
@@ -200,7 +200,7 @@ def composed(seed: int) -> Composition:
 
 
 def prepare() -> None:
-    """Make every verb once in this process, so that all is loaded before the first fork."""
+    """Call every verb once in this process, so that everything is loaded before the first fork."""
     logging.getLogger("s3dlio").addHandler(logging.NullHandler())  # a warning would make system calls that fail, too
     with tempfile.TemporaryDirectory(prefix="s3dlio-chaos-") as name:
         for scheme in ("file", "direct"):
@@ -215,7 +215,7 @@ def prepare() -> None:
 
 
 class Verdict(NamedTuple):
-    """What came of a composition: what is wrong, and whether the verb failed."""
+    """The outcome of a composition: the findings, and whether the verb failed."""
 
     wrong: list[str]
     failed: bool
@@ -325,7 +325,7 @@ def _verb_in_child(composition: Composition, base: str, shared: mmap.mmap) -> No
         shared[8 : 8 + len(answer)] = answer
         shared[:8] = len(answer).to_bytes(8, "little")
     finally:
-        os.kill(os.getpid(), signal.SIGKILL)  # os._exit would leave nothing behind either, but might wait for threads
+        os.kill(os.getpid(), signal.SIGKILL)  # os._exit would end the process, too, but might wait for threads
 
 
 def _short(value: Any) -> Any:

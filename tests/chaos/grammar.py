@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The grammar: what becomes of a correct answer.
+"""The grammar: how a correct answer is damaged.
 
 An answer is built from a `Reply`, in four phases, each of which may change it: what it means (status, document, range),
 its fields, its framing, and how it is sent. A change is a function that changes the reply and returns a note, or None
 where it does not apply. All draws come from one generator, so a seed and the order of requests decide.
 
-Only what a client can notice is composed. A server that answers 200 for a write that it did not make, leaves names out
-of a listing, or sends another object with nothing to tell them apart cannot be found out, and is none of it. What a
-server does tell (404 for an object that exists) is noted, so that the oracle expects what was told.
+The grammar composes only what a client can notice. It leaves out a server that answers 200 for a write that it did not
+make, omits names from a listing, or sends another object without a trace of that. If a server states something wrong
+that a client must believe (404 for an object that exists), the grammar notes that, and the oracle expects it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Reply:
     """An answer that is being composed.
 
     Attributes:
-        performed: whether the model does what is asked.
+        performed: whether the model carries out the request.
         told: what the server says about the state, which the client has to believe: "missing", "gone", "replaced".
         notes: what was changed, for people.
         framing: "length", "chunked", "close" or "none".
@@ -118,7 +118,7 @@ class Scene:
         self.answer: Answer | None = None
 
     def perform(self) -> Answer:
-        """The model's own answer; what is asked is done once."""
+        """The model's own answer; the model carries out a request once."""
         if self.answer is None:
             self.performed = True
             self.answer = self.model.perform(self.asked)
@@ -404,7 +404,7 @@ def _listing(scene: Scene) -> Reply | None:
 
 
 def _range(scene: Scene) -> Reply | None:
-    """Another range than the one that was asked for, told truthfully; or fields that say what cannot be."""
+    """A range other than the requested one, stated truthfully; or fields that contradict each other."""
     if scene.verb != "get":
         return None
     reply = reply_of(scene)

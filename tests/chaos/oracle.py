@@ -2,7 +2,7 @@
 """The oracle: calls of s3dlio, and what may come of each.
 
 A call gives the right bytes or facts, those of one version that existed while it ran, or raises an S3dlioError. A write
-that is reported as done is there; one that failed has left the old object or the new one. A delete removes what was
+that is reported as done is stored; a failed write leaves the old object or the new one. A delete removes what was
 named and nothing else. A listing is complete or an error. What the server told (`grammar.Reply.told`) counts.
 """
 
@@ -34,7 +34,7 @@ class Seen:
     Attributes:
         played: a line for each request that was not answered correctly.
         told: what the server said about the state.
-        unclear: an answer may have been taken from bytes that nobody could tell apart from it.
+        unclear: the client may have taken bytes for an answer that look exactly like one.
         disturbed: connections were refused.
     """
 
@@ -52,8 +52,8 @@ class Call:
     Attributes:
         text: the call as it is written, for people.
         act: makes it.
-        judge: given its result and what was seen, says what is wrong with it.
-        failed: given the error and what was seen, says what is wrong with the state.
+        judge: given the result and what was seen, returns the findings.
+        failed: given the error and what was seen, returns the findings about the state.
         missing: whether ObjectNotFoundError is right even if the server answers correctly.
         data: whether the call reads an object, so that a server without ranges may be refused.
     """
@@ -183,7 +183,7 @@ class Author:
         return [key for key in keys if key in self._model.objects] or keys
 
     def get_many(self) -> Call:
-        """`get_many`, with errors in the place of bytes or without, and its twin."""
+        """`get_many`, with or without `return_errors`, and its twin."""
         keys = self._several()
         versions = [self._versions(key) for key in keys]
         uris = list(map(self.uri, keys))

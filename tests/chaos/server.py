@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 TOGETHER = 16_384  # bytes that a single segment, and a single TLS record, surely hold
 _SMALL_BUFFER = 262_144  # bytes, some segments, that the kernel is to take of a request whose answer comes before it
-_PATIENCE = 0.5  # seconds to wait for what is left of requests that were answered early
+_PATIENCE = 0.5  # seconds to wait for the rest of requests that were answered early
 
 
 class End(enum.Enum):
@@ -54,7 +54,7 @@ class Unasked(NamedTuple):
 
 
 class Later(NamedTuple):
-    """Bytes that nobody asked for, some seconds later, unless another request comes before them."""
+    """Unexpected bytes, some seconds later, unless another request comes before them."""
 
     seconds: float
     data: bytes
@@ -90,7 +90,7 @@ class Director(Protocol):
     def models(self) -> Mapping[str, Model]: ...
 
     def welcome(self) -> End | bytes | None:
-        """How a new connection ends at once; or what is said on it instead of any answer, perhaps nothing; or None."""
+        """How a new connection ends immediately; or bytes to send on it instead of answers; or None."""
 
     def head(self, scheme: str, asked: Asked) -> Script | None:
         """A script to be played before the body of a request has come, or None."""
@@ -299,7 +299,7 @@ class _Link:
                 self.sock.send(self._out.read())
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
-        self._ended = True  # what comes is read and dropped until the client closes, too: a reset would lose the answer
+        self._ended = True  # read and drop whatever comes until the client closes, too: a reset would lose the answer
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -309,7 +309,7 @@ class _Link:
 
 
 class Server:
-    """Listeners for every protocol, plain and TLS. `run` is for a thread of its own, until `stop`."""
+    """Listeners for every protocol, plain and TLS. `run` occupies a thread until `stop`."""
 
     def __init__(self, folder: Path, director: Director) -> None:
         certificate = certificates.make(folder)

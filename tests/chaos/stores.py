@@ -55,7 +55,7 @@ class Asked(NamedTuple):
         method, path: as sent; the path is percent-encoded.
         query: decoded.
         fields: by lower-case names.
-        verb: what is asked, such as "get" or "complete".
+        verb: the kind of request, such as "get" or "complete".
         key: of the object, or "".
         body: of the request.
     """
@@ -97,7 +97,7 @@ class Stored:
 
 @dataclass
 class Profile:
-    """What an implementation does by itself, all the time.
+    """The habits of an implementation, which all of its answers follow.
 
     Attributes:
         etag: "strong", "weak" or "none".
@@ -228,7 +228,7 @@ class Model(abc.ABC):
         return f'W/"{stored.etag}"' if self.profile.etag == "weak" else f'"{stored.etag}"'
 
     def read(self, asked: Asked, stored: Stored, fields: Sequence[tuple[str, str]]) -> Answer:
-        """The answer to a read of an object, of a range of it if one is asked for."""
+        """The answer to a read of an object, or of a range of it."""
         content = stored.content
         match = _RANGE.fullmatch(asked.fields.get("range", "")) if self.profile.ranges else None
         if match is None:

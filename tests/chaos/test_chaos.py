@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever a server answers, s3dlio gives the right bytes and facts or an S3dlioError, in bounded time.
 
-S3DLIO_TEST_CHAOS is the number of compositions, S3DLIO_TEST_CHAOS_SEED the first seed. By default 2,000 of them are
-the same in every run, and 100 are new in each. A failure prints its composition; `python -m tests.chaos SEED` runs it
-again.
+S3DLIO_TEST_CHAOS is the number of compositions, S3DLIO_TEST_CHAOS_SEED the first seed. By default, every run
+plays the same 2,000 compositions and 100 new ones. A failure prints its composition; `python -m tests.chaos SEED`
+repeats it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def play(first: int, count: int) -> None:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("first", range(FIRST, FIRST + COUNT, AT_ONCE))
-def test_whatever_is_answered_results_are_right_or_errors(first: int) -> None:
+def test_results_are_right_or_errors_whatever_the_server_answers(first: int) -> None:
     play(first, min(AT_ONCE, FIRST + COUNT - first))
 
 
 @pytest.mark.timeout(400)
-def test_the_same_with_other_seeds_in_every_run() -> None:
+def test_new_compositions_in_every_run() -> None:
     play(random.SystemRandom().randrange(1 << 40), AT_ONCE)

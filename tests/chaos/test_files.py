@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files whose system calls fail, in compositions (`tests.chaos.files`).
 
-S3DLIO_TEST_CHAOS is the number of compositions that go over the network; of these, each of which takes a process and a
-tracer, there are an eighth as many. S3DLIO_TEST_CHAOS_SEED is the first seed.
+S3DLIO_TEST_CHAOS is the number of compositions that go over the network. These tests play an eighth as many, because
+each takes a process and a tracer. S3DLIO_TEST_CHAOS_SEED is the first seed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _prepared() -> None:
 @pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.timeout(120 + COUNT)
-def test_whatever_system_call_fails_no_file_is_wrong_or_lost(part: int) -> None:
+def test_no_file_is_damaged_or_lost_whatever_system_call_fails(part: int) -> None:
     first = FIRST + COUNT * part // PARTS
     count = FIRST + COUNT * (part + 1) // PARTS - first
     done = subprocess.run(
@@ -57,7 +57,7 @@ def test_a_seed_gives_one_composition_and_many_give_all() -> None:
 
 
 @pytest.mark.usefixtures("strace")
-def test_the_oracle_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oracle_finds_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = files.Fault("?rename,renameat,renameat2", "EIO", "1+")
     failing = files.Composition(0, "put_bytes", "file", False, fault)
     assert files.play(failing) == files.Verdict([], True)
@@ -90,7 +90,9 @@ def test_the_oracle_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 @pytest.mark.parametrize("scheme", ["file", "direct"])
-def test_what_a_write_survives_and_what_it_reports(scheme: str, calls: str, error: str, when: str, fails: bool) -> None:
+def test_failed_system_calls_that_a_write_survives_or_reports(
+    scheme: str, calls: str, error: str, when: str, fails: bool
+) -> None:
     composition = files.Composition(0, "put_bytes", scheme, True, files.Fault(calls, error, when))
     assert files.play(composition) == files.Verdict([], fails)
 
@@ -98,6 +100,6 @@ def test_what_a_write_survives_and_what_it_reports(scheme: str, calls: str, erro
 @pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT", "EIO"])
 @pytest.mark.parametrize("scheme", ["file", "direct"])
-def test_what_only_the_close_reports_is_a_failed_write(scheme: str, error: str) -> None:
+def test_an_error_that_only_close_reports_fails_the_write(scheme: str, error: str) -> None:
     composition = files.Composition(0, "put_bytes", scheme, False, files.Fault("close", error, "1+"))
     assert files.play(composition) == files.Verdict([], True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The oracle finds what is broken on purpose, and finds nothing where all is answered correctly."""
+"""The oracle finds deliberate bugs, and finds nothing if all answers are correct."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def foreign(*_: object) -> None:
         ("drop_parts", nothing, "uploads left behind"),
     ],
 )
-def test_what_is_broken_is_found(
+def test_deliberate_bugs_are_found(
     verb: str, broken: Callable[..., Any], finding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for store in STORES:
@@ -55,7 +55,7 @@ def test_what_is_broken_is_found(
         assert any(one.startswith(finding) for seed in range(400) for one in player.play(seed).findings)
 
 
-def test_correct_answers_are_never_refused() -> None:
+def test_correct_answers_give_no_findings() -> None:
     with playing() as player:
         for seed in range(100):
             verdict = player.play(seed, damaged=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bucket on SeaweedFS, and a look at what each test has left: threads, descriptors, children."""
+"""A bucket on SeaweedFS, and a check for leftovers of each test: threads, descriptors, child processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def descriptors() -> int:
 
 
 def threads() -> list[str]:
-    """The names of the threads beside the main one."""
+    """The names of all threads except the main one."""
     return sorted(thread.name for thread in threading.enumerate())
 
 
@@ -46,7 +46,7 @@ def _nothing_is_left(seaweedfs: S3Server) -> Iterator[None]:
         pool.clear()
         gc.collect()
         after = descriptors(), threads()
-        # Less may be left than there was: a proxy of an earlier test closes its side when it comes to it.
+        # There may be fewer than before, because a proxy of an earlier test closes its side late.
         if after[0] <= before[0] and Counter(after[1]) <= Counter(before[1]):
             return
         assert time.monotonic() < deadline, (before, after)
@@ -63,7 +63,7 @@ def proxy(seaweedfs: S3Server) -> Iterator[FaultProxy]:
 
 
 def content(uri: str) -> bytes:
-    """What lies at a URI: bytes that no other object has, of a size that differs."""
+    """The content of a URI: bytes and a size that no other object has."""
     return uri.encode() * (1 + sum(uri.encode()) % 997)
 
 
@@ -75,13 +75,13 @@ def fill(name: str, count: int) -> list[str]:
 
 
 def read_all(uris: list[str]) -> None:
-    """Read objects in a batch, and look that each is its own."""
+    """Read objects in a batch, and check the content of each."""
     for uri, data in s3dlio.get_many(uris):
         assert data.tobytes() == content(uri)
 
 
 class Child:
-    """A forked child. What goes wrong in it is told to its parent."""
+    """A forked child, which reports its failure to its parent."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         self._told, telling = os.pipe()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program that ends, forks or drops things in the middle of reading ahead: `python endings.py KIND FOLDER SEED...`.
+"""A program that ends, forks or drops iterators while it reads ahead: `python endings.py KIND FOLDER SEED...`.
 
-KIND is "exit", "fork" or "collection". Every seed is a process of its own, forked from this one before it has started
-any thread, which then ends like any program: through the finalization of the interpreter. What a process does, when it
-does that, and the exit status that it must have are drawn from its seed. A line is printed for each process that ends
-with another status, writes anything to standard error, or does not end.
+KIND is "exit", "fork" or "collection". Every seed is a separate process, forked from this one before it starts any
+thread. It ends like any program, through the finalization of the interpreter. The seed decides what the process does,
+when it does it, and which exit status it must have. A line is printed for each process that ends with another status,
+writes anything to standard error, or does not end.
 """
 
 from __future__ import annotations
@@ -416,7 +416,7 @@ def _be(case: Case, work: Callable[[Case], None], errors: int) -> NoReturn:
 
 
 def main(kind: str, folder: str, *seeds: str) -> None:
-    """Run a process for each seed, and print what is wrong."""
+    """Run a process for each seed, and print the findings."""
     for seed in map(int, seeds):
         case = Case(folder, seed)
         work, expected = case.chance.choice(KINDS[kind])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The async twins on S3: many tasks on one loop, cancelled at any moment; nothing of a cancelled call comes later."""
+"""The async twins on S3: many tasks on one loop, canceled at any moment, and no trace of a canceled call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.threads import side_by_side
 pytestmark = pytest.mark.timeout(100)
 
 
-def test_two_hundred_tasks_do_everything_at_once() -> None:
+def test_two_hundred_tasks_use_every_verb_concurrently() -> None:
     shared = fill("tasks", 50)
 
     async def work(number: int) -> None:
@@ -49,7 +49,7 @@ def test_two_hundred_tasks_do_everything_at_once() -> None:
     asyncio.run(main())
 
 
-def test_loops_in_several_threads_keep_apart() -> None:
+def test_loops_in_several_threads_are_independent() -> None:
     uris = fill("loops", 30)
 
     async def main() -> None:
@@ -59,7 +59,7 @@ def test_loops_in_several_threads_keep_apart() -> None:
     side_by_side([lambda: asyncio.run(main())] * 6)
 
 
-def test_cancelling_half_of_the_tasks_leaves_the_others_right(proxy: FaultProxy) -> None:
+def test_canceling_half_of_the_tasks_leaves_the_others_correct(proxy: FaultProxy) -> None:
     uris = fill("half", 100)
     proxy.choose = lambda asked: Fault("delay") if asked.target.endswith(("1", "3", "5", "7", "9")) else None
 
@@ -74,7 +74,7 @@ def test_cancelling_half_of_the_tasks_leaves_the_others_right(proxy: FaultProxy)
                 assert isinstance(data, asyncio.CancelledError)
             else:
                 assert data.tobytes() == content(uri)
-        # The connections of those that were cancelled are gone, and with them the answers to nobody.
+        # The connections of the canceled calls are closed, so their answers go nowhere.
         for uri, data in zip(uris, await asyncio.gather(*map(s3dlio.get_async, uris)), strict=True):
             assert data.tobytes() == content(uri)
 
@@ -89,7 +89,7 @@ _LATER = Fault("status", 503, "SlowDown", "Retry-After: 50\r\n")
 @pytest.mark.parametrize(
     "twin", ["get", "get_many", "put_bytes", "put_many", "list", "stat", "download", "upload", "download of a tree"]
 )
-def test_a_cancelled_call_ends_at_once(proxy: FaultProxy, fault: Fault, twin: str, tmp_path: Any) -> None:
+def test_a_canceled_call_ends_immediately(proxy: FaultProxy, fault: Fault, twin: str, tmp_path: Any) -> None:
     proxy.choose = lambda _: fault
     source = tmp_path / "source"
     source.write_bytes(bytes(100_000))
@@ -124,7 +124,7 @@ def test_a_cancelled_call_ends_at_once(proxy: FaultProxy, fault: Fault, twin: st
     assert [entry.name for entry in tmp_path.iterdir()] == ["source"]
 
 
-def test_nothing_of_a_cancelled_write_happens_later(proxy: FaultProxy) -> None:
+def test_a_canceled_write_changes_nothing_later(proxy: FaultProxy) -> None:
     uri = "s3://concurrency/cancelled/write"
     s3dlio.put_bytes(uri, b"old")
 
@@ -145,7 +145,7 @@ def test_nothing_of_a_cancelled_write_happens_later(proxy: FaultProxy) -> None:
     asyncio.run(main())
 
 
-def test_a_cancelled_upload_of_parts_is_dropped(proxy: FaultProxy) -> None:
+def test_a_canceled_multipart_upload_is_aborted(proxy: FaultProxy) -> None:
     os.environ.update(S3DLIO_PUT_PART_MB="5", S3DLIO_MULTIPART_THRESHOLD_MB="5")
     targets: list[tuple[str, str]] = []
 
@@ -166,7 +166,7 @@ def test_a_cancelled_upload_of_parts_is_dropped(proxy: FaultProxy) -> None:
     assert [method for method, target in targets if method == "DELETE" and "uploadId=" in target] == ["DELETE"]
 
 
-def test_cleaning_up_that_hangs_is_cut_short(proxy: FaultProxy) -> None:
+def test_cleanup_that_hangs_is_cut_short(proxy: FaultProxy) -> None:
     os.environ.update(S3DLIO_PUT_PART_MB="5", S3DLIO_MULTIPART_THRESHOLD_MB="5")
     proxy.choose = lambda asked: None if asked.method == "POST" else _STALL
 
@@ -183,7 +183,7 @@ def test_cleaning_up_that_hangs_is_cut_short(proxy: FaultProxy) -> None:
     assert asyncio.run(main()) < 6
 
 
-def test_a_loop_that_was_held_up_does_not_take_its_own_time_for_the_servers(proxy: FaultProxy) -> None:
+def test_a_blocked_loop_does_not_count_its_own_delay_as_the_servers(proxy: FaultProxy) -> None:
     uris = fill("held-up", 20)
     os.environ.update(S3DLIO_READ_TIMEOUT="0.4", S3DLIO_RETRIES="0", S3DLIO_CONNECT_TIMEOUT="5")
 
@@ -191,7 +191,7 @@ def test_a_loop_that_was_held_up_does_not_take_its_own_time_for_the_servers(prox
         for _ in range(3):
             tasks = [asyncio.ensure_future(s3dlio.get_async(uri)) for uri in uris]
             await asyncio.sleep(0.05)
-            assert not tasks[0].done()  # so that the engine has last looked at the clock before what follows
+            assert not tasks[0].done()  # so that the engine reads the clock before the next line
             time.sleep(0.6)  # the caller computes
             later = asyncio.ensure_future(s3dlio.get_async(uris[1]))
             for uri, data in zip(uris, await asyncio.gather(*tasks), strict=True):
@@ -202,7 +202,7 @@ def test_a_loop_that_was_held_up_does_not_take_its_own_time_for_the_servers(prox
     asyncio.run(main())
 
 
-def test_a_slow_resolver_does_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_resolver_does_not_block_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     hanging = threading.Event()
     uris = fill("resolver", 5)
     direct = os.environ["AWS_ENDPOINT_URL"]
@@ -224,7 +224,7 @@ def test_a_slow_resolver_does_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPat
     resolve._answers.clear()
 
 
-def test_a_time_limit_of_asyncio_holds(proxy: FaultProxy) -> None:
+def test_asyncio_wait_for_ends_a_call(proxy: FaultProxy) -> None:
     proxy.choose = lambda _: _STALL
 
     async def main() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A writer that the garbage collector drops, wherever that happens to run."""
+"""The garbage collector may drop a writer at any point of the code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_writer_is_dropped_in_a_locked_section(lock: Any) -> None:
         cycle: list[Any] = [s3dlio.MultipartUploadWriter.from_uri("s3://bucket/key")]
         cycle.append(cycle)
         cycle[0].write(bytes(40 << 20))
-        os.environ["S3DLIO_RETRIES"] = "3"  # so that the settings are read anew
+        os.environ["S3DLIO_RETRIES"] = "3"  # so that the settings are read again
         began = time.monotonic()
         with lock:
             del cycle

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that exit, fork and drop things at any moment of a reading ahead end at once, as they should, and quietly.
+"""Processes that exit, fork or drop iterators at any moment while reading ahead end promptly, correctly and quietly.
 
-What they do is in `endings.py`. The seed of a process that does not is in the message; to repeat it, with the
-environment of `_run`: `python tests/concurrency/endings.py KIND FOLDER SEED`.
+`endings.py` is the program. If a process fails, the message contains its seed; to repeat it with the environment of
+`_run`: `python tests/concurrency/endings.py KIND FOLDER SEED`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _AT_A_TIME = 4
 
 
 def _run(kind: str, folder: Path, endpoint: str, seeds: range) -> str:
-    """What is wrong with the processes of these seeds; nothing if nothing is."""
+    """The findings about the processes of these seeds; empty if there are none."""
     environment = {
         **os.environ,
         "AWS_ENDPOINT_URL": endpoint,

@@ -46,7 +46,7 @@ def _sockets() -> list[str]:
     return [name for name in names if name.startswith("socket:") or "eventpoll" in name]
 
 
-def test_a_child_works_after_its_parent_has_transferred() -> None:
+def test_a_child_works_after_its_parent_has_connected_transferred() -> None:
     uris = fill("after-use", 40)
     read_all(uris)
 
@@ -61,7 +61,7 @@ def test_a_child_works_after_its_parent_has_transferred() -> None:
     read_all(uris)
 
 
-def test_a_child_has_none_of_its_parents_connections() -> None:
+def test_a_child_closes_its_parents_connections() -> None:
     before = _sockets()
     fill("inherited", 20)
     assert pool.count()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many threads at once, and readings ahead that are given up: each gets its own data, and nothing is left."""
+"""Many threads, and iterators that are abandoned: each thread gets its own data, and nothing is left over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.threads import meanwhile
 pytestmark = pytest.mark.timeout(100)
 
 
-def test_thirty_two_threads_do_everything_at_once() -> None:
+def test_thirty_two_threads_use_every_verb_concurrently() -> None:
     shared = fill("shared", 50)
     barrier = threading.Barrier(32)
 
@@ -46,7 +46,7 @@ def test_thirty_two_threads_do_everything_at_once() -> None:
             future.result()
 
 
-def test_batches_of_large_objects_in_several_threads_mix_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_of_large_objects_in_several_threads_stay_separate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3DLIO_GET_PART_MB", "1")
     uris = [f"s3://concurrency/large/{number}" for number in range(6)]
     data = {uri: random.Random(uri).randbytes((3 << 20) + number) for number, uri in enumerate(uris)}
@@ -71,9 +71,7 @@ def _close(reading: Any) -> None:
 
 @pytest.mark.parametrize("end", [_drop, _close], ids=["dropped", "closed"])
 @pytest.mark.parametrize("taken", [0, 1, 7])
-def test_a_reading_ahead_that_is_given_up_leaves_nothing(
-    end: Callable[[object], None], taken: int, proxy: FaultProxy
-) -> None:
+def test_an_abandoned_iterator_leaves_nothing(end: Callable[[object], None], taken: int, proxy: FaultProxy) -> None:
     uris = fill("given-up", 60)
     before = threads()
     for _ in range(5):
@@ -88,10 +86,10 @@ def test_a_reading_ahead_that_is_given_up_leaves_nothing(
         time.sleep(0.01)
     asked = proxy.requests["GET"]
     time.sleep(0.1)
-    assert proxy.requests["GET"] == asked  # and nothing goes on
+    assert proxy.requests["GET"] == asked  # and nothing continues
 
 
-def test_a_reading_ahead_that_stalls_can_be_given_up_at_once(proxy: FaultProxy) -> None:
+def test_a_stalled_iterator_can_be_abandoned_immediately(proxy: FaultProxy) -> None:
     uris = fill("stalled", 20)
     proxy.choose = lambda asked: Fault("stall at once") if asked.target.endswith("/5") else None
     reading = s3dlio.get_many_iter(uris, max_in_flight=8)
@@ -103,7 +101,7 @@ def test_a_reading_ahead_that_stalls_can_be_given_up_at_once(proxy: FaultProxy) 
     assert list(reading) == []
 
 
-def test_a_reading_ahead_that_waits_to_try_again_can_be_given_up_at_once(proxy: FaultProxy) -> None:
+def test_an_iterator_that_waits_before_a_retry_can_be_abandoned_immediately(proxy: FaultProxy) -> None:
     uris = fill("waiting", 20)
     proxy.choose = lambda _: Fault("status", 503, "SlowDown", "Retry-After: 50\r\n")
     reading = s3dlio.get_many_iter(uris, max_in_flight=8)
@@ -128,7 +126,7 @@ def test_the_first_failure_of_a_batch_ends_the_rest_and_leaves_the_connections_u
     assert descriptors() - before <= 64 + proxy.open_connections() * 2
 
 
-def test_an_error_takes_only_its_own_place() -> None:
+def test_an_error_replaces_only_its_own_object() -> None:
     uris = fill("some-missing", 30)
     wanted = [uri if number % 3 else f"{uri}-missing" for number, uri in enumerate(uris)]
     for number, (uri, got) in enumerate(s3dlio.get_many(wanted, max_in_flight=5, return_errors=True)):

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs every fenced block of a page of the documentation, in order, as a reader would.
 
-What a block is run as follows from the word behind its fence:
+The word after its fence says how a block is run:
 
     python    executed; all Python blocks of a page share one namespace
-    bash      executed by `bash -euo pipefail`; what it exports is there for the blocks that follow
-    console   each line behind "$ " is run like bash, and the lines below it are compared with what it writes
-    output    compared with what the block before it wrote; "..." stands for anything
+    bash      executed by `bash -euo pipefail`; later blocks see the variables that it exports
+    console   each line after "$ " is run like bash, and the lines below it are compared with its output
+    output    compared with the output of the block before it; "..." stands for anything
     yaml      must parse
     text      not run: a figure or a tree of files, in which nothing may look like a command
 
-Any other word, or none, is an error, so that no block can be added which nobody runs. A page has an empty folder of
-its own, which is its home and its current folder, and a process of its own (this module run as a program). What
-cannot hold on the machine of a test is replaced before anything is run, by the one table below.
+Any other word, or none, is an error, so every block is run. Each page runs in a separate process (this module as a
+program), with an empty folder as its home and current folder. Text that cannot work on the machine of a test is
+replaced before anything is run, according to the table below.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def substituted(text: str, substitutions: Mapping[str, str]) -> str:
 
 
 def run_page(page: Path, folder: Path, more: Mapping[str, str] | None = None) -> None:
-    """Run a page in a process of its own.
+    """Run a page in a separate process.
 
     Args:
         page: the Markdown file.
@@ -162,7 +162,7 @@ class _Run:
                 _compare(_bash(command), expected)
         elif block.kind == "output":
             if self._written is None:
-                raise PageError("there is no block before this output that writes any")
+                raise PageError("no block before this output writes any")
             _compare(self._written, text)
         elif block.kind == "yaml":
             importlib.import_module("yaml").safe_load(text)  # by name, as it has no type information
@@ -200,7 +200,7 @@ def _dialogue(text: str) -> list[tuple[str, str]]:
     """(command, expected output) of a console block."""
     before, *turns = re.split(r"^\$ ", text, flags=re.MULTILINE)
     if before.strip() or not turns:
-        raise PageError('a console block begins with a command, behind "$ "')
+        raise PageError('a console block begins with a command, after "$ "')
     return [(command + "\n", expected) for command, _, expected in (turn.partition("\n") for turn in turns)]
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A proxy in front of a real server that breaks what it is told to break.
+"""A proxy in front of a real server that injects faults.
 
-It lives in a thread of the test with an event loop of its own. It knows just enough HTTP to tell one request from the
-next: each is read, `choose` says which fault it meets (None: it is passed on as it is), and the answer of the real
-server is relayed, or spoilt. Requests go out unchanged, Host included, so that signatures stay right. Positions within
-bodies come from a random generator with a seed.
+The proxy runs in a thread of the test, with its own event loop. It understands just enough HTTP to separate requests:
+it reads each one, asks `choose` for a fault (None: no fault), and relays or damages the answer of the real server.
+Requests go out unchanged, Host included, so that signatures stay right. Positions within bodies come from a random
+generator with a seed.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class FaultProxy:
         except (_Over, OSError, asyncio.IncompleteReadError):
             pass
         except asyncio.CancelledError:
-            _reset(writer)  # swallowed: the task of a connection is nobody's to await
+            _reset(writer)  # dropped, because no code awaits the task of a connection
         finally:
             self._tasks.discard(task)
             writer.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A listing that fails on a later page is an error, and never a short list; one that is only disturbed is whole."""
+"""A listing that fails on a later page raises an error instead of returning a short list; a retried one is complete."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A body that is cut off goes on from where it stopped, however often, and is not fetched again from the start."""
+"""A body that is cut off continues where it stopped, however often that happens, instead of starting again."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every verb meets every fault, once and for good: the right bytes, or an error of the right class in bounded time.
+"""Every verb meets every fault, once and always: it gives the right bytes, or the right error in limited time.
 
-All verbs run side by side, in threads, each on a folder of its own, whose name tells the proxy which
-requests are meant. "Once" breaks one request of the verb, drawn at random with a seed; "always" breaks all of them.
-Afterwards, with the faults gone, what a failed write has left is looked at: the old object or the new one, whole.
+All verbs run side by side, in threads, each on a separate folder, by whose name the proxy recognizes their
+requests. "Once" breaks one request of the verb, drawn at random with a seed; "always" breaks all of them.
+Afterward, without faults, the test checks that a failed write has left the complete old or new object.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.faults.conftest import SHORT_DEADLINES, Broken, ended, survived
 from tests.faults.protocols import PROTOCOLS, Protocol
 from tests.faults.proxy import KINDS, Asked, Fault
 
-_BOUND = 30  # seconds that no call may take, on a machine that runs all verbs at once
+_BOUND = 30  # seconds that a call may take at most, on a machine that runs all verbs concurrently
 _SEED = 7
 _THREADS = 48
 
@@ -71,7 +71,7 @@ class Verb(NamedTuple):
 
 
 def _nothing(*_: object) -> None:
-    """Reads leave nothing behind."""
+    """Reads change nothing."""
 
 
 def _put(name: str, data: bytes) -> Callable[[str], None]:
@@ -241,7 +241,7 @@ _FAULTS = [
     Row(Fault("close after"), None, None),
 ]
 
-_RESUMED = {"reset in body", "cut body", "stall in body"}  # a read goes on from where it was cut, as often as it takes
+_RESUMED = {"reset in body", "cut body", "stall in body"}  # a read continues where it was cut, as often as necessary
 
 _numbers = itertools.count()
 _plans: dict[str, _Plan] = {}
@@ -270,7 +270,7 @@ def _choose(asked: Asked) -> Fault | None:
 
 
 def _afterwards(root: str) -> None:
-    """The call is over: the faults end, and what it did is looked at."""
+    """End the faults after the call, and check what the call did."""
     _plans[root.rpartition("/")[2]].lifted = True
 
 
@@ -328,7 +328,7 @@ class _Case:
         return problem and f"{self._verb.name}, {fault.kind} {'always' if always else 'once'}: {problem}"
 
 
-# Most of the time is spent waiting: several faults at once take hardly longer than one.
+# Most of the time is spent waiting: several concurrent faults take hardly longer than one.
 _STALLS = [row for row in _FAULTS if row.fault.kind.startswith("stall")]
 _OTHERS = [row for row in _FAULTS if row not in _STALLS]
 _TOGETHER = [_STALLS, *(_OTHERS[start::5] for start in range(5))]

@@ -6,8 +6,8 @@ Run by hand with atheris, for ten minutes:
     pip install atheris && PYTHONPATH=src python tests/fuzz/fuzz_framing.py -max_total_time=600 -max_len=4096 \
         tests/fuzz/corpus
 
-The test beside it replays the corpus in every run. An input is one byte that picks the request's method, one that
-says how many bytes arrive at a time, and the stream.
+`test_corpus.py` replays the corpus in every run of the tests. An input is one byte that picks the request's method, one
+that says how many bytes arrive at a time, and the stream.
 """
 
 import importlib

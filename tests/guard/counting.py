@@ -3,9 +3,8 @@
 
     python -m tests.guard.counting
 
-prints both, as the table in test_costs.py has them. Neither depends on how busy the machine is. What is counted is the
-client's side alone: `program.py` in a process of its own, against nginx for what is read, and against a server that
-takes what is written into memory.
+prints both, in the form of the table in test_costs.py. Neither depends on how busy the machine is. Only the client is
+counted: `program.py` runs in a separate process, reads from nginx, and writes to a server that keeps bodies in memory.
 """
 
 from __future__ import annotations

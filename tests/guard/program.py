@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program whose costs are counted: `python -m tests.guard.program FOLDER GETS PUTS`.
 
-Every hot path is used a few times, so that everything is loaded, connected and learnt, then for `COUNT` objects, then
-for twice as many. Before each of the two and after the last stands a mark, which both tools see: a library function and
-a system call that nothing else here uses. They take the difference of the two parts, in which whatever there is once
-for a call has no share.
+The program uses every hot path a few times, so that everything is loaded, connected and cached, then for `COUNT`
+objects, then for twice as many. A mark that both tools see (a library function and a system call that nothing else here
+uses) stands before each of the two parts and after the last. The tools take the difference of the two parts, in which
+the fixed cost of a call has no share.
 """
 
 from __future__ import annotations

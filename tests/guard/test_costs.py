@@ -20,7 +20,7 @@ from tests.servers.install import ServerMissing
 
 
 class Cost(NamedTuple):
-    """Of one object, or of one key that is listed; None where it is not the same from run to run.
+    """The cost of one object, or of one listed key; None if it differs from run to run.
 
     The thread of `get_many_iter` and its caller find each other asleep more or less often.
     """
@@ -45,9 +45,9 @@ COSTS = {
 # What a count may be above the table: instructions repeat to 1 or 2 %, and an answer may come in two pieces.
 SLACK = 1.05
 MORE_CALLS = 0.3
-# With several objects in flight, a server that gets no turn in the pause that it is given lets them cost more. If
-# nothing else is above its bound, all is counted again, at most so many times: what has become dearer is above it each
-# time.
+# With several objects in flight, the cost rises if the server gets no CPU time in the pauses that it is given. If only
+# such paths are above their bounds, everything is counted again, at most COUNTS times: a path that has really become
+# more expensive is above its bound each time.
 COUNTS = 3
 
 

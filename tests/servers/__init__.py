@@ -9,5 +9,5 @@ makes pytest fixtures of them, and on the command line
     python -m tests.servers install            installs what is missing (`make servers`)
     python -m tests.servers run seaweedfs      runs one until Ctrl-C and prints its environment variables
 
-Modules that are needed to install use the standard library alone, since they run before anything else is there.
+Modules that the installation needs use the standard library alone, because they run before anything else is installed.
 """

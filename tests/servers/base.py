@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the servers share: free ports, processes that are surely ended, waiting until ready, and their addresses.
+"""The parts that all servers share: free ports, processes that are certain to end, readiness, addresses.
 
-A server's processes run in sessions of their own, so that Ctrl-C in a terminal reaches the tests and not
-them, and so that whatever they start in turn can be ended with them. They are ended by `Processes.stop`,
-at the latest when the interpreter exits; if it is killed, the kernel ends them (`setpriv --pdeathsig`). Their
-data is thrown away, so they are killed: nothing is gained by asking politely.
+The processes of a server run in separate sessions, so that Ctrl-C in a terminal reaches only the tests, and so that
+their own child processes end with them. `Processes.stop` ends them, at the latest when the interpreter exits. If the
+interpreter is killed, the kernel ends them (`setpriv --pdeathsig`). They are killed without warning, because their
+data is not needed.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class AzureServer:
 
     @property
     def connection_string(self) -> str:
-        """The same as one string, as the vendor's SDK takes it."""
+        """The connection string, as the vendor's SDK takes it."""
         return (
             f"DefaultEndpointsProtocol=http;AccountName={self.account};AccountKey={self.key};BlobEndpoint={self.url};"
         )
@@ -119,7 +119,7 @@ class StaticServer:
     """A plain web server that serves and takes (PUT, DELETE) the files of one folder, and checks nothing.
 
     Attributes:
-        url, tls_url: The same files by http and by https.
+        url, tls_url: The endpoints for the files, by http and by https.
         ca_file: The certificate authority to trust for `tls_url`.
         root: The folder; /bucket/key is the file root/bucket/key.
     """
@@ -234,7 +234,7 @@ class Processes:
         """Waits until `ready` says so; an OSError in it counts as not yet.
 
         Raises:
-            ServerFailed: a process ended meanwhile, or the time is up.
+            ServerFailed: a process ended, or the time is up.
         """
         deadline = time.monotonic() + seconds
         while True:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ceph RGW, the strict second S3 server: a monitor, one OSD in memory, and the gateway.
 
-It lists in byte order, takes every odd key as it is, checks the payload's hash and refuses small parts. It ignores
+It lists in byte order, accepts every odd key unchanged, checks the payload's hash and refuses small parts. It ignores
 CRC32C headers, refuses unsigned trailers, and does not do If-None-Match on CompleteMultipartUpload.
 
 The cluster's keys and its first map are written before anything runs, so no administration command has to
@@ -105,7 +105,7 @@ def start(processes: Processes) -> S3Server:
     run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", str(uuid.uuid4()))
     processes.start([programs / "ceph-osd", "-i", "0", "-f"], environment, log="ceph-osd")
     access_key, secret_key = "ceph-key", secrets.token_urlsafe(24)
-    # waits by itself until the OSD is up, and looks whether it is at every tick (5 s by default)
+    # waits until the OSD is up, and checks that at every tick (5 s by default)
     run(
         "radosgw-admin", "user", "create", "--uid=tests", "--display-name=tests", "--max-buckets=0",
         f"--access-key={access_key}", f"--secret-key={secret_key}", "--objecter-tick-interval=0.1",

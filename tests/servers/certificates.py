@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A certificate authority of our own, made anew for each server that speaks TLS.
+"""A new private certificate authority for each server that uses TLS.
 
-trustme makes it: kept up by the maintainers of Trio, made for tests, and its certificates carry the key usage and
-the authority key identifier without which Python 3.13 and later refuse a private authority.
+trustme makes it. trustme is maintained by the developers of Trio and made for tests, and its certificates contain the
+key usage and the authority key identifier without which Python 3.13 and later refuse a private authority.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Headless Chromium: opens a page of this machine and tells what became of it.
+"""Headless Chromium: opens a page of this machine and reports the result.
 
-It is given an empty profile, and everything that asks the network of its own accord is switched off. What the page
-itself asks for is read from the browser's own log of the network.
+The browser gets an empty profile, and everything in it that would use the network on its own is switched off. The
+requests of the page are read from the browser's network log.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _FONTS = """\
 
 
 class Opened(NamedTuple):
-    """What became of a page.
+    """The result of opening a page.
 
     Attributes:
         dom: the document after it was loaded and its scripts have run.
         console: what the browser wrote to the page's console: errors of scripts, violations of its policy.
-        requested: the URLs, beside those of files, that were asked for.
+        requested: the URLs that the page requested, except those of files.
     """
 
     dom: str

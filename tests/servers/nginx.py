@@ -2,8 +2,8 @@
 """nginx over a folder of files: it looks at no signature, and it costs less per object than any client.
 
 So it is what clients are compared on. GET, HEAD, PUT and DELETE of single objects; it knows no listing and no multipart
-upload. A PUT is answered with an ETag, since clients expect one; it says nothing of the content. Heads go out at once,
-as nginx does unless told otherwise: with tcp_nopush the last piece of a body waits for 40 ms now and then.
+upload. A PUT is answered with an ETag, because clients expect one; the ETag does not depend on the content. Heads are
+sent immediately, nginx's default: with tcp_nopush the last piece of a body sometimes waits for 40 ms.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def start(processes: Processes, more: str = "", http: str = "") -> StaticServer:
 
     Args:
         more: further configuration of its server.
-        http: further configuration beside its server, such as maps.
+        http: further configuration outside of the server block, such as maps.
     """
     program = install.locate("nginx") / "usr" / "sbin" / "nginx"
     folder = processes.folder

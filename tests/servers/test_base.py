@@ -19,7 +19,7 @@ from tests.servers.base import Processes, S3Server, ServerFailed, free_ports, ru
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
-# A server that starts a child of its own and writes both process ids to a file.
+# A server that starts a child process and writes both process ids to a file.
 _PARENT_AND_CHILD = """
 child=; sleep 1000 & child=$!
 echo $$ $child > pids.new; mv pids.new pids
@@ -79,7 +79,7 @@ def test_a_server_ends_when_the_program_that_started_it_is_killed(ending: signal
         assert runner.stdout is not None
         pids = [int(pid) for pid in runner.stdout.readline().split()]
         assert len(pids) == 1
-        # setpriv has to have become sleep: before, there is no guard yet
+        # setpriv must have become sleep, because the guard works only then
         while Path(f"/proc/{pids[0]}/cmdline").read_bytes()[:6] != b"sleep\0":
             time.sleep(0.01)
 
@@ -109,7 +109,7 @@ def test_a_forked_child_that_exits_does_not_end_the_servers() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=_CHECKOUT, check=True, timeout=30)
 
 
-def test_a_server_that_ends_at_once_is_reported_with_its_log() -> None:
+def test_a_server_that_ends_immediately_is_reported_with_its_log() -> None:
     def start(processes: Processes) -> None:
         processes.start(["sh", "-c", "echo the port is taken; exit 3"])
         processes.wait_until(lambda: False)
@@ -131,7 +131,7 @@ def test_a_server_that_is_never_ready_is_reported_with_its_log() -> None:
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_logs_stay_only_if_asked_for(keep: bool) -> None:
+def test_logs_stay_only_on_request(keep: bool) -> None:
     def start(processes: Processes) -> Path:
         _start_parent_and_child(processes)
         return processes.folder
