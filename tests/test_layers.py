@@ -42,16 +42,6 @@ SHARED = ("diagnostics", "settings", "log", "types", "uri", "errors", "redaction
 INTEGRATIONS = ("__main__", "cli", "integrations", "dlio")
 
 
-# What the move to these layers has not reached yet; a line that passes has to be removed.
-TO_DO = frozenset(Path(__file__).with_name("layers_to_do.txt").read_text().split())
-
-
-@pytest.fixture(autouse=True)
-def _to_do(request: pytest.FixtureRequest) -> None:
-    if request.node.name in TO_DO:
-        request.applymarker(pytest.mark.xfail(strict=True))
-
-
 def module_name(path: Path) -> str:
     """The dotted name below `s3dlio`; "__init__" for the package itself."""
     parts = path.relative_to(ROOT).with_suffix("").parts
