@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every module imports only from the layers below its own, and no modules import each other in a circle.
 
-All imports count: those inside functions, and those for annotations alone. `docs/architecture.md` says what each layer
-is for.
+All imports count: those inside functions, those for annotations alone, and those by a name in a string.
+`docs/architecture.md` says what each layer is for.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ def imports(name: str) -> Iterator[str]:
                 whole if whole.removeprefix("s3dlio.") in MODULES else node.module
                 for whole in (f"{node.module}.{alias.name}" for alias in node.names)
             ]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            wanted = [node.value] if node.value.removeprefix("s3dlio.") in MODULES and "." in node.value else []
         else:
             continue
         for full in wanted:
