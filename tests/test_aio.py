@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import s3dlio
-from s3dlio.stores.files.file import PIECE
 from s3dlio.stores.files.names import RESERVED
+from s3dlio.tuning import FILE_PIECE
 from tests.behavior.content import content
 from tests.processes import in_forked_child
 from tests.threads import side_by_side
@@ -72,7 +72,7 @@ def test_a_put_is_canceled_between_two_pieces_and_removes_its_temporary_file(
 
     async def work() -> None:
         monkeypatch.setattr(os, name, held)
-        task = asyncio.create_task(s3dlio.put_bytes_async(uri, bytes(4 * PIECE)))
+        task = asyncio.create_task(s3dlio.put_bytes_async(uri, bytes(4 * FILE_PIECE)))
         while not begun.is_set():
             await asyncio.sleep(0.001)
         assert [found for found in os.listdir(tmp_path) if found.startswith(RESERVED)]
@@ -85,7 +85,7 @@ def test_a_put_is_canceled_between_two_pieces_and_removes_its_temporary_file(
         assert os.listdir(tmp_path) == ["object"]
 
     asyncio.run(work())
-    assert sum(written) == PIECE
+    assert sum(written) == FILE_PIECE
     assert s3dlio.get(uri) == b"old"
 
 
@@ -93,7 +93,7 @@ def test_a_put_is_canceled_between_two_pieces_and_removes_its_temporary_file(
 def test_a_copy_is_canceled_between_two_pieces_and_leaves_nothing(tmp_path: Path, scheme: str) -> None:
     source = tmp_path / "source"
     source.touch()
-    os.truncate(source, 4 * PIECE)
+    os.truncate(source, 4 * FILE_PIECE)
     begun, go_on = threading.Event(), threading.Event()
     moved: list[int] = []
 
@@ -114,13 +114,13 @@ def test_a_copy_is_canceled_between_two_pieces_and_leaves_nothing(tmp_path: Path
             await task
 
     asyncio.run(work())
-    assert moved[-1] <= PIECE
+    assert moved[-1] <= FILE_PIECE
     assert os.listdir(tmp_path) == ["source"]
 
 
 def test_a_get_is_canceled_between_two_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "object").touch()
-    os.truncate(tmp_path / "object", 10 * PIECE)
+    os.truncate(tmp_path / "object", 10 * FILE_PIECE)
     begun, go_on = threading.Event(), threading.Event()
     real = os.preadv
     pieces: list[int] = []
@@ -143,7 +143,7 @@ def test_a_get_is_canceled_between_two_pieces(tmp_path: Path, monkeypatch: pytes
             await task
 
     asyncio.run(work())
-    assert pieces == [PIECE]
+    assert pieces == [FILE_PIECE]
 
 
 def test_a_second_cancellation_does_not_interrupt_the_cleanup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def test_a_second_cancellation_does_not_interrupt_the_cleanup(tmp_path: Path, mo
 
     async def work() -> None:
         monkeypatch.setattr(os, "write", held)
-        task = asyncio.create_task(s3dlio.put_bytes_async(f"file://{tmp_path}/object", bytes(2 * PIECE)))
+        task = asyncio.create_task(s3dlio.put_bytes_async(f"file://{tmp_path}/object", bytes(2 * FILE_PIECE)))
         while not begun.is_set():
             await asyncio.sleep(0.001)
         for _ in range(3):

@@ -33,6 +33,7 @@ from s3dlio.runtime.run import end, run, step
 from s3dlio.stores.base import Store
 from s3dlio.transfer import batch, buckets, chunks, copying, listing
 from s3dlio.transfer.stores import store_for
+from s3dlio.tuning import FILE_THREADS
 from s3dlio.types import BytesLike, Entry, ObjectInfo, as_view
 from s3dlio.uri import of_path, parse
 
@@ -788,7 +789,7 @@ class _Shared:
     """The executor of a loop, and the number of calls that use it."""
 
     def __init__(self) -> None:
-        self.executor = ThreadPoolExecutor(batch.THREADS, thread_name_prefix="s3dlio-async")
+        self.executor = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="s3dlio-async")
         self.users = 0
 
 

@@ -25,7 +25,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import s3dlio
-from s3dlio.memory.buffers import PAGE, SMALL, BufferPool, block_size, lease, pool
+from s3dlio.memory.buffers import PAGE, BufferPool, block_size, lease, pool
+from s3dlio.tuning import POOLED_FROM
 from tests.behavior.content import content
 from tests.processes import in_forked_child, output
 from tests.required import lacking
@@ -33,7 +34,7 @@ from tests.threads import side_by_side
 
 MIB = 1 << 20
 
-_SIZES = [1000, SMALL - 1, SMALL, 100_001, MIB, (2 * MIB) + 1]
+_SIZES = [1000, POOLED_FROM - 1, POOLED_FROM, 100_001, MIB, (2 * MIB) + 1]
 
 
 def _address(data: Any) -> int:
@@ -64,14 +65,16 @@ def _quick_collections() -> Iterator[None]:
 # Leases...
 
 
-@pytest.mark.parametrize("size", [0, 1, SMALL - 1, SMALL, SMALL + 1, MIB, 2 * MIB, 2 * MIB + 1, 9 * MIB, 33 * MIB])
+@pytest.mark.parametrize(
+    "size", [0, 1, POOLED_FROM - 1, POOLED_FROM, POOLED_FROM + 1, MIB, 2 * MIB, 2 * MIB + 1, 9 * MIB, 33 * MIB]
+)
 @pytest.mark.parametrize("aligned", [False, True])
 def test_a_lease_is_a_writable_view_of_exactly_the_size(size: int, aligned: bool) -> None:
     view = lease(size, aligned=aligned)
     assert (view.format, view.ndim, view.readonly, len(view), view.contiguous) == ("B", 1, False, size, True)
     if size:
         view[0] = view[-1] = 7
-        if aligned or size >= SMALL:
+        if aligned or size >= POOLED_FROM:
             assert _address(view) % PAGE == 0
         if size >= 2 * MIB:
             assert _address(view) % (2 * MIB) == 0
@@ -164,7 +167,7 @@ def test_reads_slices_arrays_and_drops_in_any_order_never_disturb_each_other(
         check(item)
 
 
-@pytest.mark.parametrize("size", [SMALL, MIB, 9 * MIB])
+@pytest.mark.parametrize("size", [POOLED_FROM, MIB, 9 * MIB])
 def test_a_block_is_used_again_once_its_last_view_is_gone(size: int) -> None:
     view = lease(size)
     address = _address(view)
@@ -291,7 +294,7 @@ def test_leases_of_many_threads_never_overlap() -> None:
                 # Check both ends and the middle: a block that is lent twice is overwritten from its start.
                 assert view[0] == view[len(view) // 2] == view[-1] == mark, f"thread {seed}, turn {turn}"
             else:
-                size = chooser.choice([SMALL, 100_000, MIB, 3 * MIB])
+                size = chooser.choice([POOLED_FROM, 100_000, MIB, 3 * MIB])
                 view, mark = shared.lease(size), chooser.randrange(256)
                 view[0] = view[len(view) // 2] = view[-1] = mark
                 held.append((view, mark))
@@ -350,9 +353,9 @@ def test_large_blocks_lie_on_huge_pages_where_the_kernel_has_them(size: int) -> 
 
 def test_small_blocks_share_huge_pages() -> None:
     pool.drop_idle()
-    views = [lease(SMALL) for _ in range(64)]
+    views = [lease(POOLED_FROM) for _ in range(64)]
     for view in views:
-        view[:] = bytes(SMALL)
+        view[:] = bytes(POOLED_FROM)
     assert _huge_mib(views[-1]) >= (2 if _huge_pages_allowed() else 0)
 
 

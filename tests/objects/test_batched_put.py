@@ -16,10 +16,10 @@ import pytest
 import s3dlio
 from s3dlio.http.connection import Connection
 from s3dlio.memory.checksums import crc32c, crc32c_text
-from s3dlio.objects import batched_put
 from s3dlio.objects.batched_put import BatchedWrite
 from s3dlio.runtime.engine import Engine
 from s3dlio.runtime.poller import Poller
+from s3dlio.tuning import SMALL_OBJECT
 from tests.behavior.content import content
 from tests.http.scripted import CLOSE, EARLY, Script, scripted
 from tests.replay import answer
@@ -206,7 +206,7 @@ def test_requests_go_to_the_endpoints_in_turn() -> None:
 
 @pytest.mark.parametrize(
     ("environment", "size"),
-    [({"S3DLIO_PUT_VERIFY": "1"}, 10), ({"S3DLIO_SIGN_PAYLOAD": "1"}, 10), ({}, batched_put.SMALL + 1)],
+    [({"S3DLIO_PUT_VERIFY": "1"}, 10), ({"S3DLIO_SIGN_PAYLOAD": "1"}, 10), ({}, SMALL_OBJECT + 1)],
     ids=["verified afterwards", "payloads signed", "large"],
 )
 def test_large_verified_and_signed_objects_are_written_in_the_ordinary_way(

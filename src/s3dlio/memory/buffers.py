@@ -37,11 +37,10 @@ from collections.abc import Callable
 from typing import Any
 
 from s3dlio import forks
+from s3dlio.tuning import POOL_SLACK, POOLED_FROM
 
-SMALL = 64 * 1024  # bytes; smaller objects are not pooled
 PAGE = 4096  # bytes; O_DIRECT needs memory aligned to this
 _HUGE = 2 << 20  # bytes of a huge page
-_SLACK = 64 << 20  # bytes
 _DEFAULT_IDLE = 1 << 30  # bytes; as the default of S3DLIO_BUFFER_IDLE_MB
 
 _array_types: dict[int, Any] = {}
@@ -54,7 +53,7 @@ def block_size(size: int) -> int:
     of a large block is unused, and objects of similar sizes use the same blocks.
     """
     if size <= _HUGE:
-        return max(SMALL, 1 << (size - 1).bit_length())
+        return max(POOLED_FROM, 1 << (size - 1).bit_length())
     step = max(_HUGE, 1 << ((size - 1).bit_length() - 3))
     return -(-size // step) * step
 
@@ -171,7 +170,7 @@ class BufferPool:
         Raises:
             MemoryError: the system has no memory for the block.
         """
-        if size < SMALL and not aligned:
+        if size < POOLED_FROM and not aligned:
             return memoryview(bytearray(size))
         wanted = _block_sizes.get(size) or _remembered_block_size(size)
         limit = self.idle_limit()
@@ -250,7 +249,7 @@ class BufferPool:
         """A new slab with idle blocks. Idle slabs of other sizes are unmapped first, beyond the slack."""
         size = max(wanted, _HUGE)
         self._most_out = max(self._most_out, self._out_bytes + size)
-        self._shrink(max(0, min(self._most_out + _SLACK, limit) - self._out_bytes - size))
+        self._shrink(max(0, min(self._most_out + POOL_SLACK, limit) - self._out_bytes - size))
         try:
             slab = _Slab(wanted, self._generation)
         except OSError:

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from s3dlio.runtime.engine import Engine
     from s3dlio.uri import URI
 
-TOGETHER = 32  # the most requests that take a step together: what they touch stays in the cache until the next step
 NO_BYTES = bytearray()
 NO_MEMORY = memoryview(b"")
 
@@ -310,7 +309,7 @@ def receive_heads(connections: Connections, ready: Sequence[BatchedRequest]) -> 
 
     Args:
         connections: those of the engine.
-        ready: the requests, at most `TOGETHER`.
+        ready: the requests, at most `REQUESTS_IN_STEP`.
 
     Returns:
         For each request the number of bytes; 0 if there is nothing to read.

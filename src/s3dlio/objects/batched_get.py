@@ -30,7 +30,6 @@ from s3dlio.memory.checksums import Expected
 from s3dlio.memory.target import Buffer, Target
 from s3dlio.objects.batched import (
     NO_MEMORY,
-    TOGETHER,
     BatchedRequest,
     BatchedStore,
     ReadDone,
@@ -45,7 +44,7 @@ from s3dlio.objects.ranges import RangeStore, mismatch, read_unsplit
 from s3dlio.objects.request import Begun
 from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.poller import READ
-from s3dlio.tuning import FEW_IN_FLIGHT, HEAD_BYTES
+from s3dlio.tuning import BRIEF_BODY, FEW_IN_FLIGHT, HEAD_BYTES, REQUESTS_IN_STEP, SMALL_OBJECT, SUMMED_BYTES
 
 if TYPE_CHECKING:
     from s3dlio.http.endpoints import Endpoint
@@ -53,10 +52,6 @@ if TYPE_CHECKING:
     from s3dlio.objects.request import StoreService
     from s3dlio.runtime.engine import Engine
     from s3dlio.uri import URI
-
-_SUMMED = 256 << 10  # bytes after which the checksum is updated: few enough to be still in the cache
-_BRIEF = 0.2  # seconds for which the speed of a body is not measured
-_SMALL = 1 << 20  # the most bytes of an object that takes its steps together with others
 
 _WHOLE = b"HTTP/1.1 200 "
 
@@ -113,15 +108,15 @@ class BatchedRead(BatchedRequest, Target):
         """Receive the answers of reads whose sockets are ready, as far as they have arrived (see `engine.Batched`)."""
         connections = connections_of(engine)
         few = len(ready) <= FEW_IN_FLIGHT
-        for start in range(0, len(ready), TOGETHER):
-            reads = ready[start : start + TOGETHER]
+        for start in range(0, len(ready), REQUESTS_IN_STEP):
+            reads = ready[start : start + REQUESTS_IN_STEP]
             small = []
             usual = connections.usual_answer
             counts = receive_heads(connections, reads) if usual is None else _receive_alike(connections, reads, *usual)
             for read, (buffer, view), count in zip(reads, connections.head_buffers, counts, strict=False):
                 if count:
                     _take_head(read, buffer, view, count)
-                if read.size <= _SMALL:
+                if read.size <= SMALL_OBJECT:
                     small.append(read)
                 else:  # takes so long that its server would wait for the next request if others came first
                     _receive_bodies([read], engine.now, few=few)
@@ -145,14 +140,14 @@ class BatchedRead(BatchedRequest, Target):
         """Whether a deadline has passed. A body may take any time while it moves fast enough."""
         if not self.head:
             return now - self.touched > limits.idle or now - self.began > limits.total
-        if now - self.began < _BRIEF:
+        if now - self.began < BRIEF_BODY:
             return now - self.touched > limits.idle
         self._pace = self._pace or Pace(now, self.filled)
         return now - self.touched > limits.idle or self._pace.is_too_slow(now, self.filled, limits)
 
     def update_checksum(self, _: memoryview) -> None:
         """Add the bytes that have been received to the checksum, once there are enough of them."""
-        if self.filled - self._summed >= _SUMMED:
+        if self.filled - self._summed >= SUMMED_BYTES:
             assert self._expected is not None
             self._expected.update(self.received(self._summed))
             self._summed = self.filled
@@ -188,7 +183,7 @@ def _receive_alike(connections: Connections, reads: list[BatchedRead], head_size
 
     Args:
         connections: those of the engine.
-        reads: the reads, at most `TOGETHER`.
+        reads: the reads, at most `REQUESTS_IN_STEP`.
         head_size: bytes that are received into the usual buffer.
         size: bytes of the memory that is leased for what follows.
     """
@@ -291,7 +286,7 @@ def _begin_body(
 
 def _note_sizes(connections: Connections, sizes: tuple[int, int]) -> None:
     """Remember the sizes of the head and the body of an answer; they are usual if the last answer had the same."""
-    alike = sizes == connections.last_answer and sizes[0] <= HEAD_BYTES and 0 < sizes[1] <= _SMALL
+    alike = sizes == connections.last_answer and sizes[0] <= HEAD_BYTES and 0 < sizes[1] <= SMALL_OBJECT
     connections.last_answer, connections.usual_answer = sizes, sizes if alike else None
 
 
@@ -306,7 +301,7 @@ def _receive_bodies(reads: list[BatchedRead], now: float, *, few: bool) -> None:
             continue
         expected = read._expected
         if before < size:
-            observe = None if expected is None or size <= _SUMMED else read.update_checksum
+            observe = None if expected is None or size <= SUMMED_BYTES else read.update_checksum
             try:
                 is_open = receive_into(read, connection, few, observe)
             except OSError:

@@ -16,7 +16,6 @@ from s3dlio.http.framing import BodyKind, FramingError, ResponseHead, parse_head
 from s3dlio.http.head_patterns import pattern_of
 from s3dlio.http.pool import Connections, connections_of
 from s3dlio.objects.batched import (
-    TOGETHER,
     BatchedRequest,
     BatchedStore,
     WriteDone,
@@ -29,6 +28,7 @@ from s3dlio.objects.batched import (
 from s3dlio.objects.request import Begun, FirstTry, send
 from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.poller import READ
+from s3dlio.tuning import REQUESTS_IN_STEP
 
 if TYPE_CHECKING:
     from s3dlio.http.address import Address
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
     from s3dlio.objects.request import WriteService
     from s3dlio.runtime.engine import Engine
     from s3dlio.uri import URI
-
-SMALL = 1 << 20
-"""The most bytes of an object that is written in a batched way. Larger ones take several sends, beside which the rest
-costs little."""
 
 _STORED = b"HTTP/1.1 200 "
 
@@ -97,8 +93,8 @@ class BatchedWrite(BatchedRequest):
     def advance_together(engine: Engine, ready: list[BatchedWrite]) -> None:
         """Receive the answers of writes whose sockets are ready (see `engine.Batched`)."""
         connections = connections_of(engine)
-        for start in range(0, len(ready), TOGETHER):
-            writes = ready[start : start + TOGETHER]
+        for start in range(0, len(ready), REQUESTS_IN_STEP):
+            writes = ready[start : start + REQUESTS_IN_STEP]
             counts = receive_heads(connections, writes)
             answered = [
                 (write, head)

@@ -14,9 +14,9 @@ from s3dlio.memory.buffers import lease
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import Stopped
 from s3dlio.settings import MIB, Settings
+from s3dlio.tuning import PARTS_COLLECTED
 from s3dlio.uri import URI
 
-_PARTS_KEPT = 4  # full parts that a writer collects before it sends them together
 _LARGEST_PART = 4 << 30
 
 
@@ -157,7 +157,7 @@ class CloudWriter:
             if self._filled == len(self._buffer):
                 self._full.append(self._buffer)  # precedes everything in `ready`: a buffer is filled up first
                 self._buffer, self._filled = None, 0
-        if ready or len(self._full) >= min(_PARTS_KEPT, self._store.settings.parts_in_flight):
+        if ready or len(self._full) >= min(PARTS_COLLECTED, self._store.settings.parts_in_flight):
             parts, self._full = [*self._full, *ready], []
             await self._send(parts, 0 if constant else len(ready))
 

@@ -17,10 +17,10 @@ import selectors
 from contextlib import suppress
 from typing import Any
 
+from s3dlio.tuning import POLLED_DESCRIPTORS
+
 READ = 1
 WRITE = 4
-
-_FEW = 4  # descriptors, at most, with which `poll` is used
 
 
 class _Selectors:
@@ -73,7 +73,7 @@ class Poller:
             return
         self._few.register(fd, events)
         self._events[fd] = events
-        if len(self._events) > _FEW:
+        if len(self._events) > POLLED_DESCRIPTORS:
             with suppress(OSError):  # the process has no descriptor left for `epoll`: `poll` serves as well
                 self._become_many()
 

@@ -16,10 +16,9 @@ from time import perf_counter, thread_time
 from typing import Generic, TypeVar
 
 from s3dlio.runtime.operation import TICK, Stopped
+from s3dlio.tuning import LONG_WAIT
 
 T = TypeVar("T")
-
-_LONG_WAIT = 0.0003  # seconds; starting a thread costs about a third of this
 
 
 def for_each(
@@ -133,7 +132,7 @@ class _Crew(Generic[T]):
                 self._work(item)
                 if len(self._threads) + 1 < self._limit:
                     waited = perf_counter() - started - (thread_time() - busy)
-                    if waited > _LONG_WAIT:
+                    if waited > LONG_WAIT:
                         self._add_thread()
         except BaseException as error:
             self._is_done = True

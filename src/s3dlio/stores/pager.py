@@ -27,12 +27,12 @@ from s3dlio.errors import S3dlioError
 from s3dlio.http.response import Response
 from s3dlio.runtime.group import Gather
 from s3dlio.stores.cloud import AnyService, CloudStore
+from s3dlio.tuning import DELETES_AT_A_TIME
 from s3dlio.types import SizedName
 from s3dlio.uri import URI
 
 _MOST_EMPTY = 10_000  # pages without a name, one after the other
 _MOST_REPEATED = 10  # pages that only repeat the folders of the page before, one after the other
-_DELETES_AT_A_TIME = 32  # by one request each
 _CHECK = "check that the endpoint is the right kind of service, and every proxy between this machine and the service"
 
 
@@ -277,7 +277,7 @@ class PagedStore(CloudStore[AnyService]):
             uri: any URI of the container.
             keys: the keys of the objects.
         """
-        await Gather((self.delete(uri.with_key(key)) for key in keys), _DELETES_AT_A_TIME)
+        await Gather((self.delete(uri.with_key(key)) for key in keys), DELETES_AT_A_TIME)
 
     async def is_prefix(self, uri: URI) -> bool:
         pages = self.checked_pages(Listing(uri, most=1))

@@ -9,7 +9,6 @@ have ended.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -24,6 +23,7 @@ from s3dlio.runtime.run import run
 from s3dlio.runtime.threads import for_each
 from s3dlio.stores.base import read_into, write_from
 from s3dlio.transfer.stores import Stores
+from s3dlio.tuning import FILE_THREADS
 from s3dlio.types import BytesLike, Progress, as_view
 from s3dlio.uri import URI, parse
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from s3dlio.objects.batched import BatchedRequest
 
 T = TypeVar("T")
-
-# More threads only wait for each other; fewer leave a network file system idle.
-THREADS = min(32, max(8, 2 * (os.cpu_count() or 1)))
 
 _NOT_YET = memoryview(b"")
 
@@ -256,7 +253,7 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
     stopping = stopped or threading.Event()
 
     def run_blocking(first: Callable[[], Operation[None]]) -> None:
-        threads = min(work.max_in_flight, THREADS)
+        threads = min(work.max_in_flight, FILE_THREADS)
         for_each(chain([first], work.blocking), lambda make: run(make(), stopping), threads, stopped=stopping)
 
     def run_network(first: Operation[None] | BatchedRequest) -> None:

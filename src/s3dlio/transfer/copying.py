@@ -23,8 +23,8 @@ from s3dlio.runtime.run import iterate, run
 from s3dlio.runtime.threads import for_each
 from s3dlio.stores.base import Store
 from s3dlio.stores.files.names import is_encodable, unfit_for_a_file
-from s3dlio.transfer.batch import THREADS
 from s3dlio.transfer.stores import Stores
+from s3dlio.tuning import FILE_THREADS
 from s3dlio.types import Progress, SizedName
 from s3dlio.uri import FILE_SCHEMES, URI
 
@@ -84,7 +84,7 @@ class _Copy:
             self._totals.found_all()
             jobs = iter([(source, self._target_of_object(source, target), size)])
 
-        for_each(jobs, lambda job: self._run(self._copy_object(*job)), THREADS, stopped=self._stopping)
+        for_each(jobs, lambda job: self._run(self._copy_object(*job)), FILE_THREADS, stopped=self._stopping)
 
     def _store(self, uri: URI) -> Store:
         return self._stores[uri.scheme]

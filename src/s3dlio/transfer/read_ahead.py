@@ -42,15 +42,14 @@ from s3dlio.runtime.operation import TICK, Operation
 from s3dlio.runtime.run import run
 from s3dlio.runtime.threads import for_each, join
 from s3dlio.runtime.wakeup import Signal
-from s3dlio.transfer.batch import THREADS
 from s3dlio.transfer.stores import Stores
 from s3dlio.transfer.window import Source, Window
+from s3dlio.tuning import FILE_THREADS, SMALL_OBJECT
 from s3dlio.uri import FILE_SCHEMES, parse
 
 if TYPE_CHECKING:
     from s3dlio.objects.batched import BatchedRequest
 
-_SMALL = 1 << 20  # bytes
 _CLEANING = 1.0  # seconds that the threads have at the end of the program
 
 Item = tuple[str, memoryview]  # URI, bytes
@@ -237,7 +236,7 @@ class _Reading:
         for_each(
             self._with_room(),
             lambda item: run(self._get(*item), self.stopped),
-            min(self._max_in_flight, THREADS),
+            min(self._max_in_flight, FILE_THREADS),
         )
 
     def _read_on_engine(self) -> None:
@@ -310,7 +309,7 @@ class _Reading:
                 return
             window.arrive(*item, result)
             half_full = 2 * len(window.arrived) >= self._max_in_flight
-            if half_full or self._signal is None or window.largest > _SMALL:
+            if half_full or self._signal is None or window.largest > SMALL_OBJECT:
                 self._changed.notify_all()
 
     def _wake_caller(self) -> None:

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 import s3dlio
 from s3dlio.memory.buffers import PAGE
 from s3dlio.stores.files import direct
-from s3dlio.stores.files.direct import SEGMENT
 from s3dlio.stores.files.names import RESERVED
+from s3dlio.tuning import DIRECT_SEGMENT
 from tests.behavior.content import content
 from tests.filesystems import takes_direct
 from tests.required import lacking
@@ -137,7 +137,7 @@ def test_a_direct_read_sees_what_the_page_cache_has_not_written_yet(folder: Path
 # Exact bytes...
 
 
-_LARGE = 2 * SEGMENT + 3 * PAGE + 1234
+_LARGE = 2 * DIRECT_SEGMENT + 3 * PAGE + 1234
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes]:
     return f"direct://{path}", content(_LARGE)
 
 
-_NEAR = st.sampled_from([0, PAGE, SEGMENT, 2 * SEGMENT, _LARGE - _LARGE % PAGE, _LARGE])
+_NEAR = st.sampled_from([0, PAGE, DIRECT_SEGMENT, 2 * DIRECT_SEGMENT, _LARGE - _LARGE % PAGE, _LARGE])
 _OFFSETS = st.one_of(
     st.integers(0, _LARGE + 10), st.builds(lambda near, by: max(0, near + by), _NEAR, st.integers(-3, 3))
 )
@@ -170,7 +170,15 @@ def test_any_range_equals_that_of_a_file_read(
     pieces=st.lists(
         st.one_of(
             st.integers(0, 3 * PAGE),
-            st.sampled_from([SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT + PAGE, 5 * SEGMENT + 1]),
+            st.sampled_from(
+                [
+                    DIRECT_SEGMENT - 1,
+                    DIRECT_SEGMENT,
+                    DIRECT_SEGMENT + 1,
+                    2 * DIRECT_SEGMENT + PAGE,
+                    5 * DIRECT_SEGMENT + 1,
+                ]
+            ),
         ),
         max_size=5,
     )
@@ -203,14 +211,14 @@ def test_the_settings_limit_the_transfers_in_flight(
 
     def meet(fd: int, buffer: memoryview, offset: int, call: Callable[[], int]) -> int:
         def when_all_are_there() -> int:
-            if offset < in_flight * SEGMENT:
+            if offset < in_flight * DIRECT_SEGMENT:
                 meeting.wait(30)  # fails unless that many transfers are under way together
             return call()
 
         return transfer(fd, buffer, offset, when_all_are_there)
 
     monkeypatch.setattr(seen, "transfer", meet)
-    data = content(in_flight * SEGMENT)
+    data = content(in_flight * DIRECT_SEGMENT)
     s3dlio.put_bytes(f"direct://{folder}/object", data)
     assert s3dlio.get(f"direct://{folder}/object") == data
     assert seen.most_at_once == in_flight
@@ -218,7 +226,7 @@ def test_the_settings_limit_the_transfers_in_flight(
 
 
 def test_a_small_read_starts_no_thread(folder: Path, seen: _Seen) -> None:
-    s3dlio.put_bytes(f"direct://{folder}/object", content(SEGMENT))
+    s3dlio.put_bytes(f"direct://{folder}/object", content(DIRECT_SEGMENT))
     s3dlio.get(f"direct://{folder}/object")
     assert seen.threads == {threading.get_ident()}
 
@@ -228,25 +236,25 @@ def test_a_failed_transfer_among_several_is_raised_and_nothing_stays(
     folder: Path, failing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"direct://{folder}/object"
-    s3dlio.put_bytes(uri, content(6 * SEGMENT))
+    s3dlio.put_bytes(uri, content(6 * DIRECT_SEGMENT))
     real = getattr(os, failing)
 
     def fail_in_the_middle(fd: int, data: Any, offset: int) -> int:
-        if offset == 3 * SEGMENT:
+        if offset == 3 * DIRECT_SEGMENT:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return int(real(fd, data, offset))
 
     monkeypatch.setattr(os, failing, fail_in_the_middle)
     calls: dict[str, Callable[[str], object]] = {
         "preadv": s3dlio.get,
-        "pwrite": lambda uri: s3dlio.put_bytes(uri, bytes(6 * SEGMENT)),
+        "pwrite": lambda uri: s3dlio.put_bytes(uri, bytes(6 * DIRECT_SEGMENT)),
     }
     with pytest.raises(s3dlio.S3dlioError, match="Input/output error") as caught:
         calls[failing](uri)
     assert caught.value.uri == uri
     monkeypatch.undo()
     assert os.listdir(folder) == ["object"]
-    assert s3dlio.get(uri) == content(6 * SEGMENT)
+    assert s3dlio.get(uri) == content(6 * DIRECT_SEGMENT)
 
 
 # Without O_DIRECT...
@@ -297,7 +305,7 @@ def _refuse(monkeypatch: pytest.MonkeyPatch, when: str, fallen_back: list[int]) 
     monkeypatch.setattr(os, "posix_fadvise", dropped)
 
 
-_REFUSALS = [("open", 100_001), ("open", 3 * SEGMENT), ("transfer", 100_001), ("transfers", 2 * SEGMENT)]
+_REFUSALS = [("open", 100_001), ("open", 3 * DIRECT_SEGMENT), ("transfer", 100_001), ("transfers", 2 * DIRECT_SEGMENT)]
 
 
 @pytest.mark.parametrize(("when", "size"), _REFUSALS)

@@ -21,15 +21,15 @@ from collections.abc import Callable
 
 from s3dlio.errors import ConfigurationError
 from s3dlio.log import logger
-from s3dlio.memory.buffers import PAGE, SMALL, lease
+from s3dlio.memory.buffers import PAGE, lease
 from s3dlio.runtime.operation import pause
 from s3dlio.runtime.threads import for_each
 from s3dlio.settings import Settings
-from s3dlio.stores.files.file import PIECE, READ, FileStore, FileWriter, cut_short
+from s3dlio.stores.files.file import READ, FileStore, FileWriter, cut_short
 from s3dlio.stores.files.temporary import TemporaryFile
+from s3dlio.tuning import DIRECT_SEGMENT, FILE_PIECE, POOLED_FROM
 from s3dlio.uri import URI
 
-SEGMENT = 4 << 20  # bytes
 _WINDOW = 256 << 20  # bytes; a large read can be stopped between two windows
 
 _warned: dict[int, object] = {}  # devices about which a warning was logged
@@ -69,10 +69,10 @@ class DirectStore(FileStore):
                 if window > first:
                     await pause
                 read_segment = _reader(fd, uri, block, first, end, self._settings)
-                offsets = range(window, min(window + _WINDOW, last), SEGMENT)
+                offsets = range(window, min(window + _WINDOW, last), DIRECT_SEGMENT)
                 _for_each_segment(offsets, read_segment, self._settings)
             data = block[start - first : end - first]
-            if len(data) < SMALL:
+            if len(data) < POOLED_FROM:
                 data = memoryview(bytearray(data))
         else:
             data = await super()._read(fd, uri, start, end)
@@ -87,7 +87,7 @@ def _reader(
     """A function that reads the segment at an offset into `block`, whose first byte is that of the file at `first`."""
 
     def read_segment(offset: int) -> None:
-        stop = min(offset + SEGMENT, first + len(block))
+        stop = min(offset + DIRECT_SEGMENT, first + len(block))
         left_direct = False
         while offset < min(stop, end):
             try:
@@ -132,11 +132,11 @@ class DirectWriter(FileWriter):
     async def _append(self, file: TemporaryFile, data: memoryview) -> None:
         if self._waiting:
             data = data[self._fill(data) :]
-            if self._waiting == SEGMENT:
+            if self._waiting == DIRECT_SEGMENT:
                 self._flush(file)
-        whole = len(data) - len(data) % SEGMENT
-        for start in range(0, whole, PIECE):
-            self._write_segments(file, data[start : min(whole, start + PIECE)])
+        whole = len(data) - len(data) % DIRECT_SEGMENT
+        for start in range(0, whole, FILE_PIECE):
+            self._write_segments(file, data[start : min(whole, start + FILE_PIECE)])
             await pause
         self._fill(data[whole:])
 
@@ -155,10 +155,10 @@ class DirectWriter(FileWriter):
 
     def _fill(self, data: memoryview) -> int:
         """Copy bytes into the block until it is full, and return how many."""
-        count = min(len(data), SEGMENT - self._waiting)
+        count = min(len(data), DIRECT_SEGMENT - self._waiting)
         if count:
             if self._block is None:
-                self._block = lease(SEGMENT)
+                self._block = lease(DIRECT_SEGMENT)
             self._block[self._waiting : self._waiting + count] = data[:count]
             self._waiting += count
         return count
@@ -166,18 +166,18 @@ class DirectWriter(FileWriter):
     def _flush(self, file: TemporaryFile) -> None:
         assert self._block is not None
         self._write(file, self._block, self._written)
-        self._written += SEGMENT
+        self._written += DIRECT_SEGMENT
         self._waiting = 0
 
     def _write_segments(self, file: TemporaryFile, data: memoryview) -> None:
         """Write whole segments, each copied into an aligned block first."""
 
         def write_segment(offset: int) -> None:
-            block = lease(SEGMENT)
-            block[:] = data[offset : offset + SEGMENT]
+            block = lease(DIRECT_SEGMENT)
+            block[:] = data[offset : offset + DIRECT_SEGMENT]
             self._write(file, block, self._written + offset)
 
-        _for_each_segment(range(0, len(data), SEGMENT), write_segment, self._settings)
+        _for_each_segment(range(0, len(data), DIRECT_SEGMENT), write_segment, self._settings)
         self._written += len(data)
 
     def _write(self, file: TemporaryFile, block: memoryview, offset: int) -> None:

@@ -28,10 +28,9 @@ from s3dlio.stores.files.names import RESERVED
 from s3dlio.stores.files.special import Special, descriptor_named
 from s3dlio.stores.files.temporary import KIND, REGULAR, TemporaryFile
 from s3dlio.stores.files.walk import FolderError
+from s3dlio.tuning import FILE_PIECE
 from s3dlio.types import ObjectInfo, SizedName
 from s3dlio.uri import URI
-
-PIECE = 16 << 20  # bytes per system call; an operation can be stopped between two calls
 
 _RESERVED = f"/{RESERVED}"
 _UNSIZED_PIECE = 64 << 10  # bytes
@@ -297,7 +296,7 @@ class FileWriter(ObjectWriter):
     async def _append(self, file: TemporaryFile, data: memoryview) -> None:
         done = 0
         while done < len(data):
-            done += os.write(file.fd, data[done : done + PIECE])
+            done += os.write(file.fd, data[done : done + FILE_PIECE])
             if done < len(data):
                 await pause
 
@@ -314,7 +313,7 @@ async def read_fully(fd: int, uri: URI, data: memoryview, offset: int) -> None:
     """
     done, size = 0, len(data)
     while done < size:
-        count = os.preadv(fd, [data[done : done + PIECE] if size > PIECE else data[done:]], offset + done)
+        count = os.preadv(fd, [data[done : done + FILE_PIECE] if size > FILE_PIECE else data[done:]], offset + done)
         if not count:
             raise cut_short(uri, offset + done, offset + size)
         done += count

@@ -20,10 +20,10 @@ import select
 import stat as modes
 
 from s3dlio.runtime.operation import TICK, pause
+from s3dlio.tuning import FILE_PIECE
 
 _FLAGS = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _PIECE = 1 << 20  # bytes of a write to a descriptor with O_NONBLOCK
-_FILE_PIECE = 16 << 20
 _LINKS = 40  # the kernel follows at most this many in one path
 
 
@@ -56,7 +56,7 @@ class Special:
             raise
         self._ready: select.poll | None = None
         if modes.S_ISREG(mode):
-            self._piece = _FILE_PIECE
+            self._piece = FILE_PIECE
         else:
             self._piece = _PIECE if number is None else select.PIPE_BUF
             self._ready = select.poll()

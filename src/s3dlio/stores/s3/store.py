@@ -27,7 +27,7 @@ from s3dlio.memory.checksums import (
 )
 from s3dlio.objects import documents
 from s3dlio.objects.batched import BatchedRequest, WriteDone
-from s3dlio.objects.batched_put import SMALL, BatchedWrite
+from s3dlio.objects.batched_put import BatchedWrite
 from s3dlio.objects.request import Request
 from s3dlio.runtime.operation import Operation
 from s3dlio.settings import MIB
@@ -36,6 +36,7 @@ from s3dlio.stores.pager import PagedStore
 from s3dlio.stores.s3 import buckets, copying, deleting, listing, multipart, writing
 from s3dlio.stores.s3.requests import head_object
 from s3dlio.stores.s3.service import CHECKED_READ, CHECKSUM, S3Service
+from s3dlio.tuning import SMALL_OBJECT
 from s3dlio.types import ObjectInfo
 from s3dlio.uri import URI
 
@@ -139,7 +140,7 @@ class S3Store(PagedStore[S3Service]):
 
     def batched_put(self, uri: URI, data: memoryview, done: WriteDone, item: Any) -> BatchedRequest | Operation[None]:
         settings = self.settings
-        if len(data) > min(SMALL, settings.multipart_threshold_mb * MIB) or not uri.key:
+        if len(data) > min(SMALL_OBJECT, settings.multipart_threshold_mb * MIB) or not uri.key:
             return super().batched_put(uri, data, done, item)
         if settings.put_verify or settings.s3_sign_payload:
             return super().batched_put(uri, data, done, item)
