@@ -8,7 +8,6 @@ import importlib.util
 import itertools
 import multiprocessing
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -98,14 +97,19 @@ def test_a_child_forked_while_threads_transfer_works_and_so_do_the_threads() -> 
         each.result()
 
 
-def test_a_child_forked_inside_a_call_can_unwind_without_harming_the_call() -> None:
+class _Left(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", [SystemExit, _Left])
+def test_a_child_forked_inside_a_call_can_leave_the_call_and_make_others(kind: type[BaseException]) -> None:
     uris = [f"s3://concurrency/middle/{number}" for number in range(60)]
 
     def pairs() -> Iterator[tuple[str, bytes]]:
         for number, uri in enumerate(uris):
             if number in (20, 40):
                 if not (child := os.fork()):
-                    sys.exit(7)  # up through the batch that belongs to the parent
+                    raise kind  # through the batch, which belongs to the parent
                 children.append(child)
             yield uri, content(uri)
 
@@ -114,9 +118,13 @@ def test_a_child_forked_inside_a_call_can_unwind_without_harming_the_call() -> N
     try:
         s3dlio.put_many(pairs(), max_in_flight=8)
     except BaseException as error:
-        if os.getpid() != parent:
-            os._exit(7 if isinstance(error, SystemExit) else 1)
-        raise
+        if os.getpid() == parent:
+            raise
+        try:
+            _use_everything(f"left-{os.getpid()}")
+            os._exit(7 if isinstance(error, kind) else 1)
+        except BaseException:
+            os._exit(2)
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [7, 7]
     read_all(uris)
 

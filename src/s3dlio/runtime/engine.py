@@ -345,8 +345,9 @@ class Engine:
 
 
 def _close_inherited(engine: Engine) -> None:
-    """Close a poller of the parent, which a child that unwinds the stack would otherwise change."""
+    """Close an engine of the parent: a child that leaves the call must neither change its poller nor keep anything."""
     engine.closing = True
+    engine.extension = None  # its connections are closed
     engine.poller.close()
 
 

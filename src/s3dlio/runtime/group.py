@@ -91,6 +91,8 @@ class Gather:
             else:
                 self._exhausted = self._exhausted or room > 0
         except Exception as error:  # raised by the iterator
+            if engine.closing:  # in a forked child, where the children that are under way never end
+                raise
             self._exhausted, self._source_failure = True, error
         for kind, batch in batches.items():
             self._active.update(batch)
