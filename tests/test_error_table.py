@@ -149,7 +149,7 @@ def test_missing_permissions_are_permission_denied(
         assert caught.value.uri.startswith(uri)
         assert uri in str(caught.value)
 
-    s3dlio.list(f"{scheme}://{closed}/full")  # the other user may not be able to read our modules
+    s3dlio.list(f"{scheme}://{closed}/full")  # import all modules, which the other user may not be able to read
     s3dlio.copy(f"file://{closed}/object", f"{scheme}://{closed}/copy")
     list(s3dlio.get_many_iter([f"{scheme}://{closed}/copy"]))
     assert name

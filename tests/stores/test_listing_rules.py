@@ -660,7 +660,7 @@ def test_reading_a_folder_is_an_error(
     call: Callable[[str], object], field: tuple[str, str], refuses_ranges: bool
 ) -> None:
     def choose(request: Received) -> bytes:
-        if refuses_ranges and "range" in request.headers:  # as Azure does for what is empty
+        if refuses_ranges and "range" in request.headers:  # as Azure does for empty blobs
             return answer(416, error_body("InvalidRange"), {"Content-Range": "bytes */0"})
         return answer(200, b"", {field[0]: field[1], "ETag": '"1"'})
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """List page by page, by the same rules on every service.
 
-A store says how a page is asked for and read (`PagedStore.page`). The rest is here: continue with the token of the page
-before, check every page, and make names and sizes of what it lists.
+A store asks for a page and reads it (`PagedStore.page`). This module continues with the token of the page before,
+checks every page, and makes names and sizes of it.
 
 A recursive delete believes the listing, so a page that breaks a rule is an error, raised before a name of that page is
 handed out and before an object of it is deleted:
@@ -59,7 +59,7 @@ Ask = Callable[[str], Coroutine[Any, Any, tuple[Page, Response]]]
 
 
 class Listing:
-    """What is asked for, and what the pages that have come so far allow the next one to be.
+    """One listing: what to ask for, and what the pages so far allow on the next page.
 
     Attributes:
         uri: the folder that is listed.
@@ -182,8 +182,8 @@ class Listing:
     def _unseen(self, folders: list[str]) -> list[str]:
         """Return the folders that no page before had. Some emulators repeat all folders on every page.
 
-        Services list in the order of names: once all folders of a page are greater than every one before, those before
-        can be forgotten.
+        Services list in the order of names. Once all folders of a page are greater than those of the pages before,
+        the latter cannot appear again and are dropped.
         """
         if not folders:
             return folders

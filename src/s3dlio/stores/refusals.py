@@ -67,7 +67,7 @@ class Refusals:
         Args:
             response: the answer.
             uri: what the request was about.
-            code, message: what the service says of the error; "" where it says nothing.
+            code, message: of the error in the answer; "" without one.
             advice: the row that applies, if not the one of the code or the status.
         """
         status = response.head.status
@@ -109,8 +109,8 @@ def error_at(
     Args:
         kind: the class.
         uri: what the request was about.
-        address: the server.
-        why: what failed.
+        address: the server that answered.
+        why: what failed, and why.
         hint: what to check or do.
         status: of the answer, where it tells something.
     """

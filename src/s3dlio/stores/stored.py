@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare what a service stored with what was sent.
 
-Each service says in its own fields what it stores, and not every answer says all of it. Its `writing` module puts both
-sides into the same form (`Stored`); whether they match is decided here, for each of the three moments of a write:
+Each service reports size, checksum and ETag in fields of its own, and not every answer has them all. The service's
+`writing` module puts both sides into one form (`Stored`), and this module compares them, at three moments of a write:
 
 - The answer to the write names another checksum or ETag than that of the bytes sent: `check_stored` raises.
-- With S3DLIO_PUT_VERIFY the object is looked at once more: `verify_stored` raises if it differs.
-- An upload is gone when it is to be completed, perhaps because an earlier try succeeded and its answer was lost:
-  `Stored.matches` tells whether the object that is stored is this upload.
+- S3DLIO_PUT_VERIFY asks for the stored object after the write: `verify_stored` raises if it differs.
+- An upload no longer exists when it should be completed, perhaps because an earlier try succeeded and its answer was
+  lost: `Stored.matches` tells whether the stored object is this upload.
 
 A size alone never proves that two objects are the same.
 """
@@ -22,12 +22,12 @@ from s3dlio.stores.refusals import error_at
 
 
 class Stored(NamedTuple):
-    """What is known of an object's content. None for what is not known.
+    """The known facts about an object's content. An unknown fact is None.
 
     Attributes:
         size: bytes.
         checksum: in the form in which the service writes it.
-        etag: or what else names this very version of the object.
+        etag: the ETag, or another name of this version of the object.
     """
 
     size: int | None = None
@@ -35,11 +35,10 @@ class Stored(NamedTuple):
     etag: str | None = None
 
     def matches(self, other: Stored) -> bool | None:
-        """Compare what is known of both.
+        """Compare the facts that are known of both.
 
         Returns:
-            False if something differs, True if nothing does and the checksum or the ETag is the same, None if neither
-            of these is known of both.
+            False if one differs. True if none differs and the checksum or the ETag is known of both. None otherwise.
         """
         proven = None
         for index, (here, there) in enumerate(zip(self, other, strict=True)):
@@ -56,21 +55,21 @@ def check_stored(uri: str, address: Address, sent: Stored, stored: Stored) -> No
     Args:
         uri: the object.
         address: the server that answered.
-        sent: what was sent.
-        stored: what the answer says.
+        sent: the facts about the bytes that were sent.
+        stored: the facts in the answer.
     """
     if sent.matches(stored) is False:
         raise stored_other_bytes(uri, address)
 
 
 def verify_stored(uri: str, address: Address, sent: Stored, stored: Stored, *, prove: bool = True) -> None:
-    """Raise IntegrityError if an object that was looked at after it was written is not what was sent.
+    """Raise IntegrityError if the stored object is not the one that was sent.
 
     Args:
         uri: the object.
         address: the server that answered.
-        sent: what was sent.
-        stored: what is stored now.
+        sent: the facts about the bytes that were sent.
+        stored: the facts about the stored object.
         prove: whether an object counts as another one if neither a checksum nor an ETag can be compared.
     """
     match = sent.matches(stored)

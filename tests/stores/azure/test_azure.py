@@ -45,7 +45,7 @@ from tests.servers.base import AzureServer
 from tests.threads import meanwhile, side_by_side
 
 MIB = 1 << 20
-NAMES = [name for name in ODD_NAMES if "\\" not in name]  # Azure takes a backslash for a slash
+NAMES = [name for name in ODD_NAMES if "\\" not in name]  # Azure reads a backslash as a slash
 _numbers = itertools.count()
 
 
@@ -76,7 +76,7 @@ def _md5(data: bytes) -> bytes:
     return hashlib.md5(data).digest()
 
 
-# What we write, the vendor's client reads...
+# The vendor's client reads the blobs that s3dlio writes...
 
 
 @pytest.mark.parametrize("checksum", ["crc64", "md5", "none"])
@@ -151,7 +151,7 @@ def test_names_that_the_service_would_change_are_refused(container: str, oracle:
     assert list(oracle.list_blobs()) == []
 
 
-# What the vendor's client writes, we read...
+# s3dlio reads the blobs that the vendor's client writes...
 
 
 def test_s3dlio_reads_what_the_client_writes(container: str, oracle: Any) -> None:
@@ -280,7 +280,7 @@ def test_a_body_that_changes_while_it_is_sent_is_an_error_and_the_old_object_sta
     assert oracle.get_blob_client("object").download_blob().readall() == b"old"
 
 
-# Whole or not at all...
+# Atomicity...
 
 
 def test_two_writers_of_one_blob_never_mix_their_blocks(container: str, oracle: Any) -> None:
@@ -362,7 +362,7 @@ def test_the_error_names_blocks_of_another_program_with_names_of_another_length(
     with pytest.raises(s3dlio.S3dlioError, match="in one piece once"):
         s3dlio.put_bytes(f"{container}/object", bytes(2 * MIB))
     s3dlio.put_bytes(f"{container}/object", b"in one piece")
-    s3dlio.delete(f"{container}/object")  # Azurite forgets the blocks only now
+    s3dlio.delete(f"{container}/object")  # only then does Azurite drop the blocks
     s3dlio.put_bytes(f"{container}/object", bytes(2 * MIB))
     assert s3dlio.stat(f"{container}/object")["size"] == 2 * MIB
 
@@ -628,7 +628,7 @@ def test_the_error_names_a_malformed_endpoint(value: str) -> None:
     assert "pa55phrase" not in said
 
 
-# Many at a time, and processes...
+# Concurrency and processes...
 
 
 def test_one_batch_mixes_schemes(container: str, tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def test_a_token_that_has_expired_is_renewed_and_the_request_sent_again(refused:
         store = store_for("az")
         assert isinstance(store, AzureStore)
         credential: Any = store.service().account.credential
-        credential._tokens._held.since -= 60  # as if a minute had gone by
+        credential._tokens._held.since -= 60  # as if a minute had passed
         assert _get() == b"content"
     tokens = [request.headers["authorization"] for request in server.requests]
     assert tokens[0] == tokens[1] != tokens[2]
@@ -312,10 +312,10 @@ def test_the_error_for_a_refused_token_names_the_right_tenant() -> None:
 @pytest.mark.parametrize(
     ("status", "headers", "right"),
     [
-        (200, {}, True),  # get-blob: Content-MD5 is there only if the blob has one
+        (200, {}, True),  # get-blob: Content-MD5 comes only if the blob has one
         (200, {"Content_MD5": md5(b"content")}, True),
         (200, {"Content_MD5": md5(b"another")}, False),
-        # get-blob: of a range, x-ms-blob-content-md5 is the whole blob's, and Content-MD5, if asked for, the range's
+        # get-blob: in the answer to a range, x-ms-blob-content-md5 is the whole blob's, Content-MD5 the range's
         (206, {"Content_Range": "bytes 0-6/7"}, True),
         (206, {"Content_Range": "bytes 0-6/7", "x_ms_blob_content_md5": md5(b"content")}, True),
         (206, {"Content_Range": "bytes 0-6/7", "x_ms_blob_content_md5": md5(b"another")}, False),
@@ -359,7 +359,7 @@ def test_a_blob_read_in_parts_is_compared_with_the_md5_of_the_whole(wrong: bool)
 def test_an_empty_blob_has_no_range() -> None:
     """specifying-the-range-header-for-blob-service-operations: 416 InvalidRange."""
     told = error(416, "InvalidRange", headers={"Content-Range": "bytes */0"})
-    # Where it does not tell the size, the blob is asked for without a range.
+    # If the answer does not tell the size, the whole blob is requested.
     with Replay([told, error(416, "InvalidRange"), found(b"")]) as server:
         use(server)
         assert _get() == b""
@@ -556,7 +556,7 @@ def test_a_listing_that_cannot_be_trusted_is_an_error(body: str, says: str) -> N
             _list()
 
 
-# Accounts with a hierarchical namespace: folders are there as blobs...
+# Accounts with a hierarchical namespace, where folders are blobs...
 
 
 def test_a_folder_of_a_hierarchical_namespace_is_not_an_object() -> None:

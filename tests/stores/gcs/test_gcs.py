@@ -69,7 +69,7 @@ def _crc32c(data: bytes) -> str:
     return crc32c_text(google_crc32c.value(data))
 
 
-# What we write, Google's client reads...
+# Google's client reads the objects that s3dlio writes...
 
 
 @pytest.mark.parametrize("size", [0, 1, 70_000, MIB, MIB + 1, 5 * MIB, 10 * MIB, 11 * MIB + 3])
@@ -109,7 +109,7 @@ def test_the_client_sees_what_s3dlio_writes_and_deletes(bucket: str, oracle: Any
     assert list(oracle.list_blobs()) == []
 
 
-# What Google's client writes, we read...
+# s3dlio reads the objects that Google's client writes...
 
 
 def test_s3dlio_reads_what_the_client_writes(bucket: str, oracle: Any) -> None:
@@ -234,7 +234,7 @@ def test_the_service_copies_within_itself(bucket: str, oracle: Any) -> None:
     copied = oracle.get_blob("to/ü #2")
     assert copied.download_as_bytes() == b"content"
     assert (copied.content_type, copied.metadata) == ("text/plain", {"kept": "yes"})
-    with pytest.raises(s3dlio.ObjectNotFoundError):  # gone since it was looked at
+    with pytest.raises(s3dlio.ObjectNotFoundError):  # deleted after it was looked at
         run(_store().copy(parse(f"{bucket}/missing"), parse(f"{bucket}/to"), 7))
 
 
@@ -255,7 +255,7 @@ def test_buckets_need_a_project(bucket: str) -> None:
             run(operation)
 
 
-# Many at a time, and processes...
+# Concurrency and processes...
 
 
 def test_one_batch_mixes_schemes(bucket: str, tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_another_endpoint_without_credentials(bucket: str, fake_gcs: GcsServer) 
     del os.environ["STORAGE_EMULATOR_HOST"]
     os.environ.update(GCS_ENDPOINT_URL=fake_gcs.url, S3DLIO_NO_SIGN="1")
     data = content(11 * MIB)
-    s3dlio.put_bytes(f"{bucket}/object", data)  # it has no multipart upload, which is noticed
+    s3dlio.put_bytes(f"{bucket}/object", data)  # the endpoint has no multipart uploads, which s3dlio notices
     assert s3dlio.get(f"{bucket}/object") == data
 
 

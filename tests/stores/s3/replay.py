@@ -73,7 +73,7 @@ class Aws(Replay):
         super().__init__(answers)
         self.hosts: list[str] = []
         authority, self._context = _tls()
-        ca_file = folder / f"{self.url.rpartition(':')[2]}.pem"  # which is read once
+        ca_file = folder / f"{self.url.rpartition(':')[2]}.pem"  # a file of its own: each name is read only once
         authority.cert_pem.write_to_path(ca_file)
         os.environ.update(
             HTTPS_PROXY=self.url,

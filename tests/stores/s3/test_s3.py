@@ -134,7 +134,7 @@ def test_s3dlio_reads_what_botocore_writes(bucket: str, oracle: Any) -> None:
     assert s3dlio.stat(f"{bucket}/b")["last_modified"] == head["LastModified"]
 
 
-@pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)  # Ceph 16 refuses the trailer botocore sends them in
+@pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)  # Ceph 16 refuses botocore's trailer
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA256"])
 def test_objects_with_the_checksums_of_botocore_are_read(bucket: str, oracle: Any, algorithm: str) -> None:
     data = content(100_000)
@@ -251,7 +251,7 @@ def test_a_writer_of_unknown_length_makes_at_most_ten_thousand_parts(megabytes: 
 
 
 def test_parts_of_a_writer_grow(bucket: str, oracle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(S3Store, "most_parts", 10)  # so that the second part is already twice the first
+    monkeypatch.setattr(S3Store, "most_parts", 10)  # the second part is already twice the first
     data = content(31 << 20)
     with s3dlio.MultipartUploadWriter.from_uri(f"{bucket}/object") as writer:
         writer.write(data)
@@ -328,7 +328,7 @@ def test_a_canceled_upload_leaves_no_parts(
             await task
 
     asyncio.run(work())
-    # The last request may have been on its way; then the object is there, whole.
+    # If the last request was already on its way, the whole object exists.
     assert [s3dlio.get(uri) == content(_LARGE) for uri in s3dlio.list(bucket)] in ([], [True])
     assert _pending(oracle, bucket) == []
 
@@ -442,7 +442,7 @@ def test_a_whole_bucket_is_a_tree(bucket: str, tmp_path: Path) -> None:
     s3dlio.upload(tmp_path / "0", f"{bucket}/again", recursive=True)
     assert s3dlio.list(bucket, recursive=True) == [f"{bucket}/{name}" for name in ("a", "again/a", "again/b/c", "b/c")]
     s3dlio.delete(bucket, recursive=True)
-    assert s3dlio.list(bucket, recursive=True) == []  # without it SeaweedFS shows folders that are empty by now
+    assert s3dlio.list(bucket, recursive=True) == []  # without recursive=True SeaweedFS lists folders that are empty
 
 
 # Presigned requests...
@@ -547,7 +547,7 @@ def test_wrong_credentials_are_refused_everywhere(bucket: str, changes: dict[str
     ):
         with pytest.raises(s3dlio.PermissionDeniedError, match=says):
             call(f"{bucket}/object")
-    for asked in (s3dlio.exists, s3dlio.stat):  # answers to HEAD have no body to say why
+    for asked in (s3dlio.exists, s3dlio.stat):  # the answer to a HEAD has no body with the reason
         with pytest.raises(s3dlio.PermissionDeniedError, match="check the credentials"):
             asked(f"{bucket}/object")
 

@@ -164,7 +164,7 @@ def test_a_delete_marker_does_not_exist() -> None:
         assert s3dlio.exists(URI) is False
 
 
-# What may pass...
+# Refusals that may pass...
 
 
 class Passing(NamedTuple):
@@ -281,7 +281,7 @@ _WRONG = b"the Content of the object"
 
 
 def _crc64(data: bytes) -> int:
-    """CRC-64/NVME, bit by bit, as the catalogue of CRCs gives its parameters."""
+    """CRC-64/NVME, bit by bit, with the parameters that the catalog of CRCs gives."""
     value = 0xFFFFFFFFFFFFFFFF
     for byte in data:
         value ^= byte
@@ -290,7 +290,7 @@ def _crc64(data: bytes) -> int:
     return value ^ 0xFFFFFFFFFFFFFFFF
 
 
-assert _crc64(b"123456789") == 0xAE8B14860A799888  # the catalogue's check value
+assert _crc64(b"123456789") == 0xAE8B14860A799888  # the catalog's check value
 
 CHECKSUMS = {
     "CRC32C": {"x-amz-checksum-crc32c": crc32c_text(crc32c([memoryview(_DATA)]))},
@@ -486,7 +486,7 @@ def test_a_completed_upload_names_its_parts_and_checksums() -> None:
     assert [first.target, second.target] == [f"/bucket/key?partNumber={n}&uploadId=upload" for n in (1, 2)]
     assert first.body + second.body == _PARTS
     assert complete.headers["x-amz-mp-object-size"] == str(len(_PARTS))
-    assert "x-amz-checksum-crc32c" not in complete.headers  # nobody promised to keep one of the whole
+    assert "x-amz-checksum-crc32c" not in complete.headers  # the service did not offer to keep one of the whole object
     for number, part in enumerate((first, second), 1):
         etag, checksum = hashlib.md5(part.body).hexdigest(), part.headers["x-amz-checksum-crc32c"]
         assert (
@@ -566,7 +566,7 @@ _WHOLE_CRC = crc32c_text(crc32c([memoryview(_PARTS)]))
 _NOT_KNOWN = "outcome is not known"
 _NO_UPLOAD = "NoSuchUpload"
 
-# What is stored when the upload is gone, and what the call raises: None for success, as that proves the upload.
+# The object that is stored when the upload no longer exists, and the error of the call; None if it proves the upload.
 GONE: dict[str, tuple[bytes, str | None]] = {
     "the ETag of the parts": (_stored(_etag()), None),
     "the ETag of the parts, encrypted": (_stored(_etag(), more=_KMS), None),

@@ -79,7 +79,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S
     store, bucket = store_for("s3"), parse("s3://my-bucket")
     run(store.make_bucket(bucket))
     s3dlio.delete(bucket.text, recursive=True)
-    run(store.remove_bucket(bucket))  # SeaweedFS would go on to list the folders, empty by now
+    run(store.remove_bucket(bucket))  # SeaweedFS would still list the empty folders
     run(store.make_bucket(bucket))
     for name in found.environment():
         monkeypatch.delenv(name)

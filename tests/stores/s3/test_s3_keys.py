@@ -93,7 +93,7 @@ def test_seaweedfs_differs_and_loses_nothing_else(seaweedfs: S3Server, key: str)
     """A deviation that no longer occurs has to be removed from the table."""
     bucket = _bucket(seaweedfs)
     s3dlio.put_bytes(f"{bucket}/beside", b"beside")
-    with suppress(s3dlio.S3dlioError):  # refused
+    with suppress(s3dlio.S3dlioError):  # the service refuses the key
         s3dlio.put_bytes(f"{bucket}/{key}", b"content")
         whole = s3dlio.get(f"{bucket}/{key}") == b"content"
         assert not whole or s3dlio.list(bucket, recursive=True) != sorted([f"{bucket}/beside", f"{bucket}/{key}"])

@@ -18,7 +18,7 @@ from s3dlio.stores.pager import Page
 from s3dlio.stores.s3 import listing
 from s3dlio.stores.s3.listing import read_page
 
-# What XML can hold: no control characters, no halves of pairs.
+# Text that XML can hold: no control characters, no surrogates.
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"), max_size=20)
 OBJECTS = st.lists(st.tuples(TEXT, st.integers(0, 2**50)), max_size=8)
 

@@ -25,7 +25,7 @@ from s3dlio.uri import URI
 from tests.behavior.content import content
 from tests.servers.base import S3Server
 
-_READS = {"seaweedfs": 500, "ceph": 100}  # Ceph takes five times as long
+_READS = {"seaweedfs": 500, "ceph": 100}  # Ceph needs five times as long
 # Longer, shorter, of the same length, in one part, and with a last part of one byte.
 _SIZES = [3 << 20, 2 << 20, 3 << 20, (2 << 20) + 1, 1 << 20, (3 << 20) - 1, 1000, 2 << 20]
 
@@ -39,7 +39,7 @@ def _versions() -> list[bytes]:
 
 def _write_for_ever(uri: str) -> None:
     versions = _versions()
-    choose = random.Random(1).choice  # in turn, a version could fall between the same two reads again and again
+    choose = random.Random(1).choice  # in a fixed order, versions could always change between the same two reads
     while True:
         s3dlio.put_bytes(uri, choose(versions))
 

@@ -25,7 +25,7 @@ async def make_bucket(store: PagedStore[AzureService], uri: URI) -> None:
 async def remove_bucket(store: PagedStore[AzureService], uri: URI) -> None:
     """Send Delete Container, if it is empty. The service would delete everything in it."""
     if await store.is_prefix(uri.with_key("")):
-        raise S3dlioError(f"{uri.text} is not removed: it is not empty; delete what is in it first", uri=uri.text)
+        raise S3dlioError(f"{uri.text} is not empty, so it was not removed; delete its objects first", uri=uri.text)
     await expect(store.service(), _request("DELETE", uri), 202)
 
 

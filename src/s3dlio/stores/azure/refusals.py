@@ -56,7 +56,7 @@ REFUSALS = Refusals(
         ),
         "AuthorizationFailure": Advice(
             PermissionDeniedError,
-            f"this is not allowed from here: check the account's firewall and network rules, and the role. {_ROLE}",
+            f"this machine may not do this: check the account's firewall and network rules, and the role. {_ROLE}",
         ),
         "AuthorizationPermissionMismatch": _MAY_NOT,
         "AuthorizationProtocolMismatch": Advice(
@@ -144,7 +144,7 @@ def refusal(response: Response, uri: str, account: Account) -> S3dlioError:
 
 
 def _why_forbidden(response: Response, error: AzureError, account: Account) -> str:
-    """Tell what to check after 401 or 403, which depends on the credential."""
+    """Return what to check after 401 or 403, which depends on the credential."""
     credential = account.credential
     skew = _skew(response.head)
     if isinstance(credential, SharedAccessSignature):
@@ -170,7 +170,7 @@ def _why_forbidden(response: Response, error: AzureError, account: Account) -> s
 
 
 def _resource_not_found(account: Account) -> Advice:
-    """Tell what a 404 means that is about the account, not about a container or a blob in it."""
+    """Return the meaning of a 404 about the account itself instead of a container or a blob in it."""
     if isinstance(account.credential, Anonymous):
         return Advice(PermissionDeniedError, _NOT_PUBLIC)
     name = f" {account.name!r}" if account.name else ""

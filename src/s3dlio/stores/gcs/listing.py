@@ -45,7 +45,7 @@ async def ask_for_page(
         uri: what is listed.
         path, query: of the request for the first page.
         token: of the page; "" for the first.
-        kind: of what the service lists, in its own words.
+        kind: the value of the field `kind` in such a page.
     """
     more = {"pageToken": token} if token else {}
     request = Request(uri.text, "GET", uri.container, path, query=query_of(**query, **more))

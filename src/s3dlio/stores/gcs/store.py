@@ -45,7 +45,7 @@ class GcsStore(PagedStore[GcsService]):
     service_class = GcsService
     account = URI("gs", "", "", "gs://")
     most_parts = 10_000
-    # A generation that has been replaced is not found; 412 is what preconditions answer.
+    # 404 for a generation that has been replaced, 412 after a precondition that failed.
     version_gone = frozenset({404, 412})
 
     # Verbs with modules of their own...
@@ -112,7 +112,7 @@ class GcsStore(PagedStore[GcsService]):
     async def put(self, uri: URI, data: memoryview) -> None:
         if self.service().has_multipart:
             await super().put(uri, data)
-        else:  # parts that go one after the other would only be slower
+        else:  # sending parts one after the other would only be slower
             self.require_key(uri)
             await self.put_whole(uri, [data])
 

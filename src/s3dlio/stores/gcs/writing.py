@@ -92,6 +92,6 @@ def _sent(size: int, checksum: int) -> Stored:
 
 
 def _stored(resource: dict[str, Any]) -> Stored:
-    """Describe what a resource says is stored. A size that it does not tell is no size that was sent."""
+    """Put a resource into the form for comparison. A missing size differs from every size."""
     size = size_in(str(resource.get("size")))
     return Stored(-1 if size is None else size, resource.get("crc32c"))

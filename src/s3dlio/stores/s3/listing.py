@@ -229,7 +229,7 @@ def _only(response: Response, uri: str, item: ET.Element, name: str) -> str:
     if len(found) != 1 or len(found[0]):
         what = item.tag.rpartition("}")[2]
         raise untrusted(
-            uri, response.address.url, f"a <{what}> has {len(found) or 'no'} <{name}>, or one that is no text"
+            uri, response.address.url, f"a <{what}> has {len(found) or 'no'} <{name}>, or one that is not text"
         )
     return found[0].text or ""
 

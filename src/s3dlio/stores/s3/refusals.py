@@ -64,7 +64,7 @@ REFUSALS = Refusals(
         "AuthorizationHeaderMalformed": _ELSEWHERE,
         "BadDigest": _DAMAGED,
         "BucketAlreadyExists": Advice(S3dlioError, "somebody else has a bucket of that name: choose another name"),
-        "BucketNotEmpty": Advice(S3dlioError, "delete what is in the bucket first"),
+        "BucketNotEmpty": Advice(S3dlioError, "delete the objects in the bucket first"),
         "ExpiredToken": _EXPIRED,
         "IllegalLocationConstraintException": _ELSEWHERE,
         "InternalError": LATER,
@@ -78,7 +78,7 @@ REFUSALS = Refusals(
         "InvalidURI": Advice(InvalidURIError, "the service does not accept this key"),
         "KeyTooLongError": Advice(InvalidURIError, "a key has at most 1,024 bytes"),
         "MethodNotAllowed": Advice(
-            S3dlioError, "the service does not allow this here; a delete marker, for example, has no content"
+            S3dlioError, "the service does not allow this on the object; a delete marker, for example, has no content"
         ),
         "NoSuchBucket": Advice(ObjectNotFoundError, "there is no such bucket: check its name and the endpoint"),
         "NoSuchUpload": Advice(ObjectNotFoundError, "the upload has been aborted: write the object again"),

@@ -145,7 +145,7 @@ class S3Service:
 
     def error_inside(self, response: Response) -> bool | None:
         """Look for an error in an answer of status 200; see `CloudService`."""
-        # A listing is long, and no error begins like one.
+        # Skip the search in a page of a listing, which is long and begins unlike an error.
         if not response.body or b"<ListBucketResult" in bytes(response.body[:512]):
             return None
         code = error_of(response).code
