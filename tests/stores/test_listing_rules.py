@@ -183,6 +183,10 @@ def test_a_service_that_ignores_the_delimiter_misses_nothing(service: Service) -
         service.use(server)
         expected = [f"{service.root}/f/{name}" for name in ("a", "b/", "c/", "d/")]
         assert s3dlio.list(f"{service.root}/f") == expected
+    with Replay(pages) as server:
+        service.use(server)
+        found = {entry.uri: entry.size for entry in s3dlio.entries(f"{service.root}/f", recursive=False)}
+        assert found == {uri: 0 if uri.endswith("/") else 1 for uri in expected}
 
 
 @pytest.mark.parametrize("tokens", [["x"], ["x", "y"], ["x", "y", "z"]])
