@@ -25,7 +25,7 @@ PAGE = 1000  # keys in a page of a listing
 
 
 class Objects(NamedTuple):
-    """What a scenario reads or writes.
+    """The objects that a scenario reads or writes.
 
     Attributes:
         bucket: the name of the bucket, and of the folder that holds the objects.
