@@ -45,6 +45,7 @@ class FileStore(Store):
     scheme = "file"
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
+        self.settings = None
         self._settings = settings
 
     # Objects...
