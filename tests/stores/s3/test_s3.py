@@ -22,9 +22,7 @@ import pytest
 from botocore.config import Config
 
 import s3dlio
-from s3dlio import settings
 from s3dlio.memory.checksums import crc32c, crc32c_text
-from s3dlio.objects.upload import CloudWriter, part_size
 from s3dlio.runtime.run import run
 from s3dlio.settings import MIB
 from s3dlio.stores.s3 import copying, multipart, writing
@@ -228,26 +226,6 @@ def test_put_verify_notices_that_another_client_has_written(
 
 
 # Multipart uploads...
-
-
-def test_parts_are_never_more_than_ten_thousand() -> None:
-    os.environ["S3DLIO_PUT_PART_MB"] = "5"
-    for total in (1, 5 << 20, (5 << 20) * 10_000, (5 << 20) * 10_000 + 1, 5 << 40, 50 * 10**12):
-        size = part_size(total, S3Store.most_parts, settings.current())
-        assert -(-total // size) <= 10_000
-        assert 5 << 20 <= size <= 5 << 30
-    assert part_size((5 << 20) * 10_000, S3Store.most_parts, settings.current()) == 5 << 20
-
-
-@pytest.mark.parametrize(("megabytes", "at_least"), [("5", 5 * 10**12), ("16", 12 * 10**12)])
-def test_a_writer_of_unknown_length_makes_at_most_ten_thousand_parts(megabytes: str, at_least: int) -> None:
-    os.environ["S3DLIO_PUT_PART_MB"] = megabytes
-    writer = CloudWriter(_store(), parse("s3://bucket/key"))
-    sizes = [writer._next_part_size(number) for number in range(S3Store.most_parts)]
-    assert sizes == sorted(sizes)
-    assert sizes[0] == int(megabytes) * MIB
-    assert max(sizes) <= 5 << 30
-    assert sum(sizes) >= at_least
 
 
 def test_parts_of_a_writer_grow(bucket: str, oracle: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,9 @@ import pytest
 import s3dlio
 from s3dlio import settings
 from s3dlio.cli.put import put
-from s3dlio.objects.upload import CloudWriter
+from s3dlio.objects.upload import CloudWriter, part_size
 from s3dlio.runtime.run import run
+from s3dlio.settings import MIB
 from s3dlio.stores.azure.store import AzureStore
 from s3dlio.stores.gcs.store import GcsStore
 from s3dlio.stores.s3.store import S3Store
@@ -52,7 +53,7 @@ class Parts(NamedTuple):
 
     Attributes:
         scheme: of its URIs.
-        variables: what makes it the endpoint, given its URL.
+        variables: given a URL, the variables that make it the endpoint.
     """
 
     scheme: str
@@ -79,6 +80,26 @@ def _taking_parts(sizes: dict[str, int]) -> Callable[[Received], bytes]:
         return answer(201 if "comp=block" in request.target else 200, headers={"ETag": '"1"'})
 
     return choose
+
+
+def test_an_object_has_at_most_ten_thousand_parts() -> None:
+    os.environ["S3DLIO_PUT_PART_MB"] = "5"
+    for total in (1, 5 << 20, (5 << 20) * 10_000, (5 << 20) * 10_000 + 1, 5 << 40, 50 * 10**12):
+        size = part_size(total, S3Store.most_parts, settings.current())
+        assert -(-total // size) <= 10_000
+        assert 5 << 20 <= size <= 5 << 30
+    assert part_size((5 << 20) * 10_000, S3Store.most_parts, settings.current()) == 5 << 20
+
+
+@pytest.mark.parametrize(("megabytes", "at_least"), [("5", 5 * 10**12), ("16", 12 * 10**12)])
+def test_a_writer_of_unknown_length_makes_at_most_ten_thousand_parts(megabytes: str, at_least: int) -> None:
+    os.environ["S3DLIO_PUT_PART_MB"] = megabytes
+    writer = CloudWriter(S3Store(settings.current), parse("s3://bucket/key"))
+    sizes = [writer._next_part_size(number) for number in range(S3Store.most_parts)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == int(megabytes) * MIB
+    assert max(sizes) <= 5 << 30
+    assert sum(sizes) >= at_least
 
 
 @pytest.mark.parametrize("service", _SERVICES, ids=lambda service: service.scheme)
