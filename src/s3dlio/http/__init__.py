@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP: addresses, connections, framing, and the exchange of one request for its answer. Nothing here knows objects."""
+"""HTTP: addresses, connections, framing, and the exchange of a request for its answer, whatever these are about."""

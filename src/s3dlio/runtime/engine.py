@@ -1,24 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine: runs any number of operations in one thread and watches their descriptors.
+"""The engine runs any number of operations in one thread and watches their descriptors.
 
-An engine serves one blocking call (`runtime.run`) and ends with it: no thread and no loop outlives the call. For a
-program with an event loop, one engine serves all calls on that loop (`runtime.on_asyncio`).
+An engine serves one blocking call (`runtime.run`) and ends with it: no thread and no event loop outlives the call. On
+asyncio, one engine serves all calls on a loop (`runtime.on_asyncio`).
 
-The engine knows nothing of HTTP. It drives
+The engine drives three kinds of things, all of them described by protocols below:
 
-- tasks: coroutines that yield an `Awaited`. The engine calls its `begin`; later the awaited object calls
-  `Engine.resume`, and the coroutine continues in the same turn or the next;
-- batched work (`Batched`): state machines without a coroutine. Those of one class whose descriptors are ready in the
-  same turn are advanced together;
-- one `Extension`: objects of a higher layer that live as long as the engine, such as its connections (`http.pool`).
+- Tasks. A task is an operation, a coroutine that yields an `Awaited` whenever it has to wait: a sleep, a group, an
+  exchange with a server. The engine calls `begin` of the awaited object, which calls `Engine.resume` when it is done.
+- Batched work (`Batched`): requests without a coroutine. Those of one class whose descriptors are ready in the same
+  turn take each step together.
+- An `Extension`: what another layer keeps as long as the engine lives, such as connections (`http.pool`).
 
-Rules that hold throughout:
+The states of a task, and what changes them:
 
-- An operation waits for one awaited object at a time, and that object resumes it exactly once.
-- Nothing is resumed from inside `resume`, `begin` or a handler: resumed tasks are queued and run by `run_ready`. So a
-  handler never meets its own operation on the stack.
-- A stopped operation ends with `Stopped` after it has undone what it began. While an operation has an answer to wait
-  for that names what has to be undone (`Awaited.finish_before_stop`), it gets that answer first.
+    state     waits for                    next
+    -------   --------------------------   ------------------------------------------------------------------
+    ready     its turn in `run_ready`      runs; then waiting, ready again (if it is being stopped), or ended
+    waiting   `awaited`                    ready, by `resume`
+    ended     nothing                      `on_end` has been called
+
+Rules:
+
+- An awaited object resumes its task exactly once, unless it is detached before.
+- `resume` only queues a task. So no operation runs inside a handler, a timer or `begin`, and none of these meets its
+  own operation further up the stack. The only exception is `start_now`.
+- A stopped task gets `Stopped` where it waits. It may then wait again, to undo what it began, for `UNDO_SECONDS` in
+  all. While it waits for an answer that names what has to be undone (`Awaited.finish_before_stop`), it gets that answer
+  first, and `Stopped` at its next wait.
+- A closing engine stops every task, and no task waits again.
 """
 
 from __future__ import annotations
@@ -38,31 +48,32 @@ Handler = Callable[[int], None]
 
 
 class Awaited(Protocol):
-    """An object that operations await: a sleep, a group, an exchange with a server."""
+    """An object that an operation awaits."""
 
     @property
     def finish_before_stop(self) -> bool:
-        """Whether an operation that is stopped gets the answer first, because it names what has to be undone.
+        """Whether a stopped operation first gets the answer, because the answer names what has to be undone.
 
-        False while no answer can come, such as before the request is sent.
+        False while no answer can arrive, such as before the request is sent.
         """
 
     def begin(self, engine: Engine, task: Task) -> None:
-        """Start. Call `engine.resume` with the task and a value or an error when done, perhaps at once."""
+        """Start. When done, possibly at once, call `engine.resume` with the task and a value or an error."""
 
     def detach(self) -> bool:
         """Release everything, because the operation is stopped.
 
         Returns:
-            True if nothing more happens: the engine resumes the task with `Stopped`. False if the object itself does
-            so, after the operations that it runs have ended.
+            True if the engine has to resume the task with `Stopped`. False if this object does so itself, later: a
+            group, after its operations have ended.
         """
 
 
 class Batched(Protocol):
     """Work without a coroutine that takes each step together with other work of its class.
 
-    It is given to a `Gather` like an operation, and to `Engine.watch` in place of a handler.
+    A `Gather` takes batched work like an operation, and `Engine.watch` takes it in place of a handler. They collect the
+    work that is new, or ready, at the same time, and call the static method of its class once.
 
     Attributes:
         rest: an operation that continues this work after it has ended; None if the work is done.
@@ -85,11 +96,11 @@ class Batched(Protocol):
 
 
 class Extension(Protocol):
-    """Objects of a higher layer that live as long as an engine."""
+    """What another layer keeps as long as an engine lives. An engine has at most one extension."""
 
     @property
     def in_flight(self) -> Collection[object]:
-        """What has deadlines. While there is any, the engine waits no longer than a TICK at a time."""
+        """What has deadlines to check. While there is anything, no wait of the engine is longer than a TICK."""
 
     def on_tick(self, now: float) -> None:
         """Check deadlines. Called about once in a TICK."""
@@ -106,7 +117,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.poller = Poller()
-        self.now = time.monotonic()  # when the last wait ended
+        self.now = time.monotonic()  # when the last wait ended: the time for all handlers of a turn
         self.extension: Extension | None = None
         self.closing = False
         self.handlers: dict[int, Handler | Batched] = {}  # `http.pool` removes one to make its connection idle
@@ -163,7 +174,7 @@ class Engine:
         except BaseException as failure:
             self._end(task, None, failure)
             if not isinstance(failure, Exception | Stopped):
-                raise  # Ctrl-C while the operation computed
+                raise  # Ctrl-C while the operation computed: it ends the whole call
         else:
             self._wait(task, awaited)
 
@@ -189,16 +200,16 @@ class Engine:
             self._stop(task)
 
     def _stop(self, task: Task) -> None:
-        """Throw `Stopped` into a task: now, or when it waits next if it has to get an answer first.
+        """Throw `Stopped` into a task: now, or at its next wait if it has to get an answer first.
 
-        A task that is stopped for the second time, or while the engine closes, waits for no answer.
+        It gets no answer first if it is stopped for the second time, or if the engine closes.
         """
         awaited = task.awaited
         if awaited is not None and awaited.finish_before_stop and not task.stopping and not self.closing:
             task.stopping = True
             return
         task.stopping = False
-        if task.is_ready:  # it must not begin anything else first
+        if task.is_ready:  # replace the value that it would continue with: it must not begin anything else
             self._ready = deque(entry for entry in self._ready if entry[0] is not task)
         if task.is_ready or awaited is None or awaited.detach():
             self.resume(task, error=Stopped())
