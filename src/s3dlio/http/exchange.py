@@ -5,21 +5,22 @@ An operation awaits an `Exchange`, and the engine drives it: it calls the exchan
 socket is ready. An exchange is in one of these states:
 
     state     waits for                                         next
-    -------   -----------------------------------------------   ----------------------------------------------------
-    NEW       being awaited                                     SENDING with an idle connection, OPENING without one
+    -------   -----------------------------------------------   ---------------------------------------------------
+    NEW       being awaited                                     SENDING with an idle connection, OPENING without;
+                                                                any of the others for a `Continuation`
     OPENING   a new connection                                  SENDING; WAITING if no descriptor is left
     WAITING   a connection of another exchange, or its          SENDING; OPENING
               descriptor
     SENDING   room in the socket, and an answer that comes      HEAD when all is sent; EARLY; BODY
               before all is sent
-    HEAD      the head of the answer                            BODY; EARLY; NEW on a stale connection
+    HEAD      the head of the answer                            BODY; EARLY
     EARLY     all of the request's body to be sent and          BODY
               confirmed, after a success has been received
     BODY      the rest of the answer's body                     ENDED
-    ENDED     nothing
+    ENDED     nothing                                           NEW, once, if the connection was stale
 
 Every state may also end in ENDED: by a failure, a deadline, or because the operation is stopped. The operation is
-resumed once, on the way to ENDED.
+resumed once, on the way to the last ENDED.
 
 Rules:
 
@@ -295,11 +296,11 @@ class Exchange:
         if len(self._unsent) > 1:
             self._begin_to_send(self._engine.now)
         connection.will_send(sum(map(len, self._unsent)))
+        self._state = SENDING
         if self._send():
             self._state = HEAD
             self._engine.watch(connection.fd, READ, self._on_head)
         else:
-            self._state = SENDING
             self._engine.watch(connection.fd, READ | WRITE, self._on_sending)
 
     def _reset(self, connection: Connection) -> None:

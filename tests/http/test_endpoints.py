@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several endpoints of one service: who gets which share, who is left alone, and that no call notices a failed one."""
+"""Several endpoints of one service: shares of the requests, rests after failures, and calls that survive them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.servers.base import S3Server
 
 
 class Clock:
-    """The time that `endpoints` sees."""
+    """The clock of `endpoints`."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -56,11 +56,11 @@ def _chosen(endpoints: Endpoints, times: int) -> Counter[int]:
     return Counter(endpoints.choose().address.port for _ in range(times))
 
 
-def test_round_robin_gives_each_the_same_share() -> None:
+def test_round_robin_gives_each_endpoint_the_same_share() -> None:
     assert _chosen(_three(), 300) == {1: 100, 2: 100, 3: 100}
 
 
-def test_least_connections_gives_to_the_one_with_the_fewest() -> None:
+def test_least_connections_chooses_the_endpoint_with_the_fewest_requests() -> None:
     endpoints = _three("least_connections")
     for in_flight, endpoint in zip((2, 1, 5), endpoints.all, strict=True):
         endpoint.in_flight = in_flight
@@ -69,7 +69,7 @@ def test_least_connections_gives_to_the_one_with_the_fewest() -> None:
     assert [endpoint.in_flight for endpoint in endpoints.all] == [4, 4, 5]
 
 
-def test_one_that_failed_is_left_alone_for_a_while_that_grows(clock: Clock) -> None:
+def test_an_endpoint_that_fails_rests_for_a_time_that_grows(clock: Clock) -> None:
     endpoints = _three()
     failing = endpoints.all[0]
     pauses = []
@@ -92,7 +92,7 @@ def test_requests_that_fail_together_count_as_one_failure(clock: Clock) -> None:
     assert _chosen(endpoints, 30)[1] == 10
 
 
-def test_after_its_while_it_gets_one_request_and_then_its_share(clock: Clock) -> None:
+def test_a_rested_endpoint_gets_one_request_and_then_its_share(clock: Clock) -> None:
     endpoints = _three()
     back = endpoints.all[0]
     back.failed()
@@ -103,13 +103,13 @@ def test_after_its_while_it_gets_one_request_and_then_its_share(clock: Clock) ->
     assert _chosen(endpoints, 30)[1] == 10
 
 
-def test_a_request_that_failed_goes_to_another() -> None:
+def test_a_request_that_failed_goes_to_another_endpoint() -> None:
     endpoints = _three()
     for _ in range(20):
         assert endpoints.choose(avoid=endpoints.all[1]) is not endpoints.all[1]
 
 
-def test_with_none_healthy_the_one_whose_while_ends_first_is_asked(clock: Clock) -> None:
+def test_with_no_healthy_endpoint_the_one_whose_rest_ends_first_is_chosen(clock: Clock) -> None:
     endpoints = _three()
     for endpoint in (endpoints.all[1], endpoints.all[0], endpoints.all[2]):
         clock.now += 0.13  # more than what chance takes from a pause
@@ -184,11 +184,11 @@ def test_a_batch_is_spread_evenly(proxies: list[FaultProxy], strategy: str) -> N
     s3dlio.put_many((uri, _content(uri)) for uri in _uris(300))
     assert [data.tobytes() for _, data in s3dlio.get_many(_uris(300))] == [_content(uri) for uri in _uris(300)]
     for share in _shares(proxies):
-        # What is in flight follows how fast they answer, which on a busy machine differs for a while.
+        # Requests in flight depend on the speed of the answers, which on a busy machine differs for a while.
         assert share == pytest.approx(200, rel=0.05 if strategy == "round_robin" else 0.3)
 
 
-def test_every_call_is_spread(proxies: list[FaultProxy]) -> None:
+def test_single_calls_are_spread(proxies: list[FaultProxy]) -> None:
     s3dlio.put_bytes("s3://endpoints/one", b"x")
     for call in (
         lambda: s3dlio.get("s3://endpoints/one"),
@@ -205,7 +205,7 @@ def test_every_call_is_spread(proxies: list[FaultProxy]) -> None:
         assert _shares(proxies, before) == [2, 2, 2]
 
 
-def test_least_connections_gives_less_to_a_slow_one(proxies: list[FaultProxy]) -> None:
+def test_least_connections_gives_less_to_a_slow_endpoint(proxies: list[FaultProxy]) -> None:
     _use(proxies, "least_connections")
     s3dlio.put_bytes("s3://endpoints/one", b"x")
     proxies[0].choose = lambda _: Fault("delay")
@@ -215,7 +215,7 @@ def test_least_connections_gives_less_to_a_slow_one(proxies: list[FaultProxy]) -
     assert shares[0] < min(shares[1:]) / 2
 
 
-def test_one_is_killed_in_the_middle_and_comes_back_and_no_call_fails(proxies: list[FaultProxy]) -> None:
+def test_no_call_fails_while_an_endpoint_is_killed_and_revived(proxies: list[FaultProxy]) -> None:
     # Each batch starts with all three; one is killed during the batch, and revived.
     gets, puts, different = 2_000, 500, 200
     s3dlio.put_many((uri, _content(uri)) for uri in _uris(different))
@@ -236,7 +236,7 @@ def test_one_is_killed_in_the_middle_and_comes_back_and_no_call_fails(proxies: l
 
 
 class _Pulse(threading.Thread):
-    """Kills a proxy once it has had some requests, and revives it when it has been missed for a while."""
+    """Kills a proxy after some requests, and revives it soon after."""
 
     def __init__(self, proxy: FaultProxy, kill_after: int) -> None:
         super().__init__(daemon=True)
@@ -262,7 +262,7 @@ class _Pulse(threading.Thread):
 
 
 def _wait_until_tried_again(proxies: list[FaultProxy]) -> None:
-    """Read until the one that was killed has its share again."""
+    """Read until the endpoint that was killed has its share again."""
     deadline = time.monotonic() + 20
     while True:
         before = _shares(proxies)
@@ -275,7 +275,7 @@ def _wait_until_tried_again(proxies: list[FaultProxy]) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault("status", 503, "SlowDown"), Fault("reset at once")], ids=lambda of: of.kind)
-def test_one_that_fails_gets_few_requests_and_no_call_fails(proxies: list[FaultProxy], fault: Fault) -> None:
+def test_an_endpoint_that_fails_gets_few_requests_and_no_call_fails(proxies: list[FaultProxy], fault: Fault) -> None:
     os.environ["S3DLIO_RETRIES"] = "2"
     s3dlio.put_many((uri, _content(uri)) for uri in _uris(100))
     proxies[2].choose = lambda _: fault
@@ -287,13 +287,13 @@ def test_one_that_fails_gets_few_requests_and_no_call_fails(proxies: list[FaultP
 
 
 def _exchanged(proxies: list[FaultProxy]) -> list[tuple[int, int]]:
-    """Requests to each and bytes with each since the process began: an earlier test may have had the same port."""
+    """Requests and bytes of each endpoint since the process began: an earlier test may have had the same port."""
     none_yet = endpoints_module.Traffic()
     totals = [endpoints_module.traffic.get(proxy.url, none_yet) for proxy in proxies]
     return [(total.requests, total.bytes) for total in totals]
 
 
-def test_what_is_exchanged_with_each_is_counted(proxies: list[FaultProxy]) -> None:
+def test_requests_and_bytes_of_each_endpoint_are_counted(proxies: list[FaultProxy]) -> None:
     before = _exchanged(proxies)
 
     def exchanged() -> list[tuple[int, int]]:
@@ -309,7 +309,7 @@ def test_what_is_exchanged_with_each_is_counted(proxies: list[FaultProxy]) -> No
     assert sum(moved for _, moved in exchanged()) == written + read
 
 
-def test_one_that_takes_no_connection_costs_a_single_wait(proxies: list[FaultProxy]) -> None:
+def test_an_endpoint_that_accepts_no_connection_costs_a_single_wait(proxies: list[FaultProxy]) -> None:
     s3dlio.put_many((uri, _content(uri)) for uri in _uris(50))
     os.environ["S3DLIO_CONNECT_TIMEOUT"] = "0.5"
     with Silent() as silent:
@@ -320,7 +320,7 @@ def test_one_that_takes_no_connection_costs_a_single_wait(proxies: list[FaultPro
         assert time.monotonic() - began < 3
 
 
-def test_with_all_gone_the_error_comes_within_three_seconds(proxies: list[FaultProxy]) -> None:
+def test_without_any_endpoint_the_error_comes_within_three_seconds(proxies: list[FaultProxy]) -> None:
     for proxy in proxies:
         proxy.kill()
     began = time.monotonic()
@@ -332,7 +332,7 @@ def test_with_all_gone_the_error_comes_within_three_seconds(proxies: list[FaultP
 # Places in a job...
 
 
-def test_each_rank_starts_at_another(proxies: list[FaultProxy]) -> None:
+def test_each_rank_starts_at_another_endpoint(proxies: list[FaultProxy]) -> None:
     s3dlio.put_bytes("s3://endpoints/one", b"x")
     before = _shares(proxies)
     program = "import s3dlio; s3dlio.get('s3://endpoints/one')"
@@ -350,7 +350,7 @@ def _read_one(_: Any) -> int:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_each_worker_starts_at_another_even_if_its_parent_has_begun(proxies: list[FaultProxy]) -> None:
+def test_each_worker_starts_at_another_endpoint_even_after_its_parent(proxies: list[FaultProxy]) -> None:
     s3dlio.put_bytes("s3://endpoints/one", b"x")
     before = _shares(proxies)
     with multiprocessing.get_context("fork").Pool(3) as workers:
@@ -358,7 +358,7 @@ def test_each_worker_starts_at_another_even_if_its_parent_has_begun(proxies: lis
     assert _shares(proxies, before) == [1, 1, 1]
 
 
-def test_children_of_a_plain_fork_start_at_others() -> None:
+def test_children_of_a_plain_fork_start_at_different_endpoints() -> None:
     reader, writer = os.pipe()
     for _ in range(20):
         child = os.fork()
