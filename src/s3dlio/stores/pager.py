@@ -27,6 +27,7 @@ from s3dlio.errors import S3dlioError
 from s3dlio.http.response import Response
 from s3dlio.runtime.group import Gather
 from s3dlio.stores.cloud import AnyService, CloudStore
+from s3dlio.stores.refusals import error_at
 from s3dlio.tuning import DELETES_AT_A_TIME
 from s3dlio.types import SizedName
 from s3dlio.uri import URI
@@ -74,6 +75,7 @@ class Listing:
         self.sizes = sizes
         self.most = most
         self._prefix = uri.folder_key
+        self._endpoint = ""  # of the last page
         self._pages = 0
         self._empty = self._repeated = 0
         self._keys: Sequence[str] = ()  # of the page before
@@ -89,20 +91,20 @@ class Listing:
         token = ""
         while True:
             page, response = await ask(token)
-            endpoint = response.address.url
-            self._check([*page.keys, *page.markers] if page.markers else page.keys, page.folders, endpoint)
+            self._check([*page.keys, *page.markers] if page.markers else page.keys, page.folders, response)
+            self._endpoint = response.address.url
             yield page
-            token = self._following(page.token, endpoint)
+            token = self._following(page.token, response)
             if not token:
                 return
 
-    def _check(self, keys: Sequence[str], folders: Sequence[str], endpoint: str) -> None:
+    def _check(self, keys: Sequence[str], folders: Sequence[str], response: Response) -> None:
         """Check the names of the next page.
 
         Args:
             keys: the objects' whole keys.
             folders: the folders' whole names.
-            endpoint: the server, for messages.
+            response: the answer, for messages.
 
         Raises:
             S3dlioError: the page breaks a rule; the message names the key.
@@ -116,27 +118,27 @@ class Listing:
                 why = (
                     f"it lists the key {wrong!r}, which does not begin with {prefix!r}" if wrong else "a name is empty"
                 )
-                raise untrusted(self.uri.text, endpoint, why)
+                raise untrusted(response, self.uri.text, why)
             if keys in (self._keys, self._kept_keys):
-                raise self._endless("the same keys came again", endpoint)
+                raise self._endless(response, "the same keys came again")
         self._keys = keys
         for folder in folders:
             if not self.delimiter:
                 why = f"it lists the folder {folder!r}, although all keys were asked for"
-                raise untrusted(self.uri.text, endpoint, why)
+                raise untrusted(response, self.uri.text, why)
             if not folder.startswith(prefix) or not folder.endswith(self.delimiter):
                 why = f"the folder {folder!r} does not begin with {prefix!r} and end in {self.delimiter!r}"
-                raise untrusted(self.uri.text, endpoint, why)
+                raise untrusted(response, self.uri.text, why)
         self._empty = 0 if keys or folders else self._empty + 1
         if self._empty > _MOST_EMPTY:
-            raise self._endless(f"{_MOST_EMPTY} pages without a name came one after the other", endpoint)
+            raise self._endless(response, f"{_MOST_EMPTY} pages without a name came one after the other")
         # Some emulators repeat all folders on every page: if a page has new keys, the listing advances all the same.
         self._repeated = self._repeated + 1 if folders and not keys and folders == self._last_folders else 0
         if self._repeated > _MOST_REPEATED:
-            raise self._endless("the same folders came again and again", endpoint)
+            raise self._endless(response, "the same folders came again and again")
         self._last_folders = folders
 
-    def _following(self, token: str, endpoint: str) -> str:
+    def _following(self, token: str, response: Response) -> str:
         """Return the token of the next page, or "" after the last page.
 
         Brent's algorithm finds cycles of any length, so that a long listing needs no more memory than a short one:
@@ -149,15 +151,15 @@ class Listing:
             return ""
         self._pages += 1
         if token in (self._token, self._kept):
-            raise self._endless("the same token came again", endpoint)
+            raise self._endless(response, "the same token came again")
         self._token = token
         if self._pages == self._keep_at:
             self._kept, self._kept_keys = token, self._keys
             self._keep_at *= 2
         return token
 
-    def _endless(self, why: str, endpoint: str) -> S3dlioError:
-        return no_continuation(self.uri.text, endpoint, f"it continues where it already was ({why})")
+    def _endless(self, response: Response, why: str) -> S3dlioError:
+        return no_continuation(response, self.uri.text, f"it continues where it already was ({why})")
 
     def children(self, page: Page) -> list[str]:
         """Return the names of a page relative to the folder, each folder of the listing once."""
@@ -215,9 +217,10 @@ class Listing:
         for key, size in zip(keys, sizes, strict=True):
             if size is None:
                 raise S3dlioError(
-                    f"listing {self.uri.text}: the service does not tell the size of {key!r}; list without sizes, or"
-                    " check that the endpoint is the right kind of service",
+                    f"{self.uri.text} at {self._endpoint}: the listing does not tell the size of {key!r}; list without"
+                    " sizes, or check that the endpoint is the right kind of service",
                     uri=self.uri.text,
+                    endpoint=self._endpoint,
                 )
             if len(key) > cut:
                 below.append(SizedName(key[cut:], size))
@@ -295,49 +298,37 @@ def size_in(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
 
 
-def untrusted(uri: str, endpoint: str, why: str) -> S3dlioError:
+def untrusted(response: Response, uri: str, why: str) -> S3dlioError:
     """Make the error for a page that cannot be trusted.
 
     Args:
+        response: the answer with the page.
         uri: what is listed.
-        endpoint: the server that sent the page.
-        why: what is wrong with it.
+        why: what is wrong with the page.
     """
-    return S3dlioError(
-        f"listing {uri} at {endpoint}: the answer is not a listing that can be trusted, and nothing of it was used:"
-        f" {why}; {_CHECK}",
-        uri=uri,
-        endpoint=endpoint,
-    )
+    why = f"the answer is not a listing that can be trusted, and nothing of it was used: {why}"
+    return error_at(S3dlioError, uri, response.address, why, _CHECK)
 
 
-def not_utf8(uri: str, endpoint: str, name: str) -> S3dlioError:
+def not_utf8(response: Response, uri: str, name: str) -> S3dlioError:
     """Make the error for a page with a name that is not valid UTF-8.
 
     Args:
+        response: the answer with the page.
         uri: what is listed.
-        endpoint: the server that sent the page.
         name: the name, in ASCII.
     """
-    return S3dlioError(
-        f"listing {uri} at {endpoint}: the name {name:.300} is not valid UTF-8, so that no URI can name it; rename the"
-        " object with another tool",
-        uri=uri,
-        endpoint=endpoint,
-    )
+    why = f"the listing has the name {name:.300}, which is not valid UTF-8, so that no URI can name the object"
+    return error_at(S3dlioError, uri, response.address, why, "rename it with another tool")
 
 
-def no_continuation(uri: str, endpoint: str, why: str) -> S3dlioError:
+def no_continuation(response: Response, uri: str, why: str) -> S3dlioError:
     """Make the error for a page that is not the last one and does not lead to the next.
 
     Args:
+        response: the answer with the page.
         uri: what is listed.
-        endpoint: the server that sent the page.
         why: what is missing or wrong.
     """
-    return S3dlioError(
-        f"listing {uri} at {endpoint}: more names follow, but the answer does not say where the listing continues:"
-        f" {why}; check that the endpoint supports paged listings",
-        uri=uri,
-        endpoint=endpoint,
-    )
+    why = f"more names follow, but the answer does not say where the listing continues: {why}"
+    return error_at(S3dlioError, uri, response.address, why, "check that the endpoint supports paged listings")

@@ -8,8 +8,6 @@ Each service reports size, checksum and ETag in fields of its own, and not every
 - S3DLIO_PUT_VERIFY asks for the stored object after the write: `verify_stored` raises if it differs.
 - An upload no longer exists when it should be completed, perhaps because an earlier try succeeded and its answer was
   lost: `Stored.matches` tells whether the stored object is this upload.
-
-A size alone never proves that two objects are the same.
 """
 
 from __future__ import annotations
@@ -40,13 +38,10 @@ class Stored(NamedTuple):
         Returns:
             False if one differs. True if none differs and the checksum or the ETag is known of both. None otherwise.
         """
-        proven = None
-        for index, (here, there) in enumerate(zip(self, other, strict=True)):
-            if here is not None and there is not None:
-                if here != there:
-                    return False
-                proven = proven or index > 0 or None
-        return proven
+        equal = [None if None in pair else pair[0] == pair[1] for pair in zip(self, other, strict=True)]
+        if False in equal:
+            return False
+        return True if True in equal[1:] else None  # an equal size alone proves nothing
 
 
 def check_stored(uri: str, address: Address, sent: Stored, stored: Stored) -> None:

@@ -11,6 +11,7 @@ from s3dlio.stores.azure.answers import error_of
 from s3dlio.stores.azure.listing import ask_for_page, list_of, name_of
 from s3dlio.stores.azure.service import AzureService
 from s3dlio.stores.pager import Page, PagedStore
+from s3dlio.stores.refusals import error_at
 from s3dlio.stores.sending import expect
 from s3dlio.uri import URI
 
@@ -25,7 +26,8 @@ async def make_bucket(store: PagedStore[AzureService], uri: URI) -> None:
 async def remove_bucket(store: PagedStore[AzureService], uri: URI) -> None:
     """Send Delete Container, if it is empty. The service would delete everything in it."""
     if await store.is_prefix(uri.with_key("")):
-        raise S3dlioError(f"{uri.text} is not empty, so it was not removed; delete its objects first", uri=uri.text)
+        why = "the container is not empty, so it was not removed"
+        raise error_at(S3dlioError, uri.text, store.service().address, why, "delete its objects first")
     await expect(store.service(), _request("DELETE", uri), 202)
 
 

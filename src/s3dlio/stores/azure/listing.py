@@ -73,15 +73,15 @@ def list_of(response: Response, uri: str, kind: str) -> Listed:
     try:
         root, named = _NAMES.read(bytes(response.body).lstrip())
     except NotTextError as error:
-        raise not_utf8(uri, response.address.url, ascii(error.name)[1:]) from None
+        raise not_utf8(response, uri, ascii(error.name)[1:]) from None
     except ET.ParseError as error:
         raise unreadable(response, uri, f"not XML ({error})") from None
     found = root.findall(f"{{*}}{kind}")
     if root.tag.rpartition("}")[2] != "EnumerationResults" or len(found) != 1:
-        raise untrusted(uri, response.address.url, f"it is a <{root.tag.rpartition('}')[2]:.40}>, or has no <{kind}>")
+        raise untrusted(response, uri, f"it is a <{root.tag.rpartition('}')[2]:.40}>, or has no <{kind}>")
     markers = [child.text or "" for child in root if child.tag.rpartition("}")[2].lower() == "nextmarker"]
     if len(markers) > 1:
-        raise untrusted(uri, response.address.url, "it has two <NextMarker>")
+        raise untrusted(response, uri, "it has two <NextMarker>")
     return Listed(found[0], markers[0] if markers and markers[0].strip() else "", named)
 
 
@@ -100,7 +100,7 @@ def _page_of(listed: Listed, response: Response, uri: str) -> Page:
         if kind == "BlobPrefix":
             folders.append(name)
         elif kind != "Blob":
-            raise untrusted(uri, response.address.url, f"it has a <{kind:.40}>")
+            raise untrusted(response, uri, f"it has a <{kind:.40}>")
         elif _is_marker(item):
             markers.append(name)
         else:
@@ -114,13 +114,13 @@ def name_of(item: ET.Element, named: Callable[[str], str], response: Response, u
     found = item.findall("{*}Name")
     text = found[0].text if len(found) == 1 and not len(found[0]) else None
     if not text:
-        raise untrusted(uri, response.address.url, "it has something without a name, or with two")
+        raise untrusted(response, uri, "it has something without a name, or with two")
     if found[0].get("Encoded", "").lower() != "true":
         return named(text)
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise not_utf8(uri, response.address.url, ascii(text)) from None
+        raise not_utf8(response, uri, ascii(text)) from None
 
 
 def _is_marker(item: ET.Element) -> bool:

@@ -72,7 +72,7 @@ def _page_of(response: Response, uri: str, kind: str) -> Page:
     known = {"kind", "items", "prefixes", "nextPageToken"} & content.keys()
     right = (known or not content) and content.get("kind", kind) == kind and isinstance(token, str)
     if not right or not isinstance(items, list) or not isinstance(folders, list):
-        raise untrusted(uri, response.address.url, "it is no list of objects")
+        raise untrusted(response, uri, "it is not a list of objects, or of buckets")
     if (
         any(body.count(name) > 1 for name in _ONCE)
         or any(map(body.__contains__, _ESCAPED_LETTERS))
@@ -82,12 +82,12 @@ def _page_of(response: Response, uri: str, kind: str) -> Page:
     keys: list[Any] = [item.get("name") if isinstance(item, dict) else None for item in items]
     for name in (*keys, *folders):
         if not isinstance(name, str):
-            raise untrusted(uri, response.address.url, f"it has an object or folder without a name ({name!r:.60})")
+            raise untrusted(response, uri, f"it has an object or folder without a name ({name!r:.60})")
         if not name.isascii():
             try:
                 name.encode()
             except UnicodeEncodeError:
-                raise not_utf8(uri, response.address.url, ascii(name)) from None
+                raise not_utf8(response, uri, ascii(name)) from None
     return Page(keys, [size_in(str(item.get("size", ""))) for item in items], folders, token)
 
 
@@ -97,7 +97,7 @@ def _refuse_raw_name(body: bytes, response: Response, uri: str) -> None:
         try:
             match[1].decode()
         except UnicodeDecodeError:
-            raise not_utf8(uri, response.address.url, ascii(match[1])[1:]) from None
+            raise not_utf8(response, uri, ascii(match[1])[1:]) from None
 
 
 def _refuse_repeated(body: bytes, response: Response, uri: str) -> None:
@@ -105,6 +105,6 @@ def _refuse_repeated(body: bytes, response: Response, uri: str) -> None:
 
     def refuse(pairs: list[tuple[str, Any]]) -> None:
         if len(dict(pairs)) < len(pairs):
-            raise untrusted(uri, response.address.url, "it has a field twice")
+            raise untrusted(response, uri, "it has a field twice")
 
     json_module.loads(body, object_pairs_hook=refuse)

@@ -37,6 +37,6 @@ async def page_of_buckets(store: PagedStore[S3Service], token: str) -> tuple[Pag
     response = await send_for_proof(store.service(), Request(uri, "GET", "", query=query))
     page = parsed(response, uri)
     if not page.tag.rpartition("}")[2].startswith("ListAllMyBuckets"):
-        raise untrusted(uri, response.address.url, "it is not a list of buckets")
+        raise untrusted(response, uri, "it is not a list of buckets")
     names = [child_text(item, "Name") for group in children(page, "Buckets") for item in children(group, "Bucket")]
     return Page(names, [], [], child_text(page, "ContinuationToken").strip()), response

@@ -92,9 +92,7 @@ def read_page(response: Response, uri: str, with_sizes: bool) -> Page:
         page, keys, sizes = found
         named = str
     if page.tag.rpartition("}")[2] != "ListBucketResult":
-        raise untrusted(
-            uri, response.address.url, f"it is a <{page.tag.rpartition('}')[2]:.40}>, not a <ListBucketResult>"
-        )
+        raise untrusted(response, uri, f"it is a <{page.tag.rpartition('}')[2]:.40}>, not a <ListBucketResult>")
     prefixes = [named(_only(response, uri, item, "Prefix")) for item in children(page, "CommonPrefixes")]
     facts = _facts(response, uri, page)
     if _is_encoded(response, uri, facts):
@@ -218,7 +216,7 @@ def _as_xml(response: Response, uri: str) -> tuple[ET.Element, Callable[[str], s
     try:
         return _NAMES.read(bytes(response.body).lstrip())
     except NotTextError as error:
-        raise not_utf8(uri, response.address.url, ascii(error.name)[1:]) from None
+        raise not_utf8(response, uri, ascii(error.name)[1:]) from None
     except ET.ParseError as error:
         raise unreadable(response, uri, f"not XML ({error})") from None
 
@@ -228,9 +226,7 @@ def _only(response: Response, uri: str, item: ET.Element, name: str) -> str:
     found = children(item, name)
     if len(found) != 1 or len(found[0]):
         what = item.tag.rpartition("}")[2]
-        raise untrusted(
-            uri, response.address.url, f"a <{what}> has {len(found) or 'no'} <{name}>, or one that is not text"
-        )
+        raise untrusted(response, uri, f"a <{what}> has {len(found) or 'no'} <{name}>, or one that is not text")
     return found[0].text or ""
 
 
@@ -239,7 +235,7 @@ def _size(response: Response, uri: str, item: ET.Element) -> int | None:
         return None
     text = _only(response, uri, item, "Size").strip()
     if not (text.isascii() and text.isdecimal()) or len(text) > 19:
-        raise untrusted(uri, response.address.url, f"the size of {child_text(item, 'Key')!r} is {text!r:.40}")
+        raise untrusted(response, uri, f"the size of {child_text(item, 'Key')!r} is {text!r:.40}")
     return int(text)
 
 
@@ -256,7 +252,7 @@ def _facts(response: Response, uri: str, page: ET.Element) -> dict[str, str]:
         name = child.tag.rpartition("}")[2].replace("-", "").lower()
         if name in _FACTS:
             if name in found:
-                raise untrusted(uri, response.address.url, f"it has two <{child.tag.rpartition('}')[2]}>")
+                raise untrusted(response, uri, f"it has two <{child.tag.rpartition('}')[2]}>")
             found[name] = child.text or ""
     return {name: text for name, text in found.items() if text.strip()}
 
@@ -265,7 +261,7 @@ def _is_encoded(response: Response, uri: str, facts: dict[str, str]) -> bool:
     """Tell whether the keys of a page are encoded."""
     kind = facts.get("encodingtype", "").strip().lower()
     if kind not in ("", "url"):
-        raise untrusted(uri, response.address.url, f"its keys have the unknown encoding {kind!r:.40}")
+        raise untrusted(response, uri, f"its keys have the unknown encoding {kind!r:.40}")
     return kind == "url"
 
 
@@ -280,7 +276,7 @@ def _decoded(response: Response, uri: str, names: Sequence[str]) -> list[str]:
                 unquote_plus(name, errors="strict")
             except UnicodeDecodeError:
                 break
-        raise not_utf8(uri, response.address.url, ascii(name.encode())[1:]) from None
+        raise not_utf8(response, uri, ascii(name.encode())[1:]) from None
 
 
 def _continuation(response: Response, uri: str, facts: dict[str, str]) -> str:
@@ -290,8 +286,8 @@ def _continuation(response: Response, uri: str, facts: dict[str, str]) -> str:
     if truncated in ("false", "0"):
         return ""
     if truncated not in ("true", "1", ""):
-        raise untrusted(uri, response.address.url, f"<IsTruncated> is {truncated!r:.40}")
+        raise untrusted(response, uri, f"<IsTruncated> is {truncated!r:.40}")
     if truncated and not token:
         why = "the page is truncated and has no <NextContinuationToken>"
-        raise no_continuation(uri, response.address.url, why)
+        raise no_continuation(response, uri, why)
     return token
