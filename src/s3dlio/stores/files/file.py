@@ -103,11 +103,12 @@ class FileStore(Store):
         return FileWriter(uri, self._settings)
 
     async def stat(self, uri: URI) -> ObjectInfo:
+        key = uri.key
         try:
-            facts = os.stat(uri.key)
+            facts = os.stat(key)
         except OSError as error:
             _fail(error, uri, "stat")
-        if not modes.S_ISREG(facts.st_mode) or uri.key.endswith("/"):
+        if not modes.S_ISREG(facts.st_mode) or key[-1] == "/":
             raise _not_an_object(uri, facts.st_mode, "stat")
         return {
             "size": facts.st_size,
@@ -313,13 +314,14 @@ async def read_fully(fd: int, uri: URI, data: memoryview, offset: int) -> None:
         IntegrityError: the file ends earlier, so another process has truncated it after it was opened.
     """
     done, size = 0, len(data)
-    while done < size:
-        count = os.preadv(fd, [data[done : done + FILE_PIECE] if size > FILE_PIECE else data[done:]], offset + done)
-        if not count:
-            raise cut_short(uri, offset + done, offset + size)
+    piece = data if size <= FILE_PIECE else data[:FILE_PIECE]
+    while count := os.preadv(fd, [piece], offset + done):
         done += count
-        if done < size:
-            await pause
+        if done == size:
+            return
+        await pause
+        piece = data[done : done + FILE_PIECE]
+    raise cut_short(uri, offset + done, offset + size)
 
 
 def cut_short(uri: URI, size: int, expected: int) -> IntegrityError:
