@@ -10,7 +10,7 @@ XML with a document type is refused: its entities can turn a small answer into a
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -30,6 +30,38 @@ def xml(body: bytes | str) -> ET.Element:
         return ET.fromstring(body)
     except (LookupError, RecursionError, ValueError) as error:
         raise ET.ParseError(str(error)) from None
+
+
+def tag(element: ET.Element) -> str:
+    """Return the name of an element without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def children(element: ET.Element, name: str) -> list[ET.Element]:
+    """Return the children of that name, in any namespace."""
+    return element.findall(f"{{*}}{name}")
+
+
+def child_text(element: ET.Element, name: str) -> str:
+    """Return the text of the first child of that name, in any namespace; "" without one."""
+    return element.findtext(f"{{*}}{name}") or ""
+
+
+def lacks(body: memoryview, name: str, fields: Sequence[str] = ()) -> str:
+    """Name what an XML document lacks to be a result; "" if nothing.
+
+    Args:
+        body: the document.
+        name: the root element of a result, in any namespace.
+        fields: children of the root that must have a text.
+    """
+    try:
+        root = xml(bytes(body).lstrip())
+    except ET.ParseError:
+        return f"<{name}>"
+    if tag(root) != name:
+        return f"<{name}>"
+    return next((f"<{field}>" for field in fields if not child_text(root, field).strip()), "")
 
 
 def json(body: bytes | str) -> Any:

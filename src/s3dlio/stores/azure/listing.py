@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 
 from s3dlio.auth.encoding import canonical_query, uri_encode
 from s3dlio.http.response import Response
+from s3dlio.objects import documents
 from s3dlio.objects.request import Request
 from s3dlio.stores.azure.service import AzureService
 from s3dlio.stores.pager import Listing, Page, PagedStore, not_utf8, size_in, untrusted
@@ -76,10 +77,10 @@ def list_of(response: Response, uri: str, kind: str) -> Listed:
         raise not_utf8(response, uri, ascii(error.name)[1:]) from None
     except ET.ParseError as error:
         raise unreadable(response, uri, f"not XML ({error})") from None
-    found = root.findall(f"{{*}}{kind}")
-    if root.tag.rpartition("}")[2] != "EnumerationResults" or len(found) != 1:
-        raise untrusted(response, uri, f"it is a <{root.tag.rpartition('}')[2]:.40}>, or has no <{kind}>")
-    markers = [child.text or "" for child in root if child.tag.rpartition("}")[2].lower() == "nextmarker"]
+    found = documents.children(root, kind)
+    if documents.tag(root) != "EnumerationResults" or len(found) != 1:
+        raise untrusted(response, uri, f"it is a <{documents.tag(root):.40}>, or has no <{kind}>")
+    markers = [child.text or "" for child in root if documents.tag(child).lower() == "nextmarker"]
     if len(markers) > 1:
         raise untrusted(response, uri, "it has two <NextMarker>")
     return Listed(found[0], markers[0] if markers and markers[0].strip() else "", named)
@@ -96,7 +97,7 @@ def _page_of(listed: Listed, response: Response, uri: str) -> Page:
     folders: list[str] = []
     markers: list[str] = []
     for item in listed.items:
-        kind, name = item.tag.rpartition("}")[2], name_of(item, listed.named, response, uri)
+        kind, name = documents.tag(item), name_of(item, listed.named, response, uri)
         if kind == "BlobPrefix":
             folders.append(name)
         elif kind != "Blob":
@@ -111,7 +112,7 @@ def _page_of(listed: Listed, response: Response, uri: str) -> Page:
 
 def name_of(item: ET.Element, named: Callable[[str], str], response: Response, uri: str) -> str:
     """Read the name of a Blob, BlobPrefix or Container. A name that XML cannot hold comes percent-encoded."""
-    found = item.findall("{*}Name")
+    found = documents.children(item, "Name")
     text = found[0].text if len(found) == 1 and not len(found[0]) else None
     if not text:
         raise untrusted(response, uri, "it has something without a name, or with two")

@@ -108,15 +108,6 @@ def lacks_step(response: Response) -> str:
     return "" if is_step else '"done" and no rewriteToken'
 
 
-def lacks_result(response: Response, name: str) -> str:
-    """Name what an answer of the XML API lacks to be a result with this root element; "" if nothing."""
-    try:
-        root = documents.xml(bytes(response.body).lstrip())
-    except (ET.ParseError, ValueError, LookupError):
-        return f"<{name}>"
-    return "" if root.tag.rpartition("}")[2] == name else f"<{name}>"
-
-
 def child_text(response: Response, name: str) -> str | None:
     """Return the text of an element below the root of an XML answer; None without the element, or without XML."""
     body = bytes(response.body[:65536])

@@ -10,16 +10,16 @@ multipart upload".
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from s3dlio.http.response import Response
 from s3dlio.memory.checksums import crc32c, crc32c_joined, crc32c_text
+from s3dlio.objects import documents
 from s3dlio.objects.request import Request, send
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.stores.gcs import resumable
-from s3dlio.stores.gcs.answers import child_text, hashes, lacks_result
+from s3dlio.stores.gcs.answers import child_text, hashes
 from s3dlio.stores.gcs.requests import CONTENT_TYPE
 from s3dlio.stores.gcs.resumable import Resumable
 from s3dlio.stores.gcs.service import GcsService, encoded, query_of
@@ -107,7 +107,7 @@ async def _begin(service: GcsService, uri: URI) -> Multipart | None:
     response = await send(service, request)
     if response.head.status == 200:
         upload = child_text(response, "UploadId")
-        if upload and not lacks_result(response, "InitiateMultipartUploadResult"):
+        if upload and not documents.lacks(response.body, "InitiateMultipartUploadResult"):
             return Multipart(upload)
         raise service.refusals.unproven(response, uri.text, "UploadId")
     if response.head.status in _NOT_IMPLEMENTED and not child_text(response, "Code"):
@@ -146,8 +146,7 @@ async def _complete(
     request = _request("POST", uri, uploadId=upload.id)
     request.add("Content-Type", "application/xml")
     request.body = [memoryview(ET.tostring(root))]
-    missing = partial(lacks_result, name="CompleteMultipartUploadResult")
-    response = await send_for_proof(service, request, missing, others=True)
+    response = await send_for_proof(service, request, _lacks_completion, others=True)
     if response.head.status == 404 and child_text(response, "Code") == "NoSuchUpload":
         if not await is_stored(store, uri, size, checksum):
             raise service.refusal(response, uri.text)
@@ -157,6 +156,10 @@ async def _complete(
     sent = hashes(response.head).get("crc32c")
     if service.settings.put_verify or (sent is not None and sent != crc32c_text(checksum)):
         await verify(store, uri, size, checksum)
+
+
+def _lacks_completion(response: Response) -> str:
+    return documents.lacks(response.body, "CompleteMultipartUploadResult")
 
 
 def _request(method: str, uri: URI, **query: str) -> Request:

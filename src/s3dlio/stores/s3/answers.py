@@ -26,6 +26,7 @@ from xml.etree import ElementTree as ET
 
 from s3dlio.http.response import Response
 from s3dlio.objects import documents
+from s3dlio.objects.documents import child_text
 from s3dlio.stores.refusals import unreadable
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -66,7 +67,7 @@ def error_of(response: Response) -> S3Error:
         root = documents.xml(body.lstrip())
     except ET.ParseError:
         return S3Error()
-    if root.tag.rpartition("}")[2] != "Error":
+    if documents.tag(root) != "Error":
         return S3Error()
     return S3Error(child_text(root, "Code"), child_text(root, "Message"), _region(root))
 
@@ -105,34 +106,12 @@ def parsed(response: Response, uri: str) -> ET.Element:
         raise unreadable(response, uri, f"not XML ({error})") from None
 
 
-def children(element: ET.Element, name: str) -> list[ET.Element]:
-    """Return the children of that name."""
-    return element.findall(f"{{*}}{name}")
-
-
-def child_text(element: ET.Element, name: str) -> str:
-    """Return the text of the first child of that name; "" without one."""
-    return element.findtext(f"{{*}}{name}") or ""
-
-
 # Proofs...
 
 
 def lacks(response: Response, name: str, fields: Sequence[str] = ()) -> str:
-    """Name what an answer lacks to be a result; "" if nothing.
-
-    Args:
-        response: the answer, of status 200.
-        name: the root element of a result, in whatever namespace.
-        fields: children of the root that must have a text.
-    """
-    try:
-        root = documents.xml(bytes(response.body).lstrip())
-    except (ET.ParseError, ValueError, LookupError):
-        return f"<{name}>"
-    if root.tag.rpartition("}")[2] != name:
-        return f"<{name}>"
-    return next((f"<{field}>" for field in fields if not child_text(root, field).strip()), "")
+    """Name what an answer lacks to be a result with this root element and these fields; "" if nothing."""
+    return documents.lacks(response.body, name, fields)
 
 
 def lacks_etag(response: Response) -> str:
@@ -167,6 +146,6 @@ def is_foreign(response: Response, verb: str) -> bool:
     if not bytes(response.body[:64]).lstrip().startswith((b"<", b"{", b"[", b"\xef\xbb\xbf")):
         return False
     try:
-        return not documents.xml(bytes(response.body).lstrip()).tag.rpartition("}")[2].startswith(verb)
+        return not documents.tag(documents.xml(bytes(response.body).lstrip())).startswith(verb)
     except ET.ParseError:
         return True

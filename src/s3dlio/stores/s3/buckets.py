@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from s3dlio.auth.encoding import canonical_query
 from s3dlio.http.response import Response
+from s3dlio.objects import documents
+from s3dlio.objects.documents import child_text, children
 from s3dlio.objects.request import Request
 from s3dlio.stores.pager import Page, PagedStore, untrusted
-from s3dlio.stores.s3.answers import NAMESPACE, child_text, children, parsed
+from s3dlio.stores.s3.answers import NAMESPACE, parsed
 from s3dlio.stores.s3.requests import escaped, send_without_result
 from s3dlio.stores.s3.service import S3Service
 from s3dlio.stores.sending import send_for_proof
@@ -36,7 +38,7 @@ async def page_of_buckets(store: PagedStore[S3Service], token: str) -> tuple[Pag
     query = canonical_query([("continuation-token", token)] if token else [])
     response = await send_for_proof(store.service(), Request(uri, "GET", "", query=query))
     page = parsed(response, uri)
-    if not page.tag.rpartition("}")[2].startswith("ListAllMyBuckets"):
+    if not documents.tag(page).startswith("ListAllMyBuckets"):
         raise untrusted(response, uri, "it is not a list of buckets")
     names = [child_text(item, "Name") for group in children(page, "Buckets") for item in children(group, "Bucket")]
     return Page(names, [], [], child_text(page, "ContinuationToken").strip()), response

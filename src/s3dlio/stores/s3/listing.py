@@ -35,10 +35,10 @@ from xml.etree import ElementTree as ET
 from s3dlio.auth.encoding import canonical_query
 from s3dlio.http.response import Response
 from s3dlio.objects import documents
+from s3dlio.objects.documents import child_text, children
 from s3dlio.objects.request import Request
 from s3dlio.stores.pager import Listing, Page, PagedStore, no_continuation, not_utf8, untrusted
 from s3dlio.stores.refusals import unreadable
-from s3dlio.stores.s3.answers import child_text, children
 from s3dlio.stores.s3.service import S3Service
 from s3dlio.stores.sending import send_for_proof
 from s3dlio.stores.xml_names import CONTROLS, NameReader, NotTextError
@@ -91,8 +91,8 @@ def read_page(response: Response, uri: str, with_sizes: bool) -> Page:
     else:
         page, keys, sizes = found
         named = str
-    if page.tag.rpartition("}")[2] != "ListBucketResult":
-        raise untrusted(response, uri, f"it is a <{page.tag.rpartition('}')[2]:.40}>, not a <ListBucketResult>")
+    if documents.tag(page) != "ListBucketResult":
+        raise untrusted(response, uri, f"it is a <{documents.tag(page):.40}>, not a <ListBucketResult>")
     prefixes = [named(_only(response, uri, item, "Prefix")) for item in children(page, "CommonPrefixes")]
     facts = _facts(response, uri, page)
     if _is_encoded(response, uri, facts):
@@ -225,7 +225,7 @@ def _only(response: Response, uri: str, item: ET.Element, name: str) -> str:
     """Return the text of the only child of that name."""
     found = children(item, name)
     if len(found) != 1 or len(found[0]):
-        what = item.tag.rpartition("}")[2]
+        what = documents.tag(item)
         raise untrusted(response, uri, f"a <{what}> has {len(found) or 'no'} <{name}>, or one that is not text")
     return found[0].text or ""
 
@@ -249,10 +249,10 @@ def _facts(response: Response, uri: str, page: ET.Element) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for child in page:
-        name = child.tag.rpartition("}")[2].replace("-", "").lower()
+        name = documents.tag(child).replace("-", "").lower()
         if name in _FACTS:
             if name in found:
-                raise untrusted(response, uri, f"it has two <{child.tag.rpartition('}')[2]}>")
+                raise untrusted(response, uri, f"it has two <{documents.tag(child)}>")
             found[name] = child.text or ""
     return {name: text for name, text in found.items() if text.strip()}
 
