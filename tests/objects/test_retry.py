@@ -12,7 +12,7 @@ import pytest
 from s3dlio.http.address import Address
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.framing import parse_head
-from s3dlio.http.response import Response, TransportError
+from s3dlio.http.response import Failure, Response, TransportError
 from s3dlio.objects import retry
 from s3dlio.objects.retry import Repeats, Tries
 from s3dlio.settings import Settings
@@ -73,7 +73,7 @@ def test_tries_end_when_the_time_is_over_and_use_most_of_it(
 
 
 @pytest.mark.parametrize("kind", ["malformed", "untrusted", "proxy", "connect timeout"])
-def test_a_failure_that_will_not_pass_ends_the_tries_unless_another_endpoint_is_healthy(kind: str) -> None:
+def test_a_failure_that_will_not_pass_ends_the_tries_unless_another_endpoint_is_healthy(kind: Failure) -> None:
     failure = TransportError(kind, "a failure")
     assert waits(failure, retries=5) == []
     places = endpoints(2)

@@ -21,7 +21,7 @@ import select
 import socket
 import ssl
 import sys
-from typing import Any
+from typing import Any, Literal
 
 from s3dlio import descriptors, forks, redaction
 from s3dlio.http import framing, tls
@@ -54,6 +54,9 @@ _RESET = 7  # TCP_CLOSE in linux/tcp.h, the first byte of `tcp_info`: the other 
 _has_poll = hasattr(select, "poll")
 
 
+ConnectFailure = Literal["connect", "refused", "untrusted", "proxy", "descriptors"]
+
+
 class ConnectError(OSError):
     """The connection could not be made.
 
@@ -62,7 +65,7 @@ class ConnectError(OSError):
             proxy refused; "descriptors", if this process can open no more files; "connect" otherwise.
     """
 
-    def __init__(self, message: str, kind: str = "connect") -> None:
+    def __init__(self, message: str, kind: ConnectFailure = "connect") -> None:
         super().__init__(redaction.message(message))  # a proxy may have sent a part of the message
         self.kind = kind
 
@@ -160,8 +163,10 @@ class Connection:
         except framing.FramingError as error:
             raise ConnectError(f"the answer of the proxy to CONNECT is not HTTP: {error}") from error
         if head.status >= 300:
-            kind = "connect" if head.status >= 500 else "proxy"
-            raise ConnectError(f"the proxy refused CONNECT with {head.status} {head.reason}", kind)
+            raise ConnectError(
+                f"the proxy refused CONNECT with {head.status} {head.reason}",
+                "connect" if head.status >= 500 else "proxy",
+            )
         return self._begin_tls()
 
     def _begin_tls(self) -> int:

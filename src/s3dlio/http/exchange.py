@@ -58,7 +58,7 @@ from s3dlio.http.framing import BodyKind, FirstLineError, FramingError, Response
 from s3dlio.http.opening import Opening
 from s3dlio.http.pool import connections_of
 from s3dlio.http.receive import BodyUntilClose, ChunkedBody, Observe, TooLongError, receive_into
-from s3dlio.http.response import Response, TransportError
+from s3dlio.http.response import Failure, Response, TransportError
 from s3dlio.memory.buffers import lease
 from s3dlio.memory.target import Buffer, Target
 from s3dlio.runtime.poller import READ, WRITE
@@ -537,6 +537,7 @@ class Exchange:
     # ... of known length
 
     def _begin_sized(self, head: ResponseHead, rest: memoryview, target: Target | None) -> None:
+        """Receive a body of known length, or end if it is wrong, too long or already whole."""
         length = head.length
         assert length is not None
         if target is None:
@@ -599,6 +600,7 @@ class Exchange:
     # ... of unknown length
 
     def _begin_collected(self, body: ChunkedBody | BodyUntilClose, rest: memoryview) -> None:
+        """Collect a body of unknown length."""
         connection = self._connection
         assert connection is not None
         self._collected = body
@@ -686,8 +688,8 @@ class Exchange:
         elif self._opening is not None:
             if now - self.touched > limits.connect:
                 # Another try at once is worthwhile only if it begins with another IP address.
-                kind = "connect" if self._opening.give_up() else "connect timeout"
-                self._fail(kind, f"no connection within {limits.connect:g} s")
+                again = self._opening.give_up()
+                self._fail("connect" if again else "connect timeout", f"no connection within {limits.connect:g} s")
         elif self._state is not WAITING and now - self.touched > limits.idle:
             self._fail("timeout", f"no byte moved for {limits.idle:g} s")
         elif self._connection is not None and not self._is_too_slow(now, moved):
@@ -771,7 +773,7 @@ class Exchange:
     def _malformed(self, error: FramingError) -> None:
         self._fail("malformed", str(error))
 
-    def _fail(self, kind: str, message: str) -> None:
+    def _fail(self, kind: Failure, message: str) -> None:
         """End with an error."""
         head = None if self._connection is None else self._head
         received = 0 if head is None else self._received()

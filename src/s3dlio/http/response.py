@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from s3dlio import redaction
 from s3dlio.http.address import Address
+from s3dlio.http.connection import ConnectFailure
 from s3dlio.http.framing import ResponseHead
 
 
@@ -22,6 +23,9 @@ class Response(NamedTuple):
     head: ResponseHead
     body: memoryview
     address: Address
+
+
+Failure = ConnectFailure | Literal["connect timeout", "timeout", "slow", "lost", "malformed"]
 
 
 class TransportError(Exception):
@@ -43,7 +47,7 @@ class TransportError(Exception):
         received: how many bytes of the body are in the target.
     """
 
-    def __init__(self, kind: str, message: str, head: ResponseHead | None = None, received: int = 0) -> None:
+    def __init__(self, kind: Failure, message: str, head: ResponseHead | None = None, received: int = 0) -> None:
         super().__init__(redaction.message(message))  # shown in tracebacks, as the cause of the error that is raised
         self.kind = kind
         self.head = head

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a request for an object means: retries, parts, resuming, verification, and the fast path of batches."""
+"""Requests for objects: retries, parts, resuming, verification, and the fast path of batches."""

@@ -23,7 +23,7 @@ from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.exchange import Continuation, Exchange, Receive
 from s3dlio.http.framing import ResponseHead
 from s3dlio.http.receive import Observe
-from s3dlio.http.response import Response, TransportError
+from s3dlio.http.response import Failure, Response, TransportError
 from s3dlio.memory.target import Buffer
 from s3dlio.objects.heads import Heads
 from s3dlio.objects.retry import Tries
@@ -249,7 +249,7 @@ def _after_failure(endpoint: Endpoint, request: Request, failure: TransportError
 _UNAVAILABLE = StoreUnavailableError, "check the endpoint and that the service is up"
 _LATE = StoreTimeoutError, "check the endpoint and the network, or allow more time"
 # By the kind of a failure: the error to raise, and what the user can try.
-_ERRORS: dict[str, tuple[type[S3dlioError], str]] = {
+_ERRORS: dict[Failure, tuple[type[S3dlioError], str]] = {
     "connect": _UNAVAILABLE,
     "refused": _UNAVAILABLE,
     "lost": _UNAVAILABLE,
