@@ -54,7 +54,7 @@ class Names:
 def _forget() -> None:
     for thread in threading.enumerate():
         if thread.name == "s3dlio-resolve":
-            thread.join(5)  # its answer is not for the next test
+            thread.join(5)  # so that its answer does not reach the next test
     resolve._answers.clear()
     opening._avoided.clear()
     pool.clear()
@@ -237,7 +237,7 @@ def _accepting(then: Callable[[socket.socket], object]) -> Iterator[str]:
 def test_after_a_failed_handshake_the_next_try_uses_another_address(
     names: Names, refusing: str, hangs: bool, proxied: bool
 ) -> None:
-    # The second address refuses: that it was asked is what counts.
+    # The second address refuses: the test is that it was tried.
     os.environ.update(S3DLIO_CONNECT_TIMEOUT="0.5", S3DLIO_CONNECT_RETRY_SECONDS="0.5")
     os.environ["AWS_ENDPOINT_URL"] = "https://127.0.0.1:9" if proxied else f"https://{_NAME}:9000"
     if proxied:
@@ -252,7 +252,7 @@ def test_after_a_failed_handshake_the_next_try_uses_another_address(
 
     with _accepting(note) as url:
         names.peers = [_peer(url), _peer(refusing)]
-        for _ in range(2):  # whichever is the first
+        for _ in range(2):  # each of the two is first once
             with pytest.raises((StoreUnavailableError, StoreTimeoutError)):
                 s3dlio.get("s3://bucket/key")
     assert count
@@ -318,11 +318,11 @@ def test_a_name_is_resolved_again_while_a_first_resolution_hangs(
 
 
 def test_a_fork_while_a_name_is_resolved(names: Names, server: Replay) -> None:
-    asked, go_on = threading.Event(), threading.Event()
+    asked, proceed = threading.Event(), threading.Event()
 
     def wait() -> None:
         asked.set()
-        go_on.wait(20)
+        proceed.wait(20)
 
     names.peers, names.before = [_peer(server.url)], wait
 
@@ -335,13 +335,13 @@ def test_a_fork_while_a_name_is_resolved(names: Names, server: Replay) -> None:
     def in_child() -> None:
         names.before = lambda: None
         _get()
-        # This process still holds copies of the parent's sockets: its waiter has to be woken all the same.
+        # This process still holds copies of the parent's sockets, which must not keep the parent's waiter from waking.
         assert select.select([reading], [], [], 5)[0]
 
     with ThreadPoolExecutor(1) as executor:
         future = executor.submit(get)
         assert asked.wait(5)
-        timer = threading.Timer(0.5, go_on.set)
+        timer = threading.Timer(0.5, proceed.set)
         timer.start()
         in_forked_child(in_child)
         timer.join()

@@ -130,7 +130,7 @@ def test_the_error_of_an_upload_that_is_refused_early_is_the_refusal(proxy: Faul
 
 @pytest.mark.usefixtures("bucket")
 def test_a_connection_is_not_reused_after_an_upload_that_was_cut_short() -> None:
-    # The server keeps it open: what is sent on it next it would take for the rest of the body.
+    # The server keeps the connection open, and would take the next request for the rest of the body.
     answers = [
         b"HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n",
         b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n',

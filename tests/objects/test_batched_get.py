@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batched reads, and their fall-back to the ordinary operation: both give the same results and errors.
 
-The first object of each batch opens the connection, the second is the case, the third shows that nothing is left of it.
+The first object of each batch opens the connection, the second is the case, and the third shows that the case has left
+nothing on the connection.
 """
 
 # A memoryview equals the bytes that it shows.
@@ -53,7 +54,7 @@ def rest(start: int) -> bytes:
 WHOLE = answer(200, DATA, VERSION)
 CHECKED = answer(200, DATA, CHECKSUM)
 
-# What is answered to the requests for the second object, one script for each request.
+# The answers to the requests for the second object, one script for each request.
 WHOLE_IN_THE_END: dict[str, list[Script]] = {
     "at once": [[WHOLE]],
     "checked": [[CHECKED]],
@@ -110,8 +111,8 @@ def batched_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return begun
 
 
-# After three answers that are alike the next one is expected to be so, too.
-BEFORE = pytest.mark.parametrize("before", [[FIRST], [FIRST] * 3], ids=["", "after others alike"])
+# After three answers of the same sizes, the next one is received as if it had these sizes, too.
+BEFORE = pytest.mark.parametrize("before", [[FIRST], [FIRST] * 3], ids=["", "after answers of one size"])
 
 
 @BEFORE
@@ -144,7 +145,7 @@ def test_a_failure_is_returned_and_ends_no_other_read(
 def test_a_failure_that_is_raised_ends_the_other_reads() -> None:
     gone = answer(404, "<Error><Code>NoSuchKey</Code></Error>")
     with scripted([[0.1, gone]]):
-        s3dlio.get_many([FIRST, LAST], 2)  # two connections, for the plain reads that follow
+        s3dlio.get_many([FIRST, LAST], 2)  # two connections, for the batched reads that follow
         with pytest.raises(s3dlio.ObjectNotFoundError, match="bucket/case"):
             s3dlio.get_many([CASE, *[FIRST] * 100], 2)
 
@@ -195,7 +196,7 @@ def test_objects_of_the_usual_size_and_others_do_not_mix(
     draw = random.Random(7)
     objects = {}
     for number in range(400):
-        # Runs of one size, with another one here and there, larger or smaller, and heads of other lengths.
+        # Mostly objects of one size; some are larger or smaller, and some heads are longer.
         size = length if draw.random() < 0.9 else draw.choice([0, 1, length - 1, length + 1, 3 * length])
         body = content(size, number)
         headers = {"X-Filling": "x" * draw.choice([1, 50])} if draw.random() < 0.1 else {}

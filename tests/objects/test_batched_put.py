@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batched writes, and their fall-back to the ordinary operation: both give the same results and errors.
 
-The first object of each batch opens the connection, the second is the case, the third shows that nothing is left of it.
+The first object of each batch opens the connection, the second is the case, and the third shows that the case has left
+nothing on the connection.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def tagging(data: bytes) -> bytes:
     return answer(200, b"", {"ETag": f'"{hashlib.md5(data).hexdigest()}"'})
 
 
-# What is answered to the requests for the second object, one script for each request.
+# The answers to the requests for the second object, one script for each request.
 STORED_IN_THE_END: dict[str, list[Script]] = {
     "at once": [[STORED]],
     "confirmed": [[confirming(DATA)]],
@@ -115,7 +116,7 @@ def test_a_failure_is_raised(scripts: list[Script], kind: type[Exception], messa
     assert server.bodies == [b"first", *[DATA] * len(scripts), b"again", b"again"]
 
 
-# Where not everything can be sent at once...
+# A body that is sent in several pieces...
 
 
 @pytest.fixture(params=[1000, 0], ids=["a part at first", "nothing at first"])
@@ -151,7 +152,7 @@ def test_an_early_refusal_ends_the_sending() -> None:
     assert server.bodies == [b"first"]
 
 
-# Many of them...
+# Several writes...
 
 
 def test_a_failure_ends_the_other_writes() -> None:
@@ -171,7 +172,7 @@ def test_a_refusal_is_raised_if_another_answer_arrived_at_the_same_time(
     poll = Poller.poll
 
     def late(self: Poller, timeout: float | None = None) -> list[tuple[int, int]]:
-        """So late that both answers are there."""
+        """Poll so late that both answers have arrived."""
         time.sleep(0.05)
         return poll(self, timeout)
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks and groups on an engine: side by side, stopped, and closed."""
+"""Tasks, groups, batched work and an extension on an engine: side by side, stopped, and closed."""
 
 from __future__ import annotations
 
 import _thread
+import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from s3dlio.runtime import engine as engine_module
 from s3dlio.runtime.engine import Engine
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import Operation, Stopped, Task
+from s3dlio.runtime.poller import READ
 from s3dlio.runtime.run import run
 from s3dlio.runtime.sleep import Sleep
 from s3dlio.runtime.wakeup import Signal
@@ -42,7 +44,7 @@ class Answer:
         return True
 
 
-async def _gather(operations: Iterator[Operation[None] | Signal], limit: int) -> None:
+async def _gather(operations: Iterator[Operation[None] | Byte | Signal], limit: int) -> None:
     await Gather(operations, limit)
 
 
@@ -144,7 +146,7 @@ def test_a_call_that_sleeps_is_stopped_from_another_thread() -> None:
 
 @pytest.mark.parametrize("stopped", [None, threading.Event()], ids=["never stopped", "may be stopped"])
 def test_ctrl_c_just_before_a_wait_is_handled(stopped: threading.Event | None) -> None:
-    # Like a signal caught just before the system call: it is pending, and wakes nobody.
+    # The signal is only marked as pending, as if it had arrived just before the system call: it ends no wait.
     pending = threading.Timer(0.3, _thread.interrupt_main)
     pending.start()
     began = time.monotonic()
@@ -194,12 +196,12 @@ def test_a_task_that_is_stopped_while_it_is_ready_begins_nothing_else() -> None:
 
     async def main() -> None:
         await Sleep(0.001)
-        steps.append("went on")
+        steps.append("continued")
 
     task = engine.start(main(), lambda _: None)
     engine.turn(0)
     time.sleep(0.01)
-    engine._run_timers(time.monotonic())  # now it is about to
+    engine._run_timers(time.monotonic())  # the task is ready now
     engine.cancel(task)
     _run_until(engine, lambda: task.ended)
     assert isinstance(task.error, Stopped)
@@ -350,3 +352,129 @@ def test_an_operation_that_fails_before_its_first_wait_ends_the_call() -> None:
 
     with pytest.raises(LookupError, match="mine"):
         run(operation())
+
+
+# Batched work, and an extension...
+
+
+class Byte:
+    """Batched work that waits for a byte on a socket. `steps` notes how many were begun or advanced together."""
+
+    steps: ClassVar[list[tuple[str, int]]] = []
+
+    def __init__(self, then: Operation[None] | None = None, *, at_once: bool = False) -> None:
+        self.rest: Operation[None] | None = None
+        self.at_once = at_once
+        self.reader, self.writer = socket.socketpair()
+        self._then = then
+
+    @classmethod
+    def begin_together(cls, engine: Engine, new: list[Byte], on_end: Callable[[Sequence[Byte]], None]) -> None:
+        cls.steps.append(("begin", len(new)))
+        for one in new:
+            one.engine, one.on_end = engine, on_end
+            engine.watch(one.reader.fileno(), READ, one)
+
+    @classmethod
+    def advance_together(cls, engine: Engine, ready: list[Byte]) -> None:  # noqa: ARG003
+        cls.steps.append(("advance", len(ready)))
+        for one in ready:
+            one.rest = one._then
+            one.stop()
+        ready[0].on_end(ready)
+
+    engine: Engine
+    on_end: Callable[[Sequence[Byte]], None]
+
+    def stop(self) -> None:
+        self.engine.forget(self.reader.fileno())
+        self.reader.close()
+        self.writer.close()
+
+
+class OtherByte(Byte):
+    steps: ClassVar[list[tuple[str, int]]] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_steps() -> None:
+    Byte.steps.clear()
+    OtherByte.steps.clear()
+
+
+def test_batched_work_of_one_class_takes_each_step_together() -> None:
+    work = [Byte(), OtherByte(), Byte(), Byte(), OtherByte()]
+    for one in work:
+        one.writer.send(b"x")
+    run(_gather(iter(work), 8))
+    assert Byte.steps == [("begin", 3), ("advance", 3)]
+    assert OtherByte.steps == [("begin", 2), ("advance", 2)]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_an_operation_may_continue_batched_work_and_keeps_its_room_in_the_group(at_once: bool) -> None:
+    ended: list[str] = []
+
+    async def rest() -> None:
+        await Sleep(0.02)
+        ended.append("rest")
+
+    async def last() -> None:
+        ended.append("last")
+
+    first = Byte(rest(), at_once=at_once)
+    first.writer.send(b"x")
+    run(_gather(iter([first, last()]), 1))
+    assert ended == ["rest", "last"]
+
+
+def test_a_failure_stops_batched_work() -> None:
+    async def fail() -> None:
+        raise LookupError
+
+    waiting = Byte()
+    with pytest.raises(LookupError):
+        run(_gather(iter([waiting, fail()]), 2))
+    assert waiting.reader.fileno() == -1
+    assert Byte.steps == [("begin", 1)]
+
+
+class Extension:
+    """Notes what the engine calls."""
+
+    def __init__(self) -> None:
+        self.in_flight: set[object] = set()
+        self.calls: list[object] = []
+
+    def on_tick(self, _: float) -> None:
+        self.calls.append("tick")
+
+    def on_idle_event(self, fd: int) -> None:
+        self.calls.append(fd)
+
+    def on_close(self) -> None:
+        self.calls.append("close")
+
+
+def test_an_extension_gets_ticks_the_events_of_idle_descriptors_and_the_end() -> None:
+    engine = Engine()
+    engine.extension = extension = Extension()
+    assert engine.time_to_wait() is None
+    extension.in_flight.add("request")
+    _run_until(engine, lambda: extension.calls == ["tick"])
+
+    extension.calls.clear()
+    reader, writer = socket.socketpair()
+    engine.watch(reader.fileno(), READ, lambda _: extension.calls.append("handler"))
+    writer.send(b"x")
+    engine.turn(0)
+    del engine.handlers[reader.fileno()]
+    engine.turn(0)
+    engine.poll_idle()
+    engine.forget(reader.fileno())
+    engine.turn(0)
+    engine.close()
+    expected = ["handler", reader.fileno(), reader.fileno(), "close"]
+    assert [call for call in extension.calls if call != "tick"] == expected
+    reader.close()
+    writer.close()
