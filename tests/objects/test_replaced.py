@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import s3dlio
-from s3dlio.objects import ranges
+from s3dlio.objects.one_range import Replaced
 from s3dlio.uri import URI
 from tests.behavior.content import content
 from tests.servers.base import S3Server
@@ -76,12 +76,13 @@ def replacements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The replacements that were noticed, as they come."""
     seen: list[str] = []
 
-    class Counted(ranges.Replaced):
-        def __init__(self, uri: URI) -> None:
-            super().__init__(uri)
-            seen.append(str(self))
+    made = Replaced.__init__
 
-    monkeypatch.setattr(ranges, "Replaced", Counted)
+    def counted(self: Replaced, uri: URI) -> None:
+        made(self, uri)
+        seen.append(str(self))
+
+    monkeypatch.setattr(Replaced, "__init__", counted)
     return seen
 
 

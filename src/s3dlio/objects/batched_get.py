@@ -40,7 +40,8 @@ from s3dlio.objects.batched import (
     report,
     sign,
 )
-from s3dlio.objects.ranges import RangeStore, mismatch, read_unsplit
+from s3dlio.objects.one_range import RangeStore, mismatch
+from s3dlio.objects.ranges import read_unsplit
 from s3dlio.objects.request import Begun
 from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.poller import READ

@@ -15,7 +15,7 @@ from s3dlio.errors import InvalidURIError, S3dlioError, UnreadableDateError
 from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response
 from s3dlio.memory.checksums import Expected
-from s3dlio.objects import ranges, upload
+from s3dlio.objects import one_range, ranges, upload
 from s3dlio.objects.batched import ReadDone
 from s3dlio.objects.batched_get import BatchedRead, read_one
 from s3dlio.objects.request import Request
@@ -122,7 +122,7 @@ class CloudStore(Store, Generic[AnyService]):
 
     def unsatisfied_size(self, response: Response) -> int | None:
         """The size of the object, if an answer with status 416 tells it."""
-        return ranges.unsatisfied_size(response.head)
+        return one_range.unsatisfied_size(response.head)
 
     # Reading...
 

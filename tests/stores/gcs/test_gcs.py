@@ -183,7 +183,7 @@ def test_a_copy_of_an_object_that_is_replaced_meanwhile_is_an_error(bucket: str,
     def replace(_: s3dlio.Progress) -> None:
         s3dlio.put_bytes(uri, b"another")
 
-    with pytest.raises(s3dlio.IntegrityError, match="was replaced while it was copied"):
+    with pytest.raises(s3dlio.IntegrityError, match="was replaced while it was read"):
         s3dlio.download(uri, tmp_path / "copy", progress=replace)
     assert list(tmp_path.iterdir()) == []
 
