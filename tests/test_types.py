@@ -57,11 +57,10 @@ RETURNED = [
     ("MultipartUploadWriter.from_uri(uri)", "MultipartUploadWriter"),
 ]
 
-pytest.importorskip("mypy")  # no tool of the tests: the environments of other Pythons are without it
-
 
 def faulty_lines(folder: Path, lines: list[str], version: str) -> list[str]:
     """The lines of a program, after what is prepared for it, in which mypy finds an error for a version of Python."""
+    pytest.importorskip("mypy")  # a tool for developers: the environments of other Pythons do not have it
     program = folder / "program.py"
     program.write_text("\n".join([PREPARED, *lines]))
     options = ["--strict", "--no-incremental", "--no-error-summary", "--config-file=", f"--python-version={version}"]
@@ -93,6 +92,13 @@ def test_a_type_checker_knows_what_each_function_returns(tmp_path: Path) -> None
     right = [f"known_{number}: {type_} = {call}" for number, (call, type_) in enumerate(RETURNED)]
     wrong = [f"wrong_{number}: complex = {call}" for number, (call, _) in enumerate(RETURNED)]
     assert faulty_lines(tmp_path, [*right, *wrong], "3.10") == wrong
+
+
+def test_a_type_checker_knows_every_public_name(tmp_path: Path) -> None:
+    wrong = "reveal_type(s3dlio.no_such_name)"
+    assert faulty_lines(tmp_path, [*(f"reveal_type(s3dlio.{name})" for name in s3dlio.__all__), wrong], "3.10") == [
+        wrong
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(name for name in s3dlio.__all__ if inspect.isfunction(getattr(s3dlio, name))))

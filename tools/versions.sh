@@ -12,9 +12,9 @@ cd "$(dirname "$0")/.."
 
 . tools/interpreters.sh
 QUICK="tests/test_uri.py tests/test_settings.py tests/test_forks.py tests/test_environment.py
-    tests/runtime/test_threads.py tests/memory/test_checksums.py tests/test_aio.py tests/test_import.py
-    tests/transfer tests/stores/files/test_file.py tests/behavior tests/cli/test_command_line.py
-    tests/cli/test_verbs.py tests/objects/test_upload.py"
+    tests/runtime/test_threads.py tests/memory/test_checksums.py tests/test_aio.py tests/test_twins.py
+    tests/test_types.py tests/test_import.py tests/transfer tests/stores/files/test_file.py tests/behavior
+    tests/cli/test_command_line.py tests/cli/test_verbs.py tests/objects/test_upload.py"
 
 case "${1:-}" in
     quick) tests=$QUICK; only=(-k "not (SeaweedFS or Ceph or Azurite or fake-gcs)") ;;

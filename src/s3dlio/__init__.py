@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """One Python API over S3, Azure Blob, GCS, local files and O_DIRECT.
 
-The public names are listed below and loaded on first use, so that `import s3dlio` costs next to nothing.
+`__all__` lists the public names. Each is loaded on first use, so `import s3dlio` takes almost no time.
+
+Example:
+    >>> import s3dlio
+    >>> s3dlio.put_bytes("s3://bucket/object", b"content")
+    >>> bytes(s3dlio.get("s3://bucket/object"))
+    b'content'
 """
 
 from __future__ import annotations
@@ -151,13 +157,15 @@ _NAMES["list"] = ("s3dlio.api", "list_objects")
 __all__ = sorted(_NAMES)  # noqa: PLE0605
 
 
-def __getattr__(name: str) -> object:
-    try:
-        module, attribute = _NAMES[name]
-    except KeyError:
-        raise AttributeError(f"module 's3dlio' has no attribute {name!r}") from None
-    value = globals()[name] = load(module, attribute)
-    return value
+if not TYPE_CHECKING:  # which would take any name for a public one
+
+    def __getattr__(name: str) -> object:
+        try:
+            module, attribute = _NAMES[name]
+        except KeyError:
+            raise AttributeError(f"module 's3dlio' has no attribute {name!r}") from None
+        value = globals()[name] = load(module, attribute)
+        return value
 
 
 def __dir__() -> Iterable[str]:

@@ -62,6 +62,8 @@ class DirectStore(FileStore):
         return lease(0) if _is_direct(fd) else super()._read_unsized(fd)
 
     async def _read(self, fd: int, uri: URI, start: int, end: int) -> memoryview:
+        # The aligned range [first, last) around the wanted bytes is read, and the wanted part of the block returned. A
+        # descriptor whose O_DIRECT fails at the first transfer loses the flag: hence the second question.
         first, last = start - start % PAGE, end + -end % PAGE
         if _is_direct(fd):
             block = lease(last - first, aligned=True)
@@ -122,7 +124,7 @@ class DirectWriter(FileWriter):
     def _create(self, file: TemporaryFile) -> None:
         super()._create(file)
         try:
-            # Not at creation: a file system that refuses O_DIRECT creates the file all the same.
+            # Not at open: a file system that refuses O_DIRECT has created the file by then.
             fcntl.fcntl(file.fd, fcntl.F_SETFL, fcntl.fcntl(file.fd, fcntl.F_GETFL) | os.O_DIRECT)
         except OSError as error:
             if error.errno != errno.EINVAL:
