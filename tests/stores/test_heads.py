@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads and writes of batches make their heads from what they have in common: these are the heads that any request
-would get, and they follow a credential that is renewed meanwhile.
-"""
+"""Batched reads and writes have the heads of ordinary requests, also after a credential has been renewed."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ SETTINGS: dict[str, tuple[str, Mapping[str, str]]] = {
     "AWS": ("s3://bucket", {**S3, "AWS_ENDPOINT_URL": ""}),
     "through a proxy": ("s3://bucket", {**S3, **PROXY, "AWS_ENDPOINT_URL": "http://store.invalid"}),
     "Shared Key": ("az://container", AZURE),
-    "a container that has to be encoded": ("az://$web", AZURE),
+    "a container to be encoded": ("az://$web", AZURE),
     "a shared access signature": (
         "az://container",
         {**AZURE, "AZURE_STORAGE_KEY": "", "AZURE_STORAGE_SAS_TOKEN": "sig=a"},
@@ -52,7 +50,7 @@ SETTINGS: dict[str, tuple[str, Mapping[str, str]]] = {
 
 
 @pytest.mark.parametrize(("root", "environment"), SETTINGS.values(), ids=SETTINGS.keys())
-def test_the_head_is_the_one_that_the_request_would_get(
+def test_a_batched_read_has_the_head_of_an_ordinary_request(
     root: str, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.environ.update(environment)
@@ -74,7 +72,9 @@ def test_the_head_is_the_one_that_the_request_would_get(
     [of for name, of in SETTINGS.items() if of[0].startswith("s3:") and name != "payloads signed"],
     ids=[name for name, of in SETTINGS.items() if of[0].startswith("s3:") and name != "payloads signed"],
 )
-def test_so_is_that_of_a_write(root: str, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batched_write_has_the_head_of_an_ordinary_request(
+    root: str, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.environ.update(environment)
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
     for number, key in enumerate(KEYS):
@@ -92,19 +92,19 @@ def test_so_is_that_of_a_write(root: str, environment: Mapping[str, str], monkey
 
 
 def _fields(head: bytes) -> tuple[str, list[str]]:
-    """The first line, and the others in the order of the alphabet, which means nothing in a head."""
+    """The first line, and the other lines in alphabetical order, because their order in a head has no meaning."""
     first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     return first, sorted(lines)
 
 
-# A token that is refused in the middle of a batch...
+# Tokens that are refused in the middle of a batch...
 
 TIMES = 40
 
 
 def _accepting(content: Callable[[], bytes], refused: bytes) -> tuple[list[str], Callable[[Received], bytes]]:
-    """A service that accepts a token for the first half of the requests, and another one after them; and the tokens
-    that it has refused.
+    """The answers of a service that refuses the first token after half of the requests; before them, the list of the
+    tokens that it has refused.
     """
     accepted: list[str] = []
     refusals: list[str] = []
@@ -120,7 +120,7 @@ def _accepting(content: Callable[[], bytes], refused: bytes) -> tuple[list[str],
     return refusals, reply
 
 
-def test_a_token_of_google_that_is_refused_is_renewed_once(tmp_path: Path) -> None:
+def test_a_refused_token_of_google_is_renewed_once(tmp_path: Path) -> None:
     given: list[str] = []
     refusals, objects = _accepting(lambda: b"content", answer(401, "{}"))
 
@@ -140,7 +140,7 @@ def test_a_token_of_google_that_is_refused_is_renewed_once(tmp_path: Path) -> No
     assert len(refusals) == 1
 
 
-def test_a_token_of_entra_that_is_refused_is_renewed_once() -> None:
+def test_a_refused_token_of_entra_is_renewed_once() -> None:
     given: list[str] = []
 
     def identity(_: Received) -> bytes:
@@ -149,7 +149,7 @@ def test_a_token_of_entra_that_is_refused_is_renewed_once() -> None:
         return answer(200, json.dumps(body), {"Content-Type": "application/json"})
 
     def age() -> bytes:
-        """The token, as if a minute had gone by since it was fetched: one that is new is not asked for again."""
+        """Age the token by a minute, because a refused token that is new is not renewed."""
         credential: Any = store_for("az").service().account.credential  # type: ignore[attr-defined]
         credential._tokens._held.since -= 60
         return b"content"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all object stores share: a class that a protocol completes with its requests and the meaning of its answers.
+"""The base class of object stores. A protocol completes it with its requests and the meaning of its answers.
 
-How an object is read in parts and resumed is in `objects.ranges`, how it is written in parts in `objects.upload`.
+`objects.ranges` reads an object with these methods, in parts and resumed; `objects.upload` writes one in parts; and
+`objects.batched_get` reads many.
 """
 
 from __future__ import annotations
@@ -31,14 +32,20 @@ from s3dlio.uri import URI
 AnyService = TypeVar("AnyService", bound=CloudService)
 
 _STRONG_ETAG = re.compile(r'"[!#-~]+"')
-_BARE_ETAG = re.compile(r"[!#-+.-~-]+")  # which some servers send: no quotation mark, no comma
+_BARE_ETAG = re.compile(r"[!#-+.-~-]+")  # without quotation marks, as some servers send it, and without a comma
 
 
 class CloudStore(Store, Generic[AnyService]):
-    """An object store."""
+    """An object store.
+
+    Attributes:
+        service_class: the class of the service; it is made with the settings.
+        most_parts: the most parts that an object may be written in.
+        version_gone: statuses by which the service refuses a request for a version that no longer exists.
+    """
 
     blocking = False
-    service_class: ClassVar[type[Any]]  # made with the settings that describe it
+    service_class: ClassVar[type[Any]]
     most_parts: ClassVar[int]
     version_gone: ClassVar[frozenset[int]] = frozenset({412})
 
@@ -47,17 +54,17 @@ class CloudStore(Store, Generic[AnyService]):
         self._service: AnyService | None = None
 
     def service(self) -> AnyService:
-        """The service that the settings describe.
+        """The service that the settings describe, made at the first call.
 
         Raises:
-            ConfigurationError: they do not describe one.
+            ConfigurationError: the settings do not describe a service.
         """
         service = self._service
         if service is None:
             service = self._service = self.service_class(self.settings)
         return service
 
-    # What a protocol says...
+    # What a protocol provides...
 
     @abc.abstractmethod
     def read_request(self, uri: URI, version: str | None) -> Request:
@@ -68,12 +75,11 @@ class CloudStore(Store, Generic[AnyService]):
         """The path of the object in its container, percent-encoded."""
 
     def version_of(self, head: ResponseHead) -> str:
-        """The version of the object that an answer carries: two answers that name the same version carry bytes that
-        belong together. "" if the answer names none.
+        """The version of the object that an answer carries; "" if the answer names none.
 
-        The version is the ETag if that is one strong validator (RFC 9110, section 8.8.1) of visible ASCII characters;
-        any other cannot be sent back. A weak ETag may stand for other bytes, and never matches an If-Match (section
-        13.1.1).
+        Bytes of two answers with the same version belong together. The version is the ETag if that is one strong
+        validator (RFC 9110, section 8.8.1) of visible ASCII characters; any other cannot be sent back. A weak ETag may
+        stand for other bytes, and never matches an If-Match (section 13.1.1).
         """
         etag = head.headers.get("etag", "")
         if _STRONG_ETAG.fullmatch(etag):
@@ -185,12 +191,12 @@ class CloudStore(Store, Generic[AnyService]):
 
 
 def dated(facts: dict[str, Any], text: str | None, response: Response) -> ObjectInfo:
-    """Facts about an object with the date of its last change, which is None if the answer does not tell it.
+    """Add the date of the last change, None if the answer does not tell it, to the facts about an object.
 
     Args:
-        facts: the others.
-        text: the date as the service sent it.
-        response: the answer that tells them.
+        facts: the other facts.
+        text: the date as the service sent it; None or "" if it sent none.
+        response: the answer with the facts, for messages.
 
     Raises:
         UnreadableDateError: the answer has a date that cannot be read.

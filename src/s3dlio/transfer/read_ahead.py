@@ -303,11 +303,12 @@ class _Reading:
 
     def _take_in(self, item: tuple[int, str], result: memoryview | BaseException) -> None:
         """Add an object, or its error, to the window, and wake the caller unless it is better to wait for others."""
+        index, uri = item
         window = self._window
         with self._lock:
             if self.stopped.is_set():
                 return
-            window.arrive(*item, result)
+            window.arrive(index, uri, result)
             half_full = 2 * len(window.arrived) >= self._max_in_flight
             if half_full or self._signal is None or window.largest > SMALL_OBJECT:
                 self._changed.notify_all()
