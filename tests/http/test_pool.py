@@ -11,7 +11,11 @@ import pytest
 import s3dlio
 from s3dlio.errors import StoreUnavailableError
 from s3dlio.http.pool import pool
+from s3dlio.objects.request import Request, send
 from s3dlio.runtime import engine, poller
+from s3dlio.runtime.run import run
+from s3dlio.settings import current
+from s3dlio.stores.s3.service import S3Service
 from tests.faults.proxy import Fault, FaultProxy
 from tests.http.conftest import Answering
 from tests.servers.base import S3Server
@@ -31,6 +35,13 @@ def test_successive_calls_share_a_connection(proxy: FaultProxy, bucket: str) -> 
         assert s3dlio.get(f"{bucket}/shared").tobytes() == b"%d" % number
     assert proxy.requests["GET"] == 20
     assert proxy.connections == 1
+
+
+def test_the_connection_of_a_request_that_leaves_the_last_one_to_others_is_kept(proxy: FaultProxy, bucket: str) -> None:
+    container = bucket.removeprefix("s3://")
+    asked = Request(bucket, "GET", container, leave_last_connection=True)
+    run(send(S3Service(current()), asked))
+    assert proxy.connections == pool.count() == 1
 
 
 def test_a_batch_opens_at_most_one_connection_for_each_request_in_flight(proxy: FaultProxy, bucket: str) -> None:

@@ -91,6 +91,7 @@ class Connections:
         """
         idle = self._idle.get(address)
         if leave_last and (len(idle) if idle else 0) + pool.count(address) < 2:
+            self._limits = limits
             return None
         while idle:
             connection = idle.pop()
