@@ -55,7 +55,9 @@ async def _delete_together(store: PagedStore[S3Service], uri: URI, keys: list[st
     repeats = Repeats(service.settings.retries)
     while keys:
         request = _request(uri, keys)
-        response = await send_for_proof(service, request, _missing, inside=partial(_error_inside, service), others=True)
+        response = await send_for_proof(
+            service, request, _lacks_result, inside=partial(_error_inside, service), others=True
+        )
         is_implemented = not _lacks_verb(response)
         if response.head.status != 200 and is_implemented:
             raise store.refusal(response, uri.text)
@@ -80,7 +82,7 @@ def _lacks_verb(response: Response) -> bool:
     return code in _NOT_IMPLEMENTED or (not code and response.head.status in (405, 501))
 
 
-def _missing(response: Response) -> str:
+def _lacks_result(response: Response) -> str:
     return "" if _lacks_verb(response) else lacks(response, "DeleteResult")
 
 
@@ -131,7 +133,7 @@ def _not_deleted(
     kind = PermissionDeniedError if code == "AccessDenied" else S3dlioError
     advice = REFUSALS.advice(code, 403 if code == "AccessDenied" else 200)
     why = f"{failed} of {asked} objects were not deleted, the first s3://{uri.container}/{key}: {code} {message:.300}"
-    return error_at(kind, uri.text, response.address, why, advice.hint)
+    return error_at(kind, uri.text, response.address, why, advice.hint.format(region=""))
 
 
 def _request(uri: URI, keys: list[str]) -> Request:
