@@ -1,39 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The async twins of the verbs: the same arguments and results, for a program with an event loop.
 
-The engine awaits the network on the caller's loop (`runtime.on_asyncio`). File I/O blocks, so it runs in the threads of
-an executor, which ends with the last call under way on that loop: no thread outlives the calls. If a task is canceled,
-its operation is stopped and a write removes its temporary file before the cancellation continues. So nothing of a
-canceled call happens later.
-
-Python ends all executors when the main thread ends, although threads that are not daemons, and their event loops, still
-run. From then on each call starts a thread of its own.
+The engine awaits the network on the caller's loop (`runtime.on_asyncio`). File I/O blocks, so it runs in threads that
+end with the calls (`runtime.asyncio_threads`). If a task is canceled, its operation is stopped and a write removes its
+temporary file before the cancellation continues. So nothing of a canceled call happens later.
 
 The twins are written out, not derived from the verbs by a table. A decorator with `ParamSpec` loses overloads and
-docstrings for type checkers and editors, and a shared function that prepares a call would take 1 % of the time of
-reading a small file. A test compares the signature, the overloads and the result of every twin with its verb.
+docstrings for type checkers and editors, and a shared function that prepares a call would add a Python call to each
+verb. A test compares the signature, the overloads and the result of every twin with its verb.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
-import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from itertools import chain
 from typing import Literal, TypeVar, overload
 
 from s3dlio import api
-from s3dlio.errors import S3dlioError
+from s3dlio.runtime.asyncio_threads import in_thread
 from s3dlio.runtime.on_asyncio import run_async
 from s3dlio.runtime.operation import Operation
 from s3dlio.runtime.run import end, run, step
 from s3dlio.stores.base import Store
 from s3dlio.transfer import batch, buckets, chunks, copying, listing
 from s3dlio.transfer.stores import store_for
-from s3dlio.tuning import FILE_THREADS
 from s3dlio.types import BytesLike, Entry, ObjectInfo, as_view
 from s3dlio.uri import of_path, parse
 
@@ -680,7 +671,7 @@ async def copy_async(
         >>> await s3dlio.copy_async("s3://bucket/folder", "file:///data/folder", recursive=True)
     """
     from_uri, to_uri = parse(source), parse(target)
-    await _in_thread(lambda stopped: copying.copy(from_uri, to_uri, recursive, progress, stopped))
+    await in_thread(lambda stopped: copying.copy(from_uri, to_uri, recursive, progress, stopped))
 
 
 # How they run...
@@ -689,7 +680,7 @@ async def copy_async(
 async def _run(store: Store, operation: Operation[T]) -> T:
     """Run an operation of a store: one that blocks in a thread, any other on the loop."""
     if store.blocking:
-        return await _in_thread(lambda stopped: run(operation, stopped))
+        return await in_thread(lambda stopped: run(operation, stopped))
     return await run_async(operation)
 
 
@@ -723,7 +714,7 @@ async def _run_work(work: batch.Work) -> None:
     first_file = next(work.blocking, None)
     if first_file is not None:
         files = work._replace(blocking=chain([first_file], work.blocking), network=iter(()))
-        halves.add(asyncio.ensure_future(_in_thread(lambda stopped: batch.run_work(files, stopped))))
+        halves.add(asyncio.ensure_future(in_thread(lambda stopped: batch.run_work(files, stopped))))
     try:
         ended, _ = await asyncio.wait(halves, return_when=asyncio.FIRST_EXCEPTION)
     finally:
@@ -732,81 +723,3 @@ async def _run_work(work: batch.Work) -> None:
         await asyncio.gather(*halves, return_exceptions=True)
     for half in ended:
         half.result()
-
-
-async def _in_thread(work: Callable[[threading.Event], T]) -> T:
-    """Run blocking work in a thread. If the task is canceled, stop the work and wait until it has ended."""
-    stopped = threading.Event()
-    loop = asyncio.get_running_loop()
-    with _executor(loop) as executor:
-        future = asyncio.wrap_future(_submitted(executor, work, stopped), loop=loop)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            stopped.set()
-            while not future.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([future])
-            future.exception()  # retrieved, so that the loop does not report it
-            raise
-
-
-def _submitted(
-    executor: ThreadPoolExecutor, work: Callable[[threading.Event], T], stopped: threading.Event
-) -> Future[T]:
-    """Start `work` in a thread of the executor, or in a new thread after Python has ended all executors.
-
-    Args:
-        executor: the executor of the loop.
-        work: called with `stopped`.
-        stopped: the event that asks the work to end.
-
-    Returns:
-        The result to come.
-
-    Raises:
-        S3dlioError: no thread could be started: the system refuses, or the interpreter is exiting.
-    """
-    with contextlib.suppress(RuntimeError):
-        return executor.submit(work, stopped)
-    future: Future[T] = Future()
-
-    def run_it() -> None:
-        if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(work(stopped))
-            except BaseException as error:
-                future.set_exception(error)
-
-    try:
-        threading.Thread(target=run_it, name="s3dlio-async", daemon=True).start()
-    except RuntimeError as error:
-        raise S3dlioError(f"no thread could be started for this call: {error}") from None
-    return future
-
-
-class _Shared:
-    """The executor of a loop, and the number of calls that use it."""
-
-    def __init__(self) -> None:
-        self.executor = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="s3dlio-async")
-        self.users = 0
-
-
-_shared: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = weakref.WeakKeyDictionary()
-
-
-@contextlib.contextmanager
-def _executor(loop: asyncio.AbstractEventLoop) -> Iterator[ThreadPoolExecutor]:
-    """The executor for the calls of this loop. It ends with the last of them."""
-    shared = _shared.get(loop)
-    if shared is None:
-        shared = _shared[loop] = _Shared()
-    shared.users += 1
-    try:
-        yield shared.executor
-    finally:
-        shared.users -= 1
-        if not shared.users:
-            del _shared[loop]
-            shared.executor.shutdown(wait=False)
