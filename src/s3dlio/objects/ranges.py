@@ -114,8 +114,7 @@ async def _read(store: RangeStore, uri: URI, start: int, stop: int | None, *, sp
 
     settings = store.settings
     part_size = int(settings.get_part_mb * MIB)
-    first_stop = stop if not split else start + part_size if stop is None else min(stop, start + part_size)
-    first = await fetch(store, uri, start, first_stop, target_for=target_for)
+    first = await fetch(store, uri, start, _end(start, part_size, stop) if split else stop, target_for=target_for)
     if first is None:
         return lease(0)
     if parts is None:
@@ -134,6 +133,11 @@ async def _read(store: RangeStore, uri: URI, start: int, stop: int | None, *, sp
         expected.update(result)
         compare(uri, expected)
     return result
+
+
+def _end(start: int, most: int, stop: int | None) -> int:
+    """Where a part of at most `most` bytes ends in a range that ends at `stop`, or with the object."""
+    return start + most if stop is None else min(stop, start + most)
 
 
 async def _fetch_part(store: RangeStore, uri: URI, start: int, target: Buffer, first: Part) -> None:
@@ -168,39 +172,44 @@ async def chunks(
         IntegrityError: the object was replaced after pieces of it had been handed out.
     """
     wanted = None if length is None else offset + length
-    first_stop = offset + size if wanted is None else min(offset + size, wanted)
-    first = await _consistent(lambda: fetch(store, uri, offset, first_stop))
+    first = await _consistent(lambda: fetch(store, uri, offset, _end(offset, size, wanted)))
     if first is None:
         return
     data = first.data
     stop = first.size if wanted is None else min(wanted, first.size)
     if offset + len(data) < stop and not first.version:
+        # Nothing shows that two answers belong together, so one request has to fetch all of it.
         data = await _consistent(lambda: _read(store, uri, offset, wanted, split=False))
         stop = offset + len(data)
-    # An object that came in one answer has been verified already.
-    in_pieces = offset == 0 and stop == first.size and len(data) < stop
-    expected = _to_check(store, first) if in_pieces else None
+    # The pieces of a whole object are verified together; `fetch` has verified an object that came in one answer.
+    is_whole = offset == 0 and stop == first.size and len(data) < stop
+    expected = _to_check(store, first) if is_whole else None
     if expected is not None:
         expected.update(data)
     for start in range(0, min(len(data), stop - offset), size):
         yield data[start : min(start + size, stop - offset)]
     for start in range(offset + len(data), stop, size):
-        try:
-            part = await fetch(store, uri, start, min(stop, start + size), first.version)
-        except Replaced:
-            part = None
-        if part is None or part.size != first.size:
+        piece = await _fetch_piece(store, uri, start, _end(start, size, stop), first)
+        if piece is None:
             raise IntegrityError(
                 f"{uri.text} was replaced while it was read, after {start - offset} of {stop - offset} bytes;"
                 " read it again",
                 uri=uri.text,
             )
-        data = part.data
         if expected is not None:
-            expected.update(data)
+            expected.update(piece)
             if start + size >= stop:
                 compare(uri, expected)
-        yield data
+        yield piece
+
+
+async def _fetch_piece(store: RangeStore, uri: URI, start: int, stop: int, first: Part) -> memoryview | None:
+    """Fetch a range from the version of the first part; None if the object has been replaced."""
+    try:
+        piece = await fetch(store, uri, start, stop, first.version)
+    except Replaced:
+        return None
+    return piece.data if piece is not None and piece.size == first.size else None
 
 
 # Sizes...
