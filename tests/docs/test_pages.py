@@ -14,6 +14,7 @@ import s3dlio
 from s3dlio.cli import app
 from tests.docs import environment
 from tests.docs.harness import CHECKOUT, run_page
+from tests.docs.messages import is_quoted_right, messages, quotes
 
 AT_THE_TOP = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 PAGES = [*(CHECKOUT / name for name in AT_THE_TOP), *sorted((CHECKOUT / "docs").rglob("*.md"))]
@@ -76,6 +77,13 @@ def test_the_table_of_variables_is_up_to_date() -> None:
 def test_every_public_name_is_documented() -> None:
     page = (CHECKOUT / "docs" / "api.md").read_text(encoding="utf-8")
     assert [name for name in s3dlio.__all__ if not re.search(rf"\b{name}\b", page)] == []
+
+
+def test_every_message_in_a_troubleshooting_section_is_quoted_right() -> None:
+    source = messages((CHECKOUT / "src").rglob("*.py"))
+    quoted = [(page.name, quote) for page in PAGES for quote in quotes(page.read_text(encoding="utf-8"))]
+    assert {name for name, _ in quoted} == {"azure.md", "dlio.md", "gcs.md", "s3.md"}
+    assert [(name, quote) for name, quote in quoted if not is_quoted_right(quote, source)] == []
 
 
 def test_every_command_and_option_is_documented() -> None:
