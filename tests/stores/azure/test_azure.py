@@ -35,8 +35,9 @@ from azure.storage.blob import (
 import s3dlio
 from s3dlio.memory.checksums import crc64_text
 from s3dlio.runtime.run import run
+from s3dlio.stores.azure.multipart import block_id
 from s3dlio.stores.azure.store import AzureStore
-from s3dlio.stores.azure.writing import block_id, put_checked
+from s3dlio.stores.azure.writing import put_checked
 from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.behavior.content import ODD_NAMES, content

@@ -16,7 +16,7 @@ from s3dlio.http.framing import ResponseHead
 from s3dlio.memory.checksums import Expected, ExpectedMd5
 from s3dlio.objects import documents
 from s3dlio.objects.request import Request
-from s3dlio.stores.azure import buckets, copying, deleting, listing, presigned, writing
+from s3dlio.stores.azure import buckets, copying, deleting, listing, multipart, presigned, writing
 from s3dlio.stores.azure.answers import is_directory, says_not_there
 from s3dlio.stores.azure.refusals import is_overtaken
 from s3dlio.stores.azure.requests import head_blob
@@ -40,10 +40,10 @@ class AzureStore(PagedStore[AzureService]):
     # Verbs with modules of their own...
 
     put_whole = writing.put_whole
-    begin_parts = writing.begin_parts
-    put_part = writing.put_part
-    finish_parts = writing.finish_parts
-    drop_parts = writing.drop_parts
+    begin_parts = multipart.begin_parts
+    put_part = multipart.put_part
+    finish_parts = multipart.finish_parts
+    drop_parts = multipart.drop_parts
     page = listing.page
     delete = deleting.delete
     delete_prefix = deleting.delete_prefix
