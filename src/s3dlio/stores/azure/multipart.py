@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write a blob of blocks: Put Block, Put Block List.
 
-Blocks are invisible until a list of them is committed. The service has no uploads as
-such, and three things follow. The names of the blocks carry a random number for each upload, so that two writers of one
-blob never mix. There is nothing to abort: blocks that were never committed cost space until they expire, a week later.
-And the first commit makes the service drop the blocks of all other writers, who have to write theirs again.
+Blocks are invisible until a list of them is committed. The service has no uploads as such, and three things follow. The
+names of the blocks carry a random number for each upload, so that two writers of one blob never mix. There is nothing
+to abort: blocks that were never committed cost space until they expire, a week later. And the first commit makes the
+service drop the blocks of all other writers, who have to write theirs again.
 """
 
 from __future__ import annotations

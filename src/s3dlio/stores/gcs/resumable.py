@@ -123,8 +123,7 @@ async def _put_chunk(
             return response
         if status != 308:
             raise service.refusal(response, uri.text)
-        match = _KEPT_RANGE.fullmatch(response.head.headers.get("range", ""))
-        kept = int(match[1]) + 1 if match else 0
+        kept = _kept(response)
         if kept >= end and total is None:
             upload.sent = end
             return response
@@ -144,6 +143,12 @@ def _chunk_request(uri: URI, upload: Resumable, data: list[memoryview], end: int
     if total is not None:
         request.add("x-goog-hash", f"crc32c={crc32c_text(upload.checksum)}")
     return request
+
+
+def _kept(response: Response) -> int:
+    """Return how many bytes of the object the service has, as an answer of 308 tells it."""
+    match = _KEPT_RANGE.fullmatch(response.head.headers.get("range", ""))
+    return int(match[1]) + 1 if match else 0
 
 
 def drop_request(uri: URI, upload: Resumable) -> Request:
