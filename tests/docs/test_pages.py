@@ -22,6 +22,15 @@ PAGES = [*(CHECKOUT / name for name in AT_THE_TOP), *sorted((CHECKOUT / "docs").
 
 # A page that needs a server -> the fixture that starts it, and what the page says of it -> what holds.
 SERVERS: dict[str, tuple[str, Callable[[Any], dict[str, str]]]] = {
+    "api.md": (
+        "seaweedfs",
+        lambda server: {
+            "your_key": server.access_key,
+            "your_secret": server.secret_key,
+            "http://minio:9000": server.url,
+            "my-bucket": "bucket-of-the-api",
+        },
+    ),
     "azure.md": (
         "azurite",
         lambda server: {
