@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 
 from s3dlio.stores.files.names import RESERVED
@@ -333,55 +333,83 @@ def remove(root: str) -> Iterator[None]:
         return
     try:
         for _ in range(_ROUNDS):
-            try:
-                chain = _Chain(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above))
-            except OSError as error:
-                _raise_unless_gone(error, "")
+            if not (yield from _round(name, above)):
                 return
-            try:
-                yield from _clear(chain)
-                removed = chain.current.removed
-            except OSError as error:
-                raise FolderError(error, chain.current.relative) from error
-            finally:
-                chain.close()
-            try:
-                if _removed_folder(name, above) or not removed:
-                    return
-            except OSError as error:
-                raise FolderError(error, "") from error
     finally:
         with suppress(OSError):
             os.close(above)
 
 
+def _round(name: str, above: int) -> Generator[None, None, bool]:
+    """Remove a folder and everything below it, with a step for each name.
+
+    Args:
+        name: the folder.
+        above: descriptor of its parent.
+
+    Returns:
+        Whether another round may remove what is left.
+    """
+    try:
+        chain = _Chain(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above))
+    except OSError as error:
+        _raise_unless_gone(error, "")
+        return False
+    try:
+        yield from _clear(chain)
+        removed = chain.current.removed
+    except OSError as error:
+        raise FolderError(error, chain.current.relative) from error
+    finally:
+        chain.close()
+    try:
+        return not _removed_folder(name, above) and removed > 0
+    except OSError as error:
+        raise FolderError(error, "") from error
+
+
 def _clear(chain: _Chain) -> Iterator[None]:
-    """Remove everything below the root of a chain, children before their folder."""
+    """Remove everything below the root of a chain, children before their folder.
+
+    Each folder of the chain has a list of the folders in it that are still to be removed (`names`). The walk goes down
+    into the last of them or, if the list is empty, up, and then removes the folder that it has left.
+    """
     yield from _remove_files(chain)
-    while True:
-        folder = chain.current
-        if folder.names:
-            name, rounds = folder.names.pop()
-            try:
-                if chain.enter(name, False):
-                    chain.current.round = rounds
-                    yield from _remove_files(chain)
-                else:
-                    _remove_file(chain, name, rounds)
-            except OSError as error:
-                _raise_unless_gone(error, folder.relative + name)
-        elif len(chain) > 1:
-            again = folder.removed > 0 and folder.round + 1 < _ROUNDS
-            name = chain.leave()
-            try:
-                if _removed_folder(name, chain.fd()):
-                    chain.current.removed += 1
-                elif again:
-                    chain.current.names.append((name, folder.round + 1))
-            except OSError as error:
-                _raise_unless_gone(error, folder.relative)
+    while chain.current.names or len(chain) > 1:
+        if chain.current.names:
+            yield from _go_down(chain)
         else:
-            return
+            _go_up(chain)
+
+
+def _go_down(chain: _Chain) -> Iterator[None]:
+    """Enter a folder that is still to be removed, and remove its files. An entry that became a file is removed."""
+    folder = chain.current
+    name, rounds = folder.names.pop()
+    try:
+        if chain.enter(name, False):
+            chain.current.round = rounds
+            yield from _remove_files(chain)
+        else:
+            _remove_file(chain, name, rounds)
+    except OSError as error:
+        _raise_unless_gone(error, folder.relative + name)
+
+
+def _go_up(chain: _Chain) -> None:
+    """Leave a folder and remove it. If it is not empty, another process has written into it: note it for another round,
+    unless nothing was removed from it in this one.
+    """
+    folder = chain.current
+    again = folder.removed > 0 and folder.round + 1 < _ROUNDS
+    name = chain.leave()
+    try:
+        if _removed_folder(name, chain.fd()):
+            chain.current.removed += 1
+        elif again:
+            chain.current.names.append((name, folder.round + 1))
+    except OSError as error:
+        _raise_unless_gone(error, folder.relative)
 
 
 def _remove_files(chain: _Chain) -> Iterator[None]:
