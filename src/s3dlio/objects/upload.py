@@ -2,8 +2,8 @@
 """Write an object: in one request, or in parts if it is large.
 
 Up to a threshold an object is one request. A larger object is sent in parts of equal size, side by side, from the
-caller's memory, which must not change meanwhile (a writer copies what it is given). The store then joins the parts to
-one object, or is told to drop them if one of them fails. A part that fails is sent again alone.
+caller's memory, which must not change meanwhile (a writer copies what it is given). The service then joins the parts to
+one object. A part that fails is sent again alone. If the upload fails, the service is asked to drop its parts.
 """
 
 from __future__ import annotations

@@ -43,11 +43,13 @@ class Work(NamedTuple):
             between the two would leave a coroutine that never runs.
         network: operations on object stores, and batched requests.
         max_in_flight: operations at a time.
+        stores: those that the operations use.
     """
 
     blocking: Iterator[Callable[[], Operation[None]]]
     network: Iterator[Operation[None] | BatchedRequest]
     max_in_flight: int
+    stores: Stores
 
 
 # Kinds of work...
@@ -96,7 +98,7 @@ def getting(
         work = (store.batched_get(uri, put_in, index) for store, uri, _, index in network)
     else:
         work = starmap(read_into, network)
-    return Work((partial(read_into, *item) for item in blocking), work, max_in_flight), results
+    return Work((partial(read_into, *item) for item in blocking), work, max_in_flight, stores), results
 
 
 def giving(uris: Iterable[str], max_in_flight: int, receive: Callable[[str, memoryview], object]) -> Work:
@@ -128,14 +130,14 @@ def giving(uris: Iterable[str], max_in_flight: int, receive: Callable[[str, memo
 
     if stores[first.scheme].blocking:
         makers = (partial(read_into, stores[uri.scheme], uri, take, uri) for uri in targets)
-        return Work(makers, iter(()), max_in_flight)
+        return Work(makers, iter(()), max_in_flight, stores)
     known = list(islice(targets, max_in_flight))
     work: Iterator[Operation[None] | BatchedRequest]
     if len(known) == max_in_flight:  # enough objects to keep the network busy: none is split
         work = (stores[uri.scheme].batched_get(uri, take, uri) for uri in chain(known, targets))
     else:
         work = (read_into(stores[uri.scheme], uri, take, uri) for uri in known)
-    return Work(iter(()), work, max_in_flight)
+    return Work(iter(()), work, max_in_flight, stores)
 
 
 def putting(
@@ -161,9 +163,9 @@ def putting(
 
     if stores[first[0].scheme].blocking:
         makers = (partial(write_from, stores[pair[0].scheme], *pair, written, pair) for pair in every)
-        return Work(makers, iter(()), max_in_flight)
+        return Work(makers, iter(()), max_in_flight, stores)
     work = (stores[uri.scheme].batched_put(uri, data, written, (uri, data)) for uri, data in every)
-    return Work(iter(()), work, max_in_flight)
+    return Work(iter(()), work, max_in_flight, stores)
 
 
 def deleting(uris: Iterable[str], max_in_flight: int, progress: Callable[[Progress], None] | None) -> Work:
@@ -190,11 +192,11 @@ def deleting(uris: Iterable[str], max_in_flight: int, progress: Callable[[Progre
             counter.add(uri, 0)
 
     if stores[first.scheme].blocking:
-        return Work((partial(delete, uri) for uri in targets), iter(()), max_in_flight)
-    return Work(iter(()), map(delete, targets), max_in_flight)
+        return Work((partial(delete, uri) for uri in targets), iter(()), max_in_flight, stores)
+    return Work(iter(()), map(delete, targets), max_in_flight, stores)
 
 
-_NO_WORK = Work(iter(()), iter(()), 1)
+_NO_WORK = Work(iter(()), iter(()), 1, Stores())
 
 
 class _Counter:
@@ -257,7 +259,7 @@ def run_work(work: Work, stopped: threading.Event | None = None) -> None:
         for_each(chain([first], work.blocking), lambda make: run(make(), stopping), threads, stopped=stopping)
 
     def run_network(first: Operation[None] | BatchedRequest) -> None:
-        with settings.held():
+        with settings.held(work.stores.settings):
             run(side_by_side(chain((first,), work.network), work.max_in_flight), stopping)
 
     def run_or_stop_the_other(part: Callable[[], None]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from s3dlio import forks, settings
 from s3dlio.memory.buffers import pool
+from s3dlio.settings import Settings
 from s3dlio.stores import new_store
 from s3dlio.stores.base import Store
 
@@ -58,10 +59,17 @@ pool.idle_limit = _idle_limit
 
 
 class Stores(dict[str, Store]):
-    """The stores of one call, by scheme. A store is looked up once, with the settings that are in force then."""
+    """The stores of one call, by scheme. Each is looked up once.
+
+    Attributes:
+        settings: those of the first store that has settings; None before.
+    """
+
+    settings: Settings | None = None
 
     def __missing__(self, scheme: str) -> Store:
         store = self[scheme] = store_for(scheme)
+        self.settings = self.settings or store.settings
         return store
 
 
