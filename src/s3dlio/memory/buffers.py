@@ -23,7 +23,7 @@ CPU-second, into memory that was touched before 1.6 to 1.9, and into such memory
   were taken before the fork stay valid in both processes, since neither unmaps what the other sees.
 - Objects below 64 KiB get a bytearray: there malloc is faster than any bookkeeping.
 
-The pool knows no settings. `transfer.stores` sets `pool.idle_limit` to a function that looks up S3DLIO_BUFFER_IDLE_MB.
+The pool reads no settings: `transfer.stores` sets `pool.idle_limit` to a function that looks up S3DLIO_BUFFER_IDLE_MB.
 """
 
 from __future__ import annotations
