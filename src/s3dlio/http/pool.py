@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections between two requests: those that one engine has used, and the idle ones of the process.
+"""Keeps connections between two requests: those of an engine while a call lasts, and idle ones for the next call.
 
 While a call lasts, its engine keeps the connections that the call has used (`Connections`). They stay registered with
 the engine's poller, and the one used last is used first, so a batch of small objects needs two system calls an object
 beside the polling. At the end of the call they go into the pool of the process (`Pool`), for the next call.
 
-No request is sent on a connection on which bytes have arrived that no request asked for, or which the server has
-closed. For the connections of an engine the poller tells that: for all of them in one system call (`check`), or each
-asks its socket (`Connection.is_quiet`).
+No request is sent on a connection that the server has closed, or on which bytes have arrived that no request asked for.
+Before a batch step one system call checks all connections of an engine (`check`); before any other request the
+connection checks its own socket (`Connection.is_quiet`). Between requests the poller reports both.
 
 When the process can open no more files, an exchange first closes idle connections. If there is none, it waits in
 `Connections.waiting` for a connection that another exchange of the engine releases, or for its descriptor.
@@ -58,7 +58,7 @@ class Connections:
         engine: watches the connections.
         in_flight: the requests that are under way.
         lookups: the host names that openings wait for, with their ports.
-        waiting: the requests that can open no connection, first come first.
+        waiting: the requests that can open no connection, in the order in which they are served.
         head_buffer, head_view: receive the head of an answer.
         head_buffers: receive the heads of batched requests that advance together.
         last_answer: bytes of head and body of the last object that was read in a batch.
@@ -77,7 +77,7 @@ class Connections:
         self.usual_answer: tuple[int, int] | None = None
         self._handlers = engine.handlers
         self._idle: dict[Address, list[Connection]] = {}
-        self._limits: Limits | None = None  # of the last request for which there was no connection here
+        self._limits: Limits | None = None  # of the last request, but for batched ones that found a connection here
 
     # Taking and releasing...
 
@@ -89,16 +89,15 @@ class Connections:
             limits: say how long an idle connection may be reused.
             leave_last: whether to return None instead of the last idle connection.
         """
+        self._limits = limits
         idle = self._idle.get(address)
         if leave_last and (len(idle) if idle else 0) + pool.count(address) < 2:
-            self._limits = limits
             return None
         while idle:
             connection = idle.pop()
             if connection.is_quiet():
                 return connection
             self.drop(connection)
-        self._limits = limits
         return pool.take(address, limits.keep_alive)
 
     def take_checked(self, address: Address, limits: Limits) -> Connection | None:
