@@ -31,7 +31,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
 
 def test_aws(monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch, "botocore.session")
-    with pytest.raises(ConfigurationError, match=r"needs botocore, .*: pip install 's3dlio\[aws\]'") as caught:
+    with pytest.raises(ConfigurationError, match=r"needs botocore, .*; run pip install 's3dlio\[aws\]'") as caught:
         CredentialSource(profile="team").current()
     assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set" in str(caught.value)
     assert "S3DLIO_NO_SIGN=1" in str(caught.value)
@@ -39,7 +39,9 @@ def test_aws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_azure(monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch, "azure.identity")
-    with pytest.raises(ConfigurationError, match=r"needs azure-identity, .*: pip install 's3dlio\[azure\]'") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"needs azure-identity, .*; run pip install 's3dlio\[azure\]'"
+    ) as caught:
         EntraToken().authorize("GET", "/container/key", "", [], 0)
     assert "AZURE_STORAGE_ACCOUNT_KEY" in str(caught.value)
     assert "S3DLIO_NO_SIGN=1" in str(caught.value)
@@ -48,7 +50,7 @@ def test_azure(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("module", "package"), [("matplotlib", "matplotlib"), ("yaml", "PyYAML")])
 def test_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, package: str) -> None:
     hide(monkeypatch, module)
-    with pytest.raises(ConfigurationError, match=rf"a report needs {package}, .*: pip install 's3dlio\[report\]'"):
+    with pytest.raises(ConfigurationError, match=rf"a report needs {package}, .*; run pip install 's3dlio\[report\]'"):
         report.write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -355,17 +355,17 @@ def entries_async(uri: str, recursive: bool = True) -> AsyncIterator[Entry]:
 
 
 async def make_bucket_async(uri: str) -> None:
-    """Make a bucket, or a container. A bucket that you own already is left as it is.
+    """Create a bucket, or a container. A bucket that you own already is left as it is.
 
     The request runs on the event loop. If the task is canceled, the call is stopped before the cancellation continues.
 
     Args:
-        uri: "s3://bucket", "az://container" or "gs://bucket". On Google Cloud Storage the bucket is made in the project
+        uri: "s3://bucket", "az://container" or "gs://bucket". On Google Cloud Storage the bucket belongs to the project
             of the setting `gcs_project`.
 
     Raises:
         InvalidURIError: the URI names more than a bucket, or its store has no buckets (files).
-        PermissionDeniedError: these credentials may not make buckets, or the bucket has another owner.
+        PermissionDeniedError: these credentials may not create buckets, or the bucket has another owner.
         ConfigurationError: there are no credentials or, on Google Cloud Storage, there is no project.
         StoreTimeoutError: the store did not answer in time.
         StoreUnavailableError: the store cannot be reached, or cannot serve the request.

@@ -266,7 +266,7 @@ def presign(uri: str, method: str = "GET", expires: int = 3600) -> str:
         'https://bucket.s3.us-east-1.amazonaws.com/object?X-Amz-Algorithm=...'
     """
     if method not in ("GET", "HEAD", "PUT", "DELETE"):
-        raise ValueError(f"method={method!r}: it must be GET, HEAD, PUT or DELETE")
+        raise ValueError(f"method={method!r}: expected GET, HEAD, PUT or DELETE")
     target = parse(uri)
     return store_for(target.scheme).presign(target, method, expires)
 
@@ -421,15 +421,15 @@ def mkdir(uri: str) -> None:
 
 
 def make_bucket(uri: str) -> None:
-    """Make a bucket, or a container. A bucket that you own already is left as it is.
+    """Create a bucket, or a container. A bucket that you own already is left as it is.
 
     Args:
-        uri: "s3://bucket", "az://container" or "gs://bucket". On Google Cloud Storage the bucket is made in the project
+        uri: "s3://bucket", "az://container" or "gs://bucket". On Google Cloud Storage the bucket belongs to the project
             of the setting `gcs_project`.
 
     Raises:
         InvalidURIError: the URI names more than a bucket, or its store has no buckets (files).
-        PermissionDeniedError: these credentials may not make buckets, or the bucket has another owner.
+        PermissionDeniedError: these credentials may not create buckets, or the bucket has another owner.
         ConfigurationError: there are no credentials or, on Google Cloud Storage, there is no project.
         StoreTimeoutError: the store did not answer in time.
         StoreUnavailableError: the store cannot be reached, or cannot serve the request.
@@ -740,25 +740,25 @@ def copy(source: str, target: str, *, recursive: bool = False, progress: Progres
 def check_range(offset: int, length: int | None) -> None:
     """Raise ValueError unless offset and length are 0 or more."""
     if offset < 0 or (length is not None and length < 0):
-        raise ValueError(f"offset={offset}, length={length}: both must be 0 or more")
+        raise ValueError(f"offset={offset}, length={length}: expected 0 or more for both")
 
 
 def check_chunk_size(chunk_size: int) -> None:
     """Raise ValueError unless a chunk has at least one byte."""
     if chunk_size < 1:
-        raise ValueError(f"chunk_size={chunk_size}: it must be 1 or more")
+        raise ValueError(f"chunk_size={chunk_size}: expected 1 or more")
 
 
 def check_in_flight(max_in_flight: int) -> None:
     """Raise ValueError unless at least one object may be in flight."""
     if max_in_flight < 1:
-        raise ValueError(f"max_in_flight={max_in_flight}: it must be 1 or more")
+        raise ValueError(f"max_in_flight={max_in_flight}: expected 1 or more")
 
 
 def check_no_string(uris: Iterable[str]) -> None:
     """Raise TypeError if a single string is given instead of several URIs: its characters would be taken for URIs."""
     if isinstance(uris, str | bytes):
-        raise TypeError(f"uris must be an iterable of URIs, not one {type(uris).__name__}: write [{uris!r}]")
+        raise TypeError(f"uris must be an iterable of URIs, not one {type(uris).__name__}; write [{uris!r}]")
 
 
 def check_uris(uris: Iterable[str]) -> list[str]:

@@ -22,9 +22,9 @@ def are_short(error: OSError) -> bool:
 def shortage(error: OSError) -> str:
     """The cause and the remedy of such an error, for a message."""
     if error.errno == errno.ENFILE or resource is None:
-        return "the machine cannot open more files (fs.file-max): close some, or raise that limit"
+        return "the machine has reached its limit of open files (fs.file-max); raise it, or close some"
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
-        f"the process cannot open more than {soft} files (RLIMIT_NOFILE): raise that limit (ulimit -n), or keep fewer"
-        " requests in flight"
+        f"the process has reached its limit of {soft} file descriptors (RLIMIT_NOFILE); raise it (ulimit -n), or"
+        " keep fewer requests in flight"
     )

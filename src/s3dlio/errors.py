@@ -108,7 +108,7 @@ def missing_extra(purpose: str, package: str, extra: str, otherwise: str = "") -
         extra: the extra that installs it.
         otherwise: a sentence that says what is possible without the package.
     """
-    message = f"{purpose} needs {package}, which is not installed: pip install 's3dlio[{extra}]'"
+    message = f"{purpose} needs {package}, which is not installed; run pip install 's3dlio[{extra}]'"
     return ConfigurationError(f"{message}. {otherwise}" if otherwise else message)
 
 
@@ -128,7 +128,9 @@ def from_os_error(error: OSError, uri: str, doing: str) -> S3dlioError:
     code = error.errno
     why = error.strerror or str(error)
     if code == errno.EISDIR:
-        return ObjectNotFoundError(f"cannot {doing} {uri}: it is a folder, not an object", uri=uri)
+        return ObjectNotFoundError(
+            f"cannot {doing} {uri}: it is a folder, not an object; name an object in it", uri=uri
+        )
     if code == errno.ENOTDIR and doing == "write":
         return ObjectNotFoundError(f"cannot write {uri}: a folder in its path is a file ({why})", uri=uri)
     if code in _MISSING:
@@ -143,9 +145,7 @@ def from_os_error(error: OSError, uri: str, doing: str) -> S3dlioError:
         unchanged = "nothing was changed, " if doing == "write" else ""
         return S3dlioError(f"cannot {doing} {uri}: {why}; {unchanged}free some space", uri=uri)
     if code == errno.ENAMETOOLONG:
-        return InvalidURIError(
-            f"cannot {doing} {uri}: {why}; the file system does not accept a name this long", uri=uri
-        )
+        return InvalidURIError(f"cannot {doing} {uri}: {why}; choose a shorter name", uri=uri)
     if code == errno.ETIMEDOUT:
         return StoreTimeoutError(f"cannot {doing} {uri}: {why}; check the server of the file system", uri=uri)
     if code in _UNAVAILABLE:

@@ -48,7 +48,7 @@ def init_logging(level: str) -> None:
     """
     number = _LEVELS.get(str(level).lower())
     if number is None:
-        raise ValueError(f"there is no log level {level!r}: use trace, debug, info, warn or error")
+        raise ValueError(f"there is no log level {level!r}: expected trace, debug, info, warn or error")
     logging.addLevelName(TRACE, "TRACE")
     if not logger.handlers:
         handler = logging.StreamHandler()

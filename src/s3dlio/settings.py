@@ -70,7 +70,7 @@ def _line(text: str) -> str | None:
     """Text without the blanks and line ends around it, which copying and `echo` add; None if nothing is left."""
     text = text.strip()
     if text != redaction.printable(text):
-        raise ValueError("the value holds a control character, such as the end of a line")
+        raise ValueError("the value contains a control character, such as a line end: remove it")
     return text or None
 
 
@@ -78,7 +78,9 @@ def _word(text: str) -> str | None:
     """A line without a blank in it: a key, a token or a name; None if it is empty."""
     word = _line(text)
     if word is not None and (" " in word or not word.isascii()):
-        raise ValueError("the value holds a blank or a character that is not ASCII: copy all of it, and nothing else")
+        raise ValueError(
+            "the value contains a space or a character that is not ASCII: copy all of it, and nothing else"
+        )
     return word
 
 

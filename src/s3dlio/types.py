@@ -110,7 +110,7 @@ def as_view(data: BytesLike) -> memoryview:
         view = memoryview(data)  # type: ignore[arg-type]  # see ArrayInterface
     except (TypeError, ValueError, BufferError):  # NumPy has types, such as datetime64, without the buffer protocol
         hint = "encode it first, as in text.encode()" if isinstance(data, str) else "give bytes or any buffer"
-        raise TypeError(f"data must be bytes-like, not {type(data).__name__}: {hint}") from None
+        raise TypeError(f"data must be bytes-like, not {type(data).__name__}; {hint}") from None
     if view.nbytes == 0:
         return memoryview(b"")
     if view.ndim == 1 and view.format == "B" and view.contiguous:
@@ -118,4 +118,4 @@ def as_view(data: BytesLike) -> memoryview:
     try:
         return view.cast("B")
     except TypeError:
-        raise TypeError("data must be contiguous in memory: copy it first, as in numpy.ascontiguousarray") from None
+        raise TypeError("data must be contiguous in memory; copy it first, as in numpy.ascontiguousarray") from None

@@ -64,7 +64,7 @@ class URI(NamedTuple):
         """
         if self.scheme in FILE_SCHEMES and (relative.startswith("/") or _climbs_out(relative)):
             raise InvalidURIError(
-                f"the name {relative!r} leads out of the folder {self.text}; it cannot be stored there as a file",
+                f"cannot store {relative!r} below {self.text}: the name leads out of the folder; choose another name",
                 uri=self.text,
             )
         return self.with_key(self.folder_key + relative)
@@ -89,30 +89,30 @@ def parse(text: str) -> URI:
     except (AttributeError, TypeError):
         raise TypeError(f"a URI must be a str, not {type(text).__name__}: {text!r}") from None
     if "\0" in text:
-        raise InvalidURIError(f"{text!r} holds a NUL character, which no store accepts in a name", uri=text)
+        raise InvalidURIError(f"{text!r} contains a NUL character, which no store accepts in a name", uri=text)
     if not text.isascii():
         _check_encodable(text, scheme)
     if mark:
         if scheme == "file" or scheme == "direct":
             if not rest.startswith("/"):
                 raise InvalidURIError(
-                    f"{text!r} is not an absolute path: write {scheme}:///path, with three slashes",
+                    f"{text!r} is not an absolute path: expected {scheme}:///path, with three slashes",
                     uri=text,
                 )
             if ".." in rest and _climbs_out(rest):
-                raise InvalidURIError(f"{text!r} leaves the root with '..': use a path below the root", uri=text)
+                raise InvalidURIError(f"{text!r} leaves the root with '..'; use a path below the root", uri=text)
             return _new(URI, (scheme, "", rest, text))
         if scheme in CLOUD_SCHEMES:
             container, _, key = rest.partition("/")
             if ":" in container and "@" in rest and not container.startswith("arn:"):
                 raise InvalidURIError(
-                    f"a URI {scheme}://USER:PASSWORD@… holds credentials, which would end up in logs: write"
+                    f"a URI {scheme}://USER:PASSWORD@… contains credentials, which would end up in logs; write"
                     f" {scheme}://bucket/key, and set the credentials in the environment or by s3dlio.configure"
                 )
             if container in _DOTS:
                 what = "container" if scheme == "az" else "bucket"
                 raise InvalidURIError(
-                    f"{text!r}: a {what} cannot have the name {container!r}, a step in a path: expected"
+                    f"{text!r}: a {what} cannot have the name {container!r}, which is a step in a path: expected"
                     f" {scheme}://{what}/key",
                     uri=text,
                 )
@@ -138,7 +138,7 @@ def _check_encodable(text: str, scheme: str) -> None:
             text.encode()
     except UnicodeEncodeError:
         raise InvalidURIError(
-            f"{text!r} holds half a surrogate pair, which no store accepts in a name", uri=text
+            f"{text!r} contains half a surrogate pair, which no store accepts in a name", uri=text
         ) from None
 
 
@@ -161,5 +161,5 @@ def _refusal(text: str, scheme: str | None) -> str:
         hint = f"; for a local path write file://{text}" if text.startswith("/") else ""
         return f"{text!r} has no scheme: {_EXPECTED}{hint}"
     if scheme.lower() in FILE_SCHEMES + CLOUD_SCHEMES:
-        return f"{text!r}: write the scheme in lower case, {scheme.lower()}://"
+        return f"{text!r}: expected the scheme in lower case, {scheme.lower()}://"
     return f"{text!r} has the unknown scheme {scheme!r}: {_EXPECTED}"

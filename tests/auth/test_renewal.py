@@ -109,7 +109,7 @@ def test_a_failed_renewal_is_logged_and_the_valid_value_stays_in_use(caplog: pyt
     with caplog.at_level(logging.WARNING, "s3dlio"):
         assert renewed.current() == 1
         until(lambda: bool(caplog.records))
-    assert "could not refresh the thing" in caplog.text
+    assert "cannot renew the thing" in caplog.text
     assert "the service is down" in caplog.text
     assert renewed.current() == 1
 

@@ -149,7 +149,7 @@ def test_chunks_of_an_object_that_is_replaced_meanwhile_never_mix_two_versions(r
 @pytest.mark.parametrize(("chunk_size", "offset", "length"), [(0, 0, None), (-1, 0, None), (1, -1, None), (1, 0, -1)])
 def test_chunks_refuse_wrong_numbers_at_once(root: str, chunk_size: int, offset: int, length: int | None) -> None:
     for call in (s3dlio.get_chunks, s3dlio.get_chunks_async):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(ValueError, match=r"expected (1|0) or more"):
             call(f"{root}/object", chunk_size, offset, length)
 
 

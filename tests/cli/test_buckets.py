@@ -67,7 +67,7 @@ def test_a_presigned_url_needs_no_credentials(bucket: str) -> None:
         (("mb", "s3://bucket/key"), "names more than a bucket"),
         (("mb", "s3://"), "names no bucket"),
         (("rb", "bucket"), "has no scheme"),
-        (("ls", "-r", "s3://"), "-r needs the name of a bucket"),
+        (("ls", "-r", "s3://"), "with -r, name one of them"),
         (("ls", "ftp://"), "unknown scheme"),
         (("presign", "--method", "POST", "s3://bucket/key"), "GET, HEAD, PUT or DELETE"),
         (("presign", "--expires", "0", "s3://bucket/key"), "604800"),

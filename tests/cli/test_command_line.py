@@ -196,7 +196,7 @@ def test_a_failed_write_to_standard_output_is_an_error(tmp_path: Path, redirecti
 def test_closed_standard_input_is_an_error_and_writes_no_object(tmp_path: Path) -> None:
     line = f"{' '.join(COMMAND)} put - file://{tmp_path}/object <&-"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "s3dlio: standard input is closed\n")
+    assert (done.returncode, done.stderr) == (1, "s3dlio: cannot read standard input: it is closed\n")
     assert os.listdir(tmp_path) == []
 
 

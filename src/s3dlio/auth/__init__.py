@@ -5,5 +5,5 @@ Signatures (`aws.sigv4`, `azure.shared_key`) are pure functions of credentials, 
 files or ask a service for credentials, before a request is sent.
 """
 
-ANONYMOUS = "For a public bucket or container, S3DLIO_NO_SIGN=1 sends requests without credentials."
+ANONYMOUS = "To read a public bucket or container without credentials, set S3DLIO_NO_SIGN=1."
 """The last sentence of an error about missing credentials."""

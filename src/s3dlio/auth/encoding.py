@@ -43,7 +43,7 @@ def check_presigned_life(expires: int) -> None:
         ValueError: it is not.
     """
     if not 1 <= expires <= _MAX_PRESIGN_SECONDS:
-        raise ValueError(f"a presigned request is valid for 1 to {_MAX_PRESIGN_SECONDS} seconds, not {expires}")
+        raise ValueError(f"expires={expires}: expected 1 to {_MAX_PRESIGN_SECONDS} seconds")
 
 
 class HmacKey:

@@ -180,7 +180,7 @@ class Renewed(Generic[T]):
             renewed = self._fetched(held.environment)
         except S3dlioError as error:
             left = held.expires - time.time()
-            logger.warning("could not refresh %s, valid for another %.0f s: %s", self._what, left, error)
+            logger.warning("cannot renew %s yet (valid for another %.0f s): %s", self._what, left, error)
             held.refresh_at = time.time() + max(1.0, left / 2)
             held.is_refreshing = False
             return

@@ -15,6 +15,7 @@ from s3dlio.uri import CLOUD_SCHEMES, of_path, parse
 
 STANDARD = "-"  # instead of a path: standard input or output
 SERVICES = tuple(f"{scheme}://" for scheme in CLOUD_SCHEMES)
+_SUCH_AS = "such as s3://bucket/key"
 
 
 class WrongArgument(typer.BadParameter):
@@ -48,8 +49,9 @@ def _folder(text: str) -> str:
 
 def _buckets(texts: Any) -> list[str]:
     for text in texts:
-        if parse(checked_uri(text)).key:
-            raise WrongArgument(f"{text!r} names more than a bucket: expected s3://bucket")
+        uri = parse(checked_uri(text))
+        if uri.key:
+            raise WrongArgument(f"{text!r} names more than a bucket: expected {uri.scheme}://{uri.container}")
     return list(texts)
 
 
@@ -57,11 +59,15 @@ def _uri_or_path(text: str) -> str:
     return checked_uri(text) if "://" in text else of_path(text)
 
 
-OneURI = Annotated[str, typer.Argument(metavar="URI", callback=checked_uri)]
-URIs = Annotated[list[str], typer.Argument(metavar="URI...", callback=_uris)]
+OneURI = Annotated[str, typer.Argument(metavar="URI", callback=checked_uri, help=f"A URI, {_SUCH_AS}.")]
+URIs = Annotated[list[str], typer.Argument(metavar="URI...", callback=_uris, help=f"URIs, {_SUCH_AS}.")]
 # A folder, or a service such as "s3://", which stands for all buckets.
-Folder = Annotated[str, typer.Argument(metavar="URI", callback=_folder)]
-BucketURIs = Annotated[list[str], typer.Argument(metavar="URI...", callback=_buckets)]
+Folder = Annotated[
+    str, typer.Argument(metavar="URI", callback=_folder, help="The URI of a folder, or of a service, such as s3://.")
+]
+BucketURIs = Annotated[
+    list[str], typer.Argument(metavar="URI...", callback=_buckets, help="Buckets or containers, such as s3://bucket.")
+]
 # A local path becomes a file:// URI.
 Source = Annotated[str, typer.Argument(metavar="SOURCE", callback=_uri_or_path, help="A URI or a local path.")]
 Target = Annotated[str, typer.Argument(metavar="TARGET", callback=_uri_or_path, help="A URI or a local path.")]

@@ -46,7 +46,7 @@ def bench(
         ),
     ] = 8 << 20,
     objects: Annotated[int, typer.Option(min=1, help="Number of objects; under mpirun, for each rank.")] = 64,
-    in_flight: Annotated[int, typer.Option(min=1, help="Objects at a time; under mpirun, for each rank.")] = 16,
+    in_flight: Annotated[int, typer.Option(min=1, help="Objects in flight; under mpirun, for each rank.")] = 16,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure an endpoint.

@@ -42,6 +42,6 @@ def copy(source: str, target: str, recursive: bool) -> None:
     except ObjectNotFoundError as error:
         if not recursive and s3dlio.is_prefix(source):
             raise ObjectNotFoundError(
-                f"{source} is a folder: use 's3dlio cp -r' to copy everything below it", uri=source
+                f"{source} is a folder, not an object; use 's3dlio cp -r' to copy everything below it", uri=source
             ) from error
         raise

@@ -131,7 +131,9 @@ def install(
     path: _Folder = None,
     drop_in: Annotated[
         bool,
-        typer.Option("--drop-in", help="Replace DLIO's storage type s3 with PyTorch, instead of adding a type."),
+        typer.Option(
+            "--drop-in", help="Serve DLIO's storage type s3 by s3dlio (with PyTorch), instead of adding a type."
+        ),
     ] = False,
 ) -> None:
     """Install s3dlio in DLIO, so that dlio_benchmark itself has the storage type s3dlio."""

@@ -55,7 +55,7 @@ def ls(
     """
     if uri in SERVICES:
         if recursive:
-            raise typer.BadParameter(f"{uri} lists buckets: -r needs the name of a bucket, as in {uri}bucket")
+            raise typer.BadParameter(f"{uri} stands for all buckets; with -r, name one of them, as in {uri}bucket")
         found = _buckets(uri, pattern)
     else:
         names = s3dlio.list(uri, recursive, pattern) if sort else s3dlio.list_iter(uri, recursive, pattern)
@@ -91,7 +91,7 @@ def _or_itself(uri: str, names: Iterable[str]) -> Iterator[str]:
         yield name
     if empty and parse(uri).key and not s3dlio.is_prefix(uri):
         if not s3dlio.exists(uri):
-            raise ObjectNotFoundError(f"{uri} is neither an object nor a folder: check the name", uri=uri)
+            raise ObjectNotFoundError(f"{uri} is neither an object nor a folder; check its name", uri=uri)
         yield uri
 
 

@@ -26,6 +26,7 @@ PREFIX = "s3dlio-bench-"
 _SHIFTS = 4096
 # After a failure the server may still be carrying out requests, so the removal is repeated.
 _REMOVALS, _PAUSE = 4, 0.25  # times, seconds
+_CHECK = "check whether another program changes the folder"
 
 
 class Step(NamedTuple):
@@ -199,7 +200,9 @@ class _Objects:
         """Read all objects again and compare them with what was written."""
         for number, (uri, data) in enumerate(s3dlio.get_many_iter(self._names, self._max_in_flight)):
             if data != self._data(number):
-                raise IntegrityError(f"{uri} does not hold the {self._size} bytes that were written to it", uri=uri)
+                raise IntegrityError(
+                    f"{uri} does not hold the {self._size} bytes that were written to it; {_CHECK}", uri=uri
+                )
 
     def list(self) -> Step:
         """List all objects."""
@@ -208,7 +211,7 @@ class _Objects:
         seconds, cpu = time.perf_counter() - began, _cpu() - before
         if found != self._names:
             raise IntegrityError(
-                f"the listing of {self._folder} has {len(found)} objects, but {len(self._names)} were written",
+                f"{self._folder}: the listing has {len(found)} objects, but {len(self._names)} were written; {_CHECK}",
                 uri=self._folder,
             )
         return Step("list", len(found), 0, seconds, cpu, [seconds])

@@ -10,7 +10,7 @@ from s3dlio.cli.arguments import URIs
 def mkdir(uris: URIs) -> None:
     """Create folders and their parents. Existing folders are left as they are.
 
-    Object stores have no folders: there, this does nothing.
+    On object stores, which have no folders, this command does nothing.
     """
     for uri in uris:
         s3dlio.mkdir(uri)

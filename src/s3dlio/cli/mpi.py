@@ -34,7 +34,7 @@ class Ranks:
                 from mpi4py import MPI
             except ImportError as error:
                 raise ConfigurationError(
-                    f"this is one of several MPI ranks, but mpi4py cannot be imported ({error}): pip install mpi4py"
+                    f"this is one of several MPI ranks, but mpi4py cannot be imported ({error}); run pip install mpi4py"
                 ) from None
             self._all = MPI.COMM_WORLD
             self.rank, self.size = self._all.rank, self._all.size

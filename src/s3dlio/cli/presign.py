@@ -22,7 +22,7 @@ def presign(
 ) -> None:
     """Print a URL for requests without credentials.
 
-    Anyone can use the URL to make one kind of request for the object. No request is sent now.
+    Anyone can use the URL to make one kind of request for the object. The command itself sends no request.
     """
     try:
         output.line(s3dlio.presign(uri, method, expires))

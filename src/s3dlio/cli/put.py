@@ -28,7 +28,7 @@ def put(
         copy(of_path(path), uri, recursive=False)
         return
     if sys.stdin is None:
-        raise S3dlioError("standard input is closed")
+        raise S3dlioError("cannot read standard input: it is closed")
     source = cast(BufferedIOBase, sys.stdin.buffer)
     buffer = memoryview(bytearray(_READ_AT_ONCE))
     with progress.shown() as report, s3dlio.MultipartUploadWriter.from_uri(uri) as writer:

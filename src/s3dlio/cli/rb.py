@@ -8,6 +8,6 @@ from s3dlio.cli.arguments import BucketURIs
 
 
 def rb(uris: BucketURIs) -> None:
-    """Remove empty buckets, or containers. Removing a bucket that is not empty is an error."""
+    """Remove empty buckets, or containers. The command fails if a bucket is not empty."""
     for uri in uris:
         s3dlio.remove_bucket(uri)

@@ -29,4 +29,6 @@ def rm(
         elif recursive:
             s3dlio.delete(uri, recursive=True)
         elif s3dlio.is_prefix(uri):
-            raise ObjectNotFoundError(f"{uri} is a folder: use 's3dlio rm -r' to delete everything below it", uri=uri)
+            raise ObjectNotFoundError(
+                f"{uri} is a folder, not an object; use 's3dlio rm -r' to delete everything below it", uri=uri
+            )

@@ -20,7 +20,7 @@ def stat(
 ) -> None:
     """Print the facts about an object.
 
-    These are the size, the time of last change, the ETag and others, as far as the store has them.
+    The facts are the size, the time of last change, the ETag and others, as far as the store has them.
     """
     facts: dict[str, Any] = {"uri": uri, **s3dlio.stat(uri)}
     if json:

@@ -80,7 +80,9 @@ def _submitted(
     try:
         threading.Thread(target=run_it, name="s3dlio-async", daemon=True).start()
     except RuntimeError as error:
-        raise S3dlioError(f"no thread could be started for this call: {error}") from None
+        raise S3dlioError(
+            f"cannot start a thread for this call: {error}; raise the limit on threads (ulimit -u)"
+        ) from None
     return future
 
 

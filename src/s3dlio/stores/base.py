@@ -223,7 +223,7 @@ class Store(abc.ABC):
     # Buckets...
 
     async def make_bucket(self, uri: URI) -> None:
-        """Make a bucket, or container. A bucket that exists and has the same owner is not an error."""
+        """Create a bucket, or container. A bucket that exists and has the same owner is not an error."""
         raise InvalidURIError(f"{uri.text} cannot be made: {uri.scheme}:// has no buckets", uri=uri.text)
 
     async def remove_bucket(self, uri: URI) -> None:

@@ -43,7 +43,7 @@ async def remove(store: Store, uri: URI) -> None:
     """
     if uri.container and await store.is_prefix(uri):
         raise S3dlioError(
-            f"cannot remove {uri.text}: the bucket is not empty; delete what is in it first, as with"
+            f"cannot remove {uri.text}: the bucket is not empty; delete its objects first, as with"
             f" 's3dlio rm -r {uri.root}'",
             uri=uri.text,
         )

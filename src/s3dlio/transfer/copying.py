@@ -105,7 +105,7 @@ class _Copy:
         page = next(pages, None)
         if page is None and not self._run(self._store(source).is_prefix(source)):
             raise ObjectNotFoundError(
-                f"there is neither an object nor a folder {source.text}: check its name", uri=source.text
+                f"{source.text} is neither an object nor a folder; check its name", uri=source.text
             )
         while page is not None:
             if target.scheme in FILE_SCHEMES:

@@ -204,7 +204,9 @@ class _Reading:
         except RuntimeError as error:
             self._thread = None
             _reading.discard(self)
-            raise S3dlioError(f"no thread could be started to read ahead: {error}") from None
+            raise S3dlioError(
+                f"cannot start a thread to read ahead: {error}; raise the limit on threads (ulimit -u)"
+            ) from None
 
     def _wake_readers(self) -> None:
         self._changed.notify_all()

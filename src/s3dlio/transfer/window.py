@@ -56,7 +56,7 @@ class Source:
         if self._is_broken:
             raise S3dlioError(
                 "the process was forked while another thread was taking the next URI from the iterable that"
-                " get_many_iter was given, so the child cannot continue: give it a list, or call it in the child"
+                " get_many_iter was given, so the child cannot continue; give it a list, or call it in the child"
             )
         index = self.index
         if self._list is not None:

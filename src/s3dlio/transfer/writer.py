@@ -180,15 +180,15 @@ class MultipartUploadWriter:
                 try:
                     run(self._writer.abort(), None if seconds is None else Deadline(seconds))
                 except Stopped:
-                    _log.warning("what was written of %s could not be removed in %g s", self._uri.text, seconds)
+                    _log.warning("cannot remove what was written of %s within %g s", self._uri.text, seconds)
 
     def _check_usable(self) -> None:
         if self._state != "open":
             raise ValueError(f"the writer of {self._uri.text} is {self._state}")
         if self._process != os.getpid():
             raise S3dlioError(
-                f"the writer of {self._uri.text} belongs to the process that opened it, not to its forked child:"
-                " open one in each",
+                f"the writer of {self._uri.text} belongs to the process that opened it, not to its forked child;"
+                " open one in each process",
                 uri=self._uri.text,
             )
 
@@ -205,7 +205,7 @@ def _discard(writer: ObjectWriter, uri: str, ended: _thread.LockType) -> None:
 
 def _warn(uri: str, error: BaseException) -> None:
     why = f"it took longer than {_CLEANING:g} s" if isinstance(error, Stopped) else error
-    _log.warning("what was written of %s could not be removed: %s", uri, why)
+    _log.warning("cannot remove what was written of %s: %s", uri, why)
 
 
 _open: weakref.WeakSet[MultipartUploadWriter] = weakref.WeakSet()

@@ -545,7 +545,7 @@ def test_the_error_names_a_malformed_key_without_showing_it(container: str, verb
 def test_the_error_lists_missing_credentials(container: str, verb: Callable[[str], Any]) -> None:
     del os.environ["AZURE_STORAGE_ACCOUNT_KEY"]
     said = _error(verb, f"{container}/object", s3dlio.ConfigurationError)
-    assert "no Azure credentials: none of AZURE_STORAGE_ACCOUNT_KEY" in said
+    assert "no credentials for az://: none of AZURE_STORAGE_ACCOUNT_KEY" in said
 
 
 @_EVERY_VERB

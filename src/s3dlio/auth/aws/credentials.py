@@ -74,11 +74,11 @@ class CredentialSource:
             there, missing = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
             if secret_key:
                 there, missing = missing, there
-            raise ConfigurationError(f"{there} is set but {missing} is not: set both, or neither")
+            raise ConfigurationError(f"{there} is set, but {missing} is not; set both, or neither")
         self._static: AwsCredentials | None = None
         if access_key and secret_key:
             self._static = AwsCredentials(access_key, secret_key, session_token or None)
-        self._found = Renewed("AWS credentials", partial(_from_chain, profile or None), _EARLY, VARIABLES)
+        self._found = Renewed("the credentials for s3://", partial(_from_chain, profile or None), _EARLY, VARIABLES)
 
     def current(self) -> AwsCredentials:
         """The credentials to sign the next request with; the same object until there are others.
@@ -117,7 +117,7 @@ def _session(profile: str | None) -> Any:
             import botocore.session
         except ImportError:
             raise missing_extra(
-                f"no AWS credentials: {_KEYS} are not set, and looking for profiles, SSO, roles and web identity",
+                f"no credentials for s3://: {_KEYS} are not set, and looking for profiles, SSO, roles and web identity",
                 "botocore",
                 "aws",
                 ANONYMOUS,
@@ -147,8 +147,8 @@ def _errors_of_the_chain() -> Iterator[None]:
     # RuntimeError, ValueError and KeyError too: botocore raises them for answers and files that it cannot use.
     except (BotoCoreError, ClientError, OSError, RuntimeError, ValueError, KeyError) as error:
         raise ConfigurationError(
-            f"could not get AWS credentials from the configured profile, role or service: {error}. "
-            f"Check {_KEYS}, AWS_PROFILE and the shared files. {ANONYMOUS}"
+            f"cannot get credentials for s3:// from the profile, role or service: {str(error).rstrip('.')}; "
+            f"check {_KEYS}, AWS_PROFILE and the shared files. {ANONYMOUS}"
         ) from error
 
 
@@ -167,8 +167,8 @@ def _nothing_found(session: Any) -> str:
     else:
         instance = "no answer"
     return (
-        f"no AWS credentials. Looked for {_KEYS}: not set; the profile {profile!r} in {files}: none there; "
-        "web identity, AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN: not set; a container's role, "
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI or AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: not set; "
+        f"no credentials for s3://. Looked for {_KEYS}: not set; the profile {profile!r} in {files}: no credentials; "
+        "web identity (AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN): not set; a container's role "
+        "(AWS_CONTAINER_CREDENTIALS_FULL_URI or AWS_CONTAINER_CREDENTIALS_RELATIVE_URI): not set; "
         f"the instance's role, from its metadata service: {instance}. {ANONYMOUS}"
     )

@@ -238,7 +238,7 @@ class Form:
             request = f"{method}\n{path}\n{query}\n{self._tail}{filled}{self._after_hole}".encode("latin-1")
         except UnicodeEncodeError:
             # Raised without its cause, which would carry the whole request with its session token.
-            raise ValueError("cannot sign a field with a character outside Latin-1: encode its value first") from None
+            raise ValueError("cannot sign a field with a character outside Latin-1; encode its value first") from None
         return self._key.sign(hashlib.sha256(request).hexdigest().encode()).hexdigest()
 
 

@@ -62,7 +62,7 @@ def account_of(settings: Settings) -> Account:
     name = settings.azure_account or parts.get("accountname", "")
     if settings.azure_account and parts.get("accountname", name) != name:
         raise ConfigurationError(
-            f"{_NAME_SETTING}={name!r} and {_STRING_SETTING} name different accounts: unset one of them"
+            f"{_NAME_SETTING}={name!r} and {_STRING_SETTING} name different accounts; unset one of them"
         )
     endpoint, source = _endpoint(settings, parts, name)
     name = name or _name_in(endpoint)
@@ -79,7 +79,7 @@ def _connection_parts(text: str | None) -> dict[str, str]:
         parts[name.strip().lower()] = value.strip()
     redaction.remember(parts.get("accountkey"))
     if parts and not {"accountname", "blobendpoint"} & parts.keys():
-        raise ConfigurationError(f"{_STRING_SETTING} names no account: it has neither AccountName nor BlobEndpoint")
+        raise ConfigurationError(f"{_STRING_SETTING} names no account: expected AccountName or BlobEndpoint in it")
     return parts
 
 
@@ -91,11 +91,11 @@ def _endpoint(settings: Settings, parts: dict[str, str], name: str) -> tuple[str
         return _with_account(parts["blobendpoint"], _STRING_SETTING, name), _STRING_SETTING
     if not name:
         raise ConfigurationError(
-            f"az:// needs a storage account: set {_NAME_SETTING}, {_ENDPOINT_SETTING} or {_STRING_SETTING}"
+            f"az:// needs a storage account; set {_NAME_SETTING}, {_ENDPOINT_SETTING} or {_STRING_SETTING}"
         )
     if _ACCOUNT_NAME.fullmatch(name) is None:
         raise ConfigurationError(
-            f"{_NAME_SETTING}={name!r} is not an account name, which has 3 to 24 lower-case letters and digits"
+            f"{_NAME_SETTING}={name!r} is not an account name: expected 3 to 24 lower-case letters and digits"
         )
     scheme = parts.get("defaultendpointsprotocol", "https")
     return f"{scheme}://{name}.blob.{parts.get('endpointsuffix', 'core.windows.net')}", _NAME_SETTING
@@ -117,7 +117,7 @@ def _with_account(endpoint: str, source: str, name: str) -> str:
     path = split.path.strip("/")
     if _has_account_in_path(host):
         if not path and not name:
-            raise ConfigurationError(f"{source}={redaction.url(endpoint)!r} names no account: set {_NAME_SETTING}")
+            raise ConfigurationError(f"{source}={redaction.url(endpoint)!r} names no account; set {_NAME_SETTING}")
         if name and name not in (path or name).split("/"):
             raise _other_account(source, endpoint, name)
         return endpoint if path else f"{endpoint.strip().rstrip('/')}/{name}"
@@ -130,7 +130,9 @@ def _with_account(endpoint: str, source: str, name: str) -> str:
 
 
 def _other_account(source: str, endpoint: str, name: str) -> ConfigurationError:
-    return ConfigurationError(f"{source}={redaction.url(endpoint)!r} is not the endpoint of {_NAME_SETTING}={name!r}")
+    return ConfigurationError(
+        f"{source}={redaction.url(endpoint)!r} is not the endpoint of {_NAME_SETTING}={name!r}; unset one of them"
+    )
 
 
 def _has_account_in_path(host: str) -> bool:
@@ -164,7 +166,7 @@ def _credential(settings: Settings, parts: dict[str, str], name: str) -> Credent
     for key, source in ((settings.azure_key, _KEY_SETTING), (parts.get("accountkey"), _STRING_SETTING)):
         if key:
             if not name:
-                raise ConfigurationError(f"{source} needs the account that the key belongs to: set {_NAME_SETTING}")
+                raise ConfigurationError(f"{source} needs the account that the key belongs to; set {_NAME_SETTING}")
             return SharedKey(name, _decoded_key(key, source))
     for token, source in (
         (settings.azure_sas_token, _SAS_SETTING),
@@ -184,6 +186,6 @@ def _decoded_key(key: str, source: str) -> bytes:
     if not decoded:
         # Raised without its cause, which would carry the key.
         raise ConfigurationError(
-            f"the account key in {source} is not base64: copy all of it, with the '=' at its end"
+            f"the account key in {source} is not base64; copy all of it, with the '=' at its end"
         ) from None
     return decoded

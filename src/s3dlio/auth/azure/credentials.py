@@ -97,7 +97,7 @@ class EntraToken:
     """Tokens of Entra ID. Threads share one token; see `auth.renewal` for when the next one is fetched."""
 
     def __init__(self) -> None:
-        self._tokens = Renewed("the token of Entra ID", entra.fetch_token, _EARLY, entra.VARIABLES)
+        self._tokens = Renewed("the token for az://", entra.fetch_token, _EARLY, entra.VARIABLES)
 
     def __repr__(self) -> str:
         return "EntraToken()"

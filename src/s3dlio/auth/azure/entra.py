@@ -49,7 +49,7 @@ VARIABLES = (
 _SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_PASSWORD", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER")
 
 _NOT_SET = (
-    "no Azure credentials: none of AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN and"
+    "no credentials for az://: none of AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN and"
     " AZURE_STORAGE_CONNECTION_STRING is set"
 )
 
@@ -84,8 +84,8 @@ def fetch_token() -> tuple[Fields, float]:
     except (AzureError, ValueError, OSError) as error:
         # Raised without its cause, because an answer of the token service may hold more than the message.
         raise ConfigurationError(
-            f"{_NOT_SET}, and Entra ID gave no token: {_without_secrets(str(error))} "
-            f"Check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or the machine's identity. {ANONYMOUS}"
+            f"{_NOT_SET}, and Entra ID gave no token: {_without_secrets(str(error)).rstrip('.')}; "
+            f"check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or the machine's identity. {ANONYMOUS}"
         ) from None
     redaction.remember(token.token)
     return (("Authorization", f"Bearer {token.token}"),), float(token.expires_on)

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from s3dlio import forks, redaction
 from s3dlio.errors import ConfigurationError, PermissionDeniedError, S3dlioError, StoreUnavailableError
@@ -100,19 +101,19 @@ def _read(path: str, where: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             content = file.read(1 << 20)
     except FileNotFoundError:
-        raise ConfigurationError(f"{where}: there is no such file; check the path") from None
+        raise ConfigurationError(f"cannot read {where}: no such file; check the path") from None
     except OSError as error:
-        raise ConfigurationError(f"{where} cannot be read: {error.strerror}; check the file's permissions") from None
+        raise ConfigurationError(f"cannot read {where}: {error.strerror}; check the file's permissions") from None
     info: Any = ""
     try:
         info = documents.json(content)
     except ValueError:
         pass  # the exception holds the content, and would be the context of the one raised below
     if info == "":
-        raise ConfigurationError(f"{where} is not JSON: download the key again")
+        raise ConfigurationError(f"{where} is not JSON; download the key again")
     kind = info.get("type") if isinstance(info, dict) else None
     if isinstance(info, dict) and ("installed" in info or "web" in info):
-        raise ConfigurationError(f'{where} identifies an OAuth client, not an account: use a file that has a "type"')
+        raise ConfigurationError(f'{where} identifies an OAuth client, not an account; use a file that has a "type"')
     if kind not in _KINDS:
         raise ConfigurationError(f'{where} is not a key file: its "type" is not one of {", ".join(_KINDS)}')
     assert isinstance(info, dict)
@@ -137,11 +138,12 @@ def _token_of(info: dict[str, Any], where: str, fetch: Fetch) -> Found:
     except S3dlioError:
         raise  # from `fetch`; some are also builtin errors that are caught below
     except failures.GoogleAuthError as error:
-        raise _refusal(error, where, transport.skew) from None
+        raise _refusal(error, where, transport) from None
     except (ValueError, KeyError, TypeError, OSError) as error:  # an answer or a referenced file that is malformed
         raise ConfigurationError(
-            f"could not get a token with {where}: the answer, or a file that it names, is malformed"
-            f" ({type(error).__name__}); check the file"
+            f"no token for gs:// with {where}: the answer, or a file that it names, is malformed"
+            f" ({type(error).__name__}); check the file",
+            endpoint=transport.endpoint,
         ) from None
     expiry = credentials.expiry  # in UTC, without saying so
     expires = time.time() + _LIFE if expiry is None else expiry.replace(tzinfo=timezone.utc).timestamp()
@@ -197,7 +199,8 @@ class _Transport:
     def __init__(self, fetch: Fetch, where: str) -> None:
         self._fetch = fetch
         self._where = where
-        self.skew = 0.0  # seconds by which this machine's clock is ahead of the server that answered last
+        self.endpoint: str | None = None  # the server that was asked last
+        self.skew = 0.0  # seconds by which this machine's clock is ahead of that server
 
     def __call__(
         self,
@@ -209,6 +212,8 @@ class _Transport:
         **_: Any,
     ) -> _Reply:
         content = body.encode() if isinstance(body, str) else body or b""
+        parts = urlsplit(url)
+        self.endpoint = redaction.url(f"{parts.scheme}://{parts.netloc}")
         answer = self._fetch(method, url, headers, content, source=f"the token endpoint in {self._where}")
         try:
             self.skew = time.time() - parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
@@ -217,7 +222,9 @@ class _Transport:
         if answer.status >= 500 or answer.status in (408, 429):
             # `fetch` has already tried again. With this status, google-auth would repeat that, and sleep in between.
             raise StoreUnavailableError(
-                f"no token for gs:// with {self._where}: the token endpoint answered {answer.status}; try again later",
+                f"no token for gs:// with {self._where}: the token endpoint {self.endpoint} answered {answer.status};"
+                " try again later",
+                endpoint=self.endpoint,
                 status=answer.status,
             )
         return _Reply(answer.status, answer.headers, answer.body)
@@ -231,12 +238,13 @@ class _Reply(NamedTuple):
     data: bytes
 
 
-def _refusal(error: Exception, where: str, skew: float) -> S3dlioError:
+def _refusal(error: Exception, where: str, transport: _Transport) -> S3dlioError:
     """The error to raise for google-auth's: with the reason, never with a whole answer, which may hold tokens."""
     said = error.args[0] if error.args and isinstance(error.args[0], str) else type(error).__name__
     if said.lstrip().startswith(("{", "<")):
         said = "an answer without a reason"
     said = redaction.without_secrets(said)[:300]  # cut last: half a secret is not recognized
+    skew, endpoint = transport.skew, transport.endpoint
     if abs(skew) > _SKEW:
         way = "ahead of" if skew > 0 else "behind"
         why = f"this machine's clock is {abs(skew):.0f} s {way} the server's: set it"
@@ -248,4 +256,5 @@ def _refusal(error: Exception, where: str, skew: float) -> S3dlioError:
         why = "log in again with `gcloud auth application-default login`"
     else:
         why = "check the file and the account it names"
-    return PermissionDeniedError(f"no token for gs:// with {where}: {said}; {why}")
+    at = f" at {endpoint}" if endpoint else ""
+    return PermissionDeniedError(f"no token for gs:// with {where}{at}: {said}; {why}", endpoint=endpoint)

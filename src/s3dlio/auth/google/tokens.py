@@ -88,7 +88,8 @@ class TokenSource:
         text = found.text.strip()
         if not (text.isascii() and text.isprintable()):
             raise ConfigurationError(
-                "no credentials for gs://: the token that was returned holds characters that a header cannot carry"
+                "no credentials for gs://: the token contains characters that HTTP forbids;"
+                " check the service that issues it"
             )
         redaction.remember(text)
         fields = [("Authorization", f"Bearer {text}")]

@@ -17,7 +17,7 @@ from s3dlio.uri import URI
 
 
 async def make_bucket(store: PagedStore[GcsService], uri: URI) -> None:
-    """Make a bucket. Making a bucket that this account already has succeeds."""
+    """Create a bucket. Creating a bucket that this account already has succeeds."""
     service = store.service()
     request = Request(uri.text, "POST", "", "/storage/v1/b", query=query_of(project=_project(service)))
     request.add("Content-Type", "application/json")

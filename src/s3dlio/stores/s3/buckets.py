@@ -17,7 +17,7 @@ from s3dlio.uri import URI
 
 
 async def make_bucket(store: PagedStore[S3Service], uri: URI) -> None:
-    """Send CreateBucket. Making a bucket that this account already has succeeds."""
+    """Send CreateBucket. Creating a bucket that this account already has succeeds."""
     service = store.service()
     body = b""
     if service.is_aws and service.settings.aws_region not in (None, "us-east-1"):
