@@ -142,6 +142,17 @@ def test_more_bytes_than_the_known_size_are_accepted(monkeypatch: pytest.MonkeyP
     assert len(sizes) <= 10
 
 
+def test_a_writer_keeps_the_settings_that_it_began_with() -> None:
+    sizes: dict[str, int] = {}
+    with Replay(_taking_parts(sizes)) as server:
+        os.environ.update(_SERVICES[0].variables(server.url))
+        with s3dlio.MultipartUploadWriter.from_uri("s3://bucket/key") as writer:
+            writer.write(content(10 << 20))
+            os.environ["S3DLIO_PUT_PART_MB"] = "7"
+            writer.write(content(10 << 20))
+    assert list(sizes.values()) == [5 << 20] * 4
+
+
 @pytest.mark.parametrize("piece", [100_000, 5 << 20, 12 << 20, 40 << 20])
 def test_a_buffer_may_be_refilled_while_it_is_written(bucket: str, piece: int) -> None:
     """Another process may do so in shared memory. The bytes sent always have the checksum that is sent with them."""

@@ -82,7 +82,7 @@ async def put(store: PartsStore, uri: URI, data: memoryview) -> None:
 
 
 class CloudWriter:
-    """Writes an object in pieces (`stores.base.ObjectWriter`). A small object becomes one request, any other one parts.
+    """Writes an object in pieces (`stores.base.ObjectWriter`): a small object in one request, a larger one in parts.
 
     All parts but the last are equal if the size is known, because some services require that. Otherwise they grow.
 
@@ -91,6 +91,9 @@ class CloudWriter:
     The copy costs 0.09 ms of CPU time per MiB, a third of what sending takes otherwise. The whole parts of a large
     write are copied when their turn comes, so that a copy of all of it never exists. Only data that is said to be
     constant is sent from the caller's memory.
+
+    The bytes written so far are, in order: `_parts`, which were sent; `_full`, which wait until several can be sent
+    side by side; and the first `_filled` bytes of `_buffer`. No upload exists before the first part is sent.
     """
 
     def __init__(self, store: PartsStore, uri: URI, size: int | None = None) -> None:
@@ -105,11 +108,11 @@ class CloudWriter:
         self._expected = 0 if size is None else size
         self._equal = 0 if size is None else part_size(size, store.most_parts, store.settings)
         self._upload: Any = None
-        self._parts: list[Any] = []
-        self._full: list[memoryview] = []  # parts that wait to be sent
+        self._parts: list[Any] = []  # what `finish_parts` needs of each
+        self._full: list[memoryview] = []
         self._buffer: memoryview | None = None
         self._filled = 0
-        self._size = 0
+        self._size = 0  # bytes written so far
 
     async def write(self, data: memoryview, *, constant: bool = False) -> None:
         """Append bytes.
