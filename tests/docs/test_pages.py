@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,25 @@ def test_the_table_of_variables_is_up_to_date() -> None:
 def test_every_public_name_is_documented() -> None:
     page = (CHECKOUT / "docs" / "api.md").read_text(encoding="utf-8")
     assert [name for name in s3dlio.__all__ if not re.search(rf"\b{name}\b", page)] == []
+
+
+def test_every_signature_in_the_api_page_is_that_of_the_function() -> None:
+    page = (CHECKOUT / "docs" / "api.md").read_text(encoding="utf-8")
+    written = re.findall(r"`(\w+)(\([^`]*\))`", "\n".join(re.findall(r"^(?:- )?`\w+\(.*\)`$", page, re.MULTILINE)))
+    assert written
+    for name, signature in written:
+        actual = inspect.signature(getattr(s3dlio, name))
+        bare = actual.replace(
+            parameters=[each.replace(annotation=inspect.Parameter.empty) for each in actual.parameters.values()],
+            return_annotation=inspect.Signature.empty,
+        )
+        assert signature.replace('"', "'") == str(bare), name
+
+
+def test_the_api_page_shows_the_arguments_of_every_call() -> None:
+    page = (CHECKOUT / "docs" / "api.md").read_text(encoding="utf-8")
+    calls = [name for name in s3dlio.__all__ if inspect.isfunction(getattr(s3dlio, name))]
+    assert [name for name in calls if not name.endswith("_async") and f"`{name}(" not in page] == []
 
 
 def test_every_message_in_a_troubleshooting_section_is_quoted_right() -> None:

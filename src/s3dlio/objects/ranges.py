@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read an object, or a range of it: in parts if it is large, or in pieces.
+"""Read an object, or a range of it: in parts if it is large, or in chunks.
 
 No HEAD is sent. The first request asks for the first part, and its answer tells the size and the version of the whole
 object. The memory for the whole is leased then, and the other parts are fetched side by side into it, each on the
 condition that the version is still the same. If the version has changed, the object was replaced meanwhile (`Replaced`)
 and is read again from the start. If no version is named, one request has to fetch everything.
 
-Pieces are handed out one after the other. Once the caller has one of them, the object cannot be read again from the
-start: if it is replaced then, the read fails.
+Chunks are returned one after the other. Once the caller has one of them, the object cannot be read again from the
+start: if the object is replaced then, the read fails.
 
 `one_range` fetches each part, and has the rules by which answers are accepted.
 """
@@ -152,24 +152,24 @@ async def _fetch_part(store: RangeStore, uri: URI, start: int, target: Buffer, f
         raise Replaced(uri)
 
 
-# Pieces...
+# Chunks...
 
 
 async def chunks(
     store: RangeStore, uri: URI, size: int, offset: int = 0, length: int | None = None
 ) -> AsyncGenerator[memoryview, None]:
-    """Read the object, or a range of it, in pieces that all belong to one version of the object.
+    """Read the object, or a range of it, in chunks that all belong to one version of the object.
 
-    A piece is valid until the next one is asked for.
+    A chunk is valid until the next one is requested.
 
     Args:
         store, uri: the object.
-        size: the most bytes of a piece.
+        size: the most bytes of a chunk.
         offset: first byte.
         length: bytes of the range; None for all that follow.
 
     Raises:
-        IntegrityError: the object was replaced after pieces of it had been handed out.
+        IntegrityError: the object was replaced after some of its chunks had been returned.
     """
     wanted = None if length is None else offset + length
     first = await _consistent(lambda: fetch(store, uri, offset, _end(offset, size, wanted)))
@@ -181,7 +181,7 @@ async def chunks(
         # Nothing shows that two answers belong together, so one request has to fetch all of it.
         data = await _consistent(lambda: _read(store, uri, offset, wanted, split=False))
         stop = offset + len(data)
-    # The pieces of a whole object are verified together; `fetch` has verified an object that came in one answer.
+    # The chunks of a whole object are verified together; `fetch` has verified an object that came in one answer.
     is_whole = offset == 0 and stop == first.size and len(data) < stop
     expected = _to_check(store, first) if is_whole else None
     if expected is not None:

@@ -92,18 +92,18 @@ class Store(abc.ABC):
     def chunks(
         self, uri: URI, size: int, offset: int = 0, length: int | None = None
     ) -> AsyncGenerator[memoryview, None]:
-        """Read an object, or a range of it, in pieces that all belong to one version of the object.
+        """Read an object, or a range of it, in chunks that all belong to one version of the object.
 
-        A piece is valid until the next one is asked for.
+        A chunk is valid until the next one is requested.
 
         Args:
             uri: the object.
-            size: the most bytes of a piece, 1 or more.
+            size: the most bytes of a chunk, 1 or more.
             offset: first byte.
             length: bytes of the range, 1 or more; None for all that follow. Fewer come if the object ends before.
 
         Raises:
-            IntegrityError: the object was replaced after pieces of it had been handed out.
+            IntegrityError: the object was replaced after some of its chunks had been returned.
         """
 
     # Writing...
