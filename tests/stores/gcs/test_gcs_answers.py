@@ -330,7 +330,7 @@ def test_ctrl_c_ends_the_wait_for_a_token(tokens: Any, tmp_path: Path) -> None:
         began = time.monotonic()
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=20)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5  # the token endpoint would hang for 20 s
         never.set()
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
