@@ -125,7 +125,7 @@ def parse_endpoint(text: str, source: str) -> tuple[Address, str]:
     parts, port = _split(text.strip())
     if "@" in (text if parts is None else parts.netloc):
         raise ConfigurationError(
-            f"{source}={shown!r} contains a user name or password: remove it, credentials have their own settings"
+            f"{source}={shown!r} contains a user name or password; remove it, since credentials have their own settings"
         )
     if parts is None:
         raise ConfigurationError(f"{source}={shown!r} is not a valid URL: expected http://host:port or https://host")
@@ -134,7 +134,7 @@ def parse_endpoint(text: str, source: str) -> tuple[Address, str]:
         raise ConfigurationError(f"{source}={shown!r} is not an endpoint: expected http://host:port or https://host")
     if not (host + parts.path).isascii() or " " in parts.path:
         raise ConfigurationError(
-            f"{source}={shown!r} contains a space or a character that is not ASCII: write the host name in its DNS form"
+            f"{source}={shown!r} contains a space or a character that is not ASCII; write the host name in its DNS form"
             " (xn--…), and percent-encode the path"
         )
     return Address(parts.scheme == "https", host, port or _PORTS[parts.scheme]), parts.path.rstrip("/")
@@ -208,7 +208,7 @@ def require_private(address: Address, what: str, *, allowed: bool) -> None:
         return
     route = "" if address.proxy is None else f" through the proxy {address.proxy.host}:{address.proxy.port}"
     raise ConfigurationError(
-        f"{what} would be sent unencrypted to {address.url}{route}, where others can read it: use https, or set"
+        f"{what} would be sent unencrypted to {address.url}{route}, where others can read it; use https, or set"
         " S3DLIO_TOKENS_OVER_HTTP=1 if the network is trusted",
         endpoint=address.url,
     )

@@ -136,7 +136,7 @@ class Connection:
             try:
                 self.sock.send(framing.request_head("CONNECT", target, fields))
             except OSError as error:
-                raise ConnectError(f"the proxy broke the connection: {error.strerror or error}") from error
+                raise ConnectError(f"the connection to the proxy was lost: {error.strerror or error}") from error
             return READ
         return self._begin_tls()
 
@@ -147,7 +147,7 @@ class Connection:
         except BlockingIOError:
             return READ
         except OSError as error:
-            raise ConnectError(f"the proxy broke the connection: {error.strerror or error}") from error
+            raise ConnectError(f"the connection to the proxy was lost: {error.strerror or error}") from error
         if not piece:
             raise ConnectError("the proxy closed the connection before it answered CONNECT")
         self._tunnel += piece
@@ -183,7 +183,9 @@ class Connection:
         try:
             return self.tls.handshake()
         except ssl.SSLCertVerificationError as error:
-            raise ConnectError(f"the certificate cannot be verified: {error.verify_message}", "untrusted") from error
+            raise ConnectError(
+                f"cannot verify the server's certificate: {error.verify_message}", "untrusted"
+            ) from error
         except OSError as error:
             raise ConnectError(f"the TLS handshake failed: {error.strerror or error}") from error
 

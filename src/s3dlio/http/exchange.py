@@ -684,14 +684,17 @@ class Exchange:
         limits = self._limits
         moved = self._body_bytes(now) if self._moves_since else None
         if now - self.began > limits.total and now - self.began - self.body_seconds() > limits.total:
-            self._fail("timeout", "the request took longer than S3DLIO_REQUEST_TIMEOUT allows")
+            self._fail("timeout", f"the request took longer than {limits.total:g} s (S3DLIO_REQUEST_TIMEOUT)")
         elif self._opening is not None:
             if now - self.touched > limits.connect:
                 # Another try at once is worthwhile only if it begins with another IP address.
                 again = self._opening.give_up()
-                self._fail("connect" if again else "connect timeout", f"no connection within {limits.connect:g} s")
+                self._fail(
+                    "connect" if again else "connect timeout",
+                    f"no connection within {limits.connect:g} s (S3DLIO_CONNECT_TIMEOUT)",
+                )
         elif self._state is not WAITING and now - self.touched > limits.idle:
-            self._fail("timeout", f"no byte moved for {limits.idle:g} s")
+            self._fail("timeout", f"no byte moved for {limits.idle:g} s (S3DLIO_READ_TIMEOUT)")
         elif self._connection is not None and not self._is_too_slow(now, moved):
             self._connection.look(now - self.touched)
 
@@ -803,7 +806,7 @@ class Exchange:
 
 def _no_memory(length: int | None) -> FramingError:
     """The error for an answer that states a length for which there is no memory."""
-    return FramingError(f"there is no memory for an answer of {length} bytes, the length that it states")
+    return FramingError(f"no memory for an answer of {length} bytes, the length that it states")
 
 
 def without_first(views: Sequence[memoryview], count: int) -> list[memoryview]:

@@ -79,7 +79,7 @@ class Lookup:
         try:
             answer = self.waiter.answer()
         except OSError as error:
-            failure = ConnectError(f"the name {self._key[0]!r} cannot be resolved: {error.strerror or error}")
+            failure = ConnectError(f"cannot resolve the name {self._key[0]!r}: {error.strerror or error}")
             for opening in self.openings:
                 opening.fail(failure)
             return
@@ -170,7 +170,7 @@ class Opening:
             if descriptors.are_short(error):
                 self.fail(ConnectError(descriptors.shortage(error), "descriptors"))
             else:
-                self.fail(ConnectError(f"the name {way.host!r} cannot be resolved: {error.strerror or error}"))
+                self.fail(ConnectError(f"cannot resolve the name {way.host!r}: {error.strerror or error}"))
             return
         lookup.openings.append(self)
         self._lookup = lookup

@@ -46,7 +46,7 @@ def context(ca_file: str | None) -> ssl.SSLContext:
         if descriptors.are_short(error):
             raise
         raise ConfigurationError(
-            f"the CA file {ca_file!r} cannot be used: {error}; check AWS_CA_BUNDLE and SSL_CERT_FILE"
+            f"cannot use the CA file {ca_file!r}: {error}; check AWS_CA_BUNDLE and SSL_CERT_FILE"
         ) from error
     made.set_alpn_protocols(["http/1.1"])
     return made

@@ -63,7 +63,7 @@ class Target:
             IntegrityError: some bytes are missing.
         """
         if self.filled != self.size:
-            raise IntegrityError(f"a read received only {self.filled} of {self.size} bytes: read the object again")
+            raise IntegrityError(f"a read received only {self.filled} of {self.size} bytes; read the object again")
         return self._memory
 
 
@@ -126,8 +126,8 @@ class Parts:
         """
         filled = sum(part.filled for part in self._parts)
         if filled != self.size:
-            raise IntegrityError(f"a read received only {filled} of {self.size} bytes: read the object again")
+            raise IntegrityError(f"a read received only {filled} of {self.size} bytes; read the object again")
         versions = {part.version for part in self._parts}
         if len(self._parts) > 1 and (len(versions) > 1 or "" in versions):
-            raise IntegrityError("the parts of a read are not of one known version: read the object again")
+            raise IntegrityError("the parts of a read are not of one known version; read the object again")
         return self._memory

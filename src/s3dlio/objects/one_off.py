@@ -100,7 +100,7 @@ def fetch(
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not path.isascii() or not path.isprintable() or " " in path:
         raise ConfigurationError(
-            f"{source} is not a URL that can be requested: percent-encode spaces, and control and non-ASCII characters"
+            f"{source} is not a URL that can be requested; percent-encode spaces, and control and non-ASCII characters"
         )
     service = _UrlService(settings, url, source, connect, total, direct)
     if method == "POST" or any(name.lower() == "authorization" for name in headers or ()):

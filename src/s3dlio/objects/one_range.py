@@ -426,8 +426,8 @@ def compare(uri: URI, expected: Expected) -> None:
 def mismatch(uri: str, expected: Expected) -> IntegrityError:
     """The error for bytes that do not have the checksum that the server sent."""
     return IntegrityError(
-        f"{uri}: the bytes received do not have the {expected.name} that the server sent with them; read it again,"
-        " and check the network and the server's disks",
+        f"{uri}: the bytes received do not have the {expected.name} that the server sent with them; read the"
+        " object again, and check the network and the server's disks",
         uri=uri,
     )
 

@@ -246,14 +246,14 @@ def _after_failure(endpoint: Endpoint, request: Request, failure: TransportError
     return resumed
 
 
-_UNAVAILABLE = StoreUnavailableError, "check the endpoint and that the service is up"
+_UNAVAILABLE = StoreUnavailableError, "check the endpoint, and that the service is up"
 _LATE = StoreTimeoutError, "check the endpoint and the network, or allow more time"
 # By the kind of a failure: the error to raise, and what the user can try.
 _ERRORS: dict[Failure, tuple[type[S3dlioError], str]] = {
     "connect": _UNAVAILABLE,
     "refused": _UNAVAILABLE,
     "lost": _UNAVAILABLE,
-    "descriptors": (StoreUnavailableError, ""),  # its message says already what to try
+    "descriptors": (StoreUnavailableError, ""),  # its message already says what to try
     "untrusted": (StoreUnavailableError, "check the endpoint's host name, and AWS_CA_BUNDLE or SSL_CERT_FILE"),
     "proxy": (StoreUnavailableError, "check the proxy, its user and password, and NO_PROXY"),
     "timeout": _LATE,
@@ -266,7 +266,7 @@ _ERRORS: dict[Failure, tuple[type[S3dlioError], str]] = {
 def _error(failure: TransportError, request: Request, address: Address, tries: int) -> S3dlioError:
     """The error for a request that has failed after its last try."""
     way = f" through the proxy {address.proxy.host}:{address.proxy.port}" if address.proxy is not None else ""
-    again = f", tried {tries} times" if tries > 1 else ""
+    again = f" ({tries} attempts)" if tries > 1 else ""
     kind, hint = _ERRORS[failure.kind]
     message = f"{request.method} {request.uri} at {address.url}{way}: {failure}{again}"
     return kind(f"{message}; {hint}" if hint else message, uri=request.uri, endpoint=address.url)

@@ -167,7 +167,7 @@ class Store(abc.ABC):
             InvalidURIError: the store has no such URLs.
         """
         raise InvalidURIError(
-            f"{uri.text} cannot be presigned: no server offers {uri.scheme}:// objects at a URL", uri=uri.text
+            f"cannot presign {uri.text}: no server offers {uri.scheme}:// objects at a URL", uri=uri.text
         )
 
     # Facts...
@@ -224,15 +224,15 @@ class Store(abc.ABC):
 
     async def make_bucket(self, uri: URI) -> None:
         """Create a bucket, or container. A bucket that exists and has the same owner is not an error."""
-        raise InvalidURIError(f"{uri.text} cannot be made: {uri.scheme}:// has no buckets", uri=uri.text)
+        raise InvalidURIError(f"cannot create {uri.text}: {uri.scheme}:// has no buckets", uri=uri.text)
 
     async def remove_bucket(self, uri: URI) -> None:
         """Remove a bucket, or container. Some services also remove everything in it."""
-        raise InvalidURIError(f"{uri.text} cannot be removed: {uri.scheme}:// has no buckets", uri=uri.text)
+        raise InvalidURIError(f"cannot remove {uri.text}: {uri.scheme}:// has no buckets", uri=uri.text)
 
     async def buckets(self) -> list[str]:
         """The names of the buckets, or containers, that belong to these credentials."""
-        raise InvalidURIError("buckets cannot be listed: files have none")
+        raise InvalidURIError("cannot list buckets: files have none")
 
 
 async def read_into(store: Store, uri: URI, done: ReadDone, item: Any) -> None:

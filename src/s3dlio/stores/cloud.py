@@ -179,7 +179,7 @@ class CloudStore(Store, Generic[AnyService]):
         """Raise InvalidURIError if the URI names a bucket instead of an object."""
         if not uri.key:
             raise InvalidURIError(
-                f"{uri.text} names a {'container' if uri.scheme == 'az' else 'bucket'}, not an object: add its key",
+                f"{uri.text} names a {'container' if uri.scheme == 'az' else 'bucket'}, not an object; add its key",
                 uri=uri.text,
             )
 

@@ -74,7 +74,7 @@ def verify_stored(uri: str, address: Address, sent: Stored, stored: Stored, *, p
             uri,
             address,
             f"{sent.size} bytes were written, and {stored.size} bytes with another checksum or ETag are stored",
-            "check whether somebody else writes the same object, and write it again",
+            "check whether another client writes the same object, then write the object again",
         )
 
 

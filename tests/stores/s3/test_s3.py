@@ -221,7 +221,7 @@ def test_put_verify_notices_that_another_client_has_written(
     for module in (writing, multipart):
         monkeypatch.setattr(module, "verify", late)
     for size in (16, _LARGE):
-        with pytest.raises(s3dlio.IntegrityError, match="somebody else"):
+        with pytest.raises(s3dlio.IntegrityError, match="another client"):
             s3dlio.put_bytes(f"{bucket}/object", content(size))
 
 
@@ -468,7 +468,7 @@ def test_an_invalid_request_for_a_presigned_url_is_an_error() -> None:
     for expires in (0, 604_801):
         with pytest.raises(ValueError, match="604800"):
             s3dlio.presign("s3://bucket/key", expires=expires)
-    with pytest.raises(s3dlio.InvalidURIError, match="cannot be presigned"):
+    with pytest.raises(s3dlio.InvalidURIError, match="cannot presign"):
         s3dlio.presign("file:///tmp/object")
     with pytest.raises(s3dlio.InvalidURIError, match="add its key"):
         s3dlio.presign("s3://bucket")

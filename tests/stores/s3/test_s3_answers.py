@@ -1143,5 +1143,5 @@ def test_making_a_bucket_that_another_account_has_is_an_error() -> None:
     """API/API_CreateBucket.html: BucketAlreadyExists."""
     with Replay([error(409, "BucketAlreadyExists")]) as server:
         use(server)
-        with pytest.raises(s3dlio.S3dlioError, match="somebody else"):
+        with pytest.raises(s3dlio.S3dlioError, match="another account"):
             s3dlio.make_bucket("s3://bucket")

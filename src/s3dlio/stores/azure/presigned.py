@@ -26,7 +26,7 @@ def presign(store: CloudStore[AzureService], uri: URI, method: str, expires: int
     key = service.account.credential
     if not isinstance(key, SharedKey):
         raise ConfigurationError(
-            f"{uri.text} cannot be presigned: only the account's key can sign; set AZURE_STORAGE_ACCOUNT_KEY"
+            f"cannot presign {uri.text}: only the account's key can sign; set AZURE_STORAGE_ACCOUNT_KEY"
         )
     return blob_url(service, uri, signature(service, key, uri, _PERMISSIONS[method], expires))
 

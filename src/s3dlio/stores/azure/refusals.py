@@ -40,12 +40,12 @@ _TENANT = re.compile(r"authorization_uri=\"?https://[^/\s,]+/([0-9a-fA-F-]{36})"
 _ROLE = "Reading needs the role Storage Blob Data Reader, writing Storage Blob Data Contributor"
 _MAY_NOT = Advice(
     PermissionDeniedError,
-    f"the credential is right but does not allow this: check the signature's permissions, or the role. {_ROLE}",
+    f"the credentials are valid, but do not allow this: check the signature's permissions, or the role. {_ROLE}",
 )
-_PROTECTED = Advice(PermissionDeniedError, "a policy of the account or of the container forbids to change the object")
-_NO_SUCH_OBJECT = Advice(ObjectNotFoundError, "there is no such object: check its name")
+_PROTECTED = Advice(PermissionDeniedError, "a policy of the account or container forbids changing the object")
+_NO_SUCH_OBJECT = Advice(ObjectNotFoundError, "no such object: check its name")
 _BAD_NAME = "the service does not accept this name"
-_NOT_PUBLIC = "the container is not public: give credentials, and unset S3DLIO_NO_SIGN"
+_NOT_PUBLIC = "the container is not public: set credentials, and unset S3DLIO_NO_SIGN"
 
 REFUSALS = Refusals(
     "Azure Blob Storage",
@@ -56,7 +56,7 @@ REFUSALS = Refusals(
         ),
         "AuthorizationFailure": Advice(
             PermissionDeniedError,
-            f"this machine may not do this: check the account's firewall and network rules, and the role. {_ROLE}",
+            f"the account refuses this machine: check its firewall and network rules, and the role. {_ROLE}",
         ),
         "AuthorizationPermissionMismatch": _MAY_NOT,
         "AuthorizationProtocolMismatch": Advice(
@@ -84,7 +84,7 @@ REFUSALS = Refusals(
         ),
         "CannotVerifyCopySource": Advice(None, "the service cannot read the source of the copy: check its name"),
         "ContainerBeingDeleted": Advice(S3dlioError, "the container is being deleted: wait half a minute"),
-        "ContainerNotFound": Advice(ObjectNotFoundError, "there is no such container: check its name and the account"),
+        "ContainerNotFound": Advice(ObjectNotFoundError, "no such container: check its name and the account"),
         "InsufficientAccountPermissions": _MAY_NOT,
         "InvalidBlobOrBlock": Advice(
             S3dlioError,
@@ -94,8 +94,8 @@ REFUSALS = Refusals(
         "InvalidBlobType": Advice(S3dlioError, "an append blob or a page blob has this name: delete it first"),
         _OVERTAKEN: Advice(
             S3dlioError,
-            "somebody else wrote the object meanwhile, so that the service dropped the parts sent before: write the"
-            " object again",
+            "another client wrote the object at the same time, so the service dropped the parts sent before: write"
+            " the object again",
         ),
         "InvalidResourceName": Advice(
             InvalidURIError, "a container's name has 3 to 63 lower-case letters, digits and hyphens"
@@ -106,15 +106,15 @@ REFUSALS = Refusals(
             "the account does not allow its keys to be used: unset AZURE_STORAGE_ACCOUNT_KEY and use Entra ID",
         ),
         "LeaseIdMissing": Advice(
-            S3dlioError, "somebody holds a lease on the blob: wait until the lease ends, or break it"
+            S3dlioError, "another client holds a lease on the blob: wait until the lease ends, or break it"
         ),
         **dict.fromkeys(CHANGED_ON_THE_WAY, Advice(IntegrityError, DAMAGED)),
         "OperationTimedOut": TOO_SLOW,
         "OutOfRangeInput": Advice(InvalidURIError, f"{_BAD_NAME}: it is too long or too short"),
-        "PendingCopyOperation": Advice(S3dlioError, "somebody copies to this blob: wait until the copy has ended"),
+        "PendingCopyOperation": Advice(S3dlioError, "a copy to this blob is in progress: wait until it has ended"),
         "PublicAccessNotPermitted": Advice(
             PermissionDeniedError,
-            "the account allows no public containers: give credentials, and unset S3DLIO_NO_SIGN",
+            "the account allows no public containers: set credentials, and unset S3DLIO_NO_SIGN",
         ),
         "SnapshotsPresent": Advice(
             S3dlioError, "the blob has snapshots, which s3dlio never deletes: delete them first"

@@ -226,7 +226,7 @@ def _accept_page_cache(fd: int, uri: URI, settings: Settings) -> None:
     if settings.direct_strict:
         raise ConfigurationError(
             f"{uri.text}: this file system does not support O_DIRECT, and S3DLIO_DIRECT_STRICT=1 forbids the page"
-            " cache: use file://, another file system, or S3DLIO_DIRECT_STRICT=0",
+            " cache; use file://, another file system, or S3DLIO_DIRECT_STRICT=0",
             uri=uri.text,
         )
     device = os.fstat(fd).st_dev

@@ -147,15 +147,15 @@ class FileStore(Store):
             os.makedirs(uri.key, exist_ok=True)
         except FileExistsError as error:
             raise S3dlioError(
-                f"cannot make the folder {uri.text}: an object of that name exists", uri=uri.text
+                f"cannot create the folder {uri.text}: an object of that name exists", uri=uri.text
             ) from error
         except OSError as error:
-            _fail(error, uri, "make the folder")
+            _fail(error, uri, "create the folder")
 
     async def delete_prefix(self, uri: URI) -> None:
         root = os.path.realpath(uri.key)
         if root == "/":
-            raise InvalidURIError(f"{uri.text} is the root of the file system: name a folder below it", uri=uri.text)
+            raise InvalidURIError(f"{uri.text} is the root of the file system; name a folder below it", uri=uri.text)
         if not _has_mode(uri, modes.S_ISDIR):
             return
         try:
@@ -261,7 +261,7 @@ class FileWriter(ObjectWriter):
         path = self._uri.key
         if _RESERVED in path:
             raise InvalidURIError(
-                f"{self._uri.text}: names that begin with {RESERVED!r} are kept for temporary files",
+                f"{self._uri.text}: names that begin with {RESERVED!r} are for temporary files; choose another name",
                 uri=self._uri.text,
             )
         if path.endswith("/"):

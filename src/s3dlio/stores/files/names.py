@@ -22,7 +22,7 @@ def unfit_for_a_file(relative: str) -> str | None:
     if "\0" in relative:
         return "a file's name has no NUL character"
     if f"/{RESERVED}" in f"/{relative}":
-        return f"names that begin with {RESERVED!r} are kept for temporary files"
+        return f"names that begin with {RESERVED!r} are for temporary files"
     if not is_encodable(relative, "surrogateescape"):
         return "the name has half a surrogate pair"
     if len(relative) > _SURELY_SHORT and any(len(os.fsencode(name)) > _LONGEST for name in relative.split("/")):

@@ -171,7 +171,9 @@ class _Chain:
                 folder, above = self._folders[depth], self._folders[depth - 1]
                 folder.fd = os.open(folder.name, _FOLDER if folder.link else _FOLDER | os.O_NOFOLLOW, dir_fd=above.fd)
                 if _identity(folder.fd) != folder.identity:
-                    raise OSError(errno.EAGAIN, "it was replaced by another folder meanwhile", folder.relative)
+                    raise OSError(
+                        errno.EAGAIN, "another folder replaced it at the same time; try again", folder.relative
+                    )
                 self._keep_few_open(depth + 1)
         return self.current.fd
 

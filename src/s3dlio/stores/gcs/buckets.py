@@ -39,7 +39,7 @@ async def remove_bucket(store: PagedStore[GcsService], uri: URI) -> None:
     if response.head.status not in (200, 204):
         raise service.refusal(response, uri.text, of_bucket=True)
     if is_foreign(response):
-        raise service.refusals.unproven(response, uri.text, "form of an answer to a delete")
+        raise service.refusals.unproven(response, uri.text, "proof of the delete")
 
 
 async def page_of_buckets(store: PagedStore[GcsService], token: str) -> tuple[Page, Response]:
@@ -52,6 +52,6 @@ def _project(service: GcsService) -> str:
     project = service.settings.gcs_project
     if not project:
         raise ConfigurationError(
-            "GOOGLE_CLOUD_PROJECT is not set: buckets of gs:// are made and listed in a project; set the project's id"
+            "GOOGLE_CLOUD_PROJECT is not set: gs:// creates and lists the buckets of a project; set the project's id"
         )
     return project

@@ -18,7 +18,7 @@ async def delete(store: PagedStore[GcsService], uri: URI) -> None:
     response = await send(service, Request(uri.text, "DELETE", uri.container, object_path(uri)))
     if response.head.status in (200, 204):
         if is_foreign(response):
-            raise service.refusals.unproven(response, uri.text, "form of an answer to a delete")
+            raise service.refusals.unproven(response, uri.text, "proof of the delete")
         return
     if response.head.status != 404 or is_about_bucket(error_of(response)[1]):
         raise store.refusal(response, uri.text)

@@ -26,8 +26,8 @@ REFUSALS = Refusals(
     {
         **dict.fromkeys(TOO_FAST, LATER),
         "NoSuchUpload": Advice(ObjectNotFoundError, "the upload has been dropped: write the object again"),
-        "NoSuchBucket": Advice(ObjectNotFoundError, "there is no such bucket: check its name and the project"),
-        "NoSuchObject": Advice(ObjectNotFoundError, "the bucket exists, the object does not: check its name"),
+        "NoSuchBucket": Advice(ObjectNotFoundError, "no such bucket: check its name and the project"),
+        "NoSuchObject": Advice(ObjectNotFoundError, "no such object in this bucket: check its name"),
         "BadDigest": Advice(IntegrityError, DAMAGED),
         "RequesterPays": Advice(
             ConfigurationError, "set GOOGLE_CLOUD_QUOTA_PROJECT to the project that pays for the request"
@@ -41,7 +41,7 @@ REFUSALS = Refusals(
             "check that the account may do this with this bucket (roles/storage.objectViewer to read, objectUser to"
             " write)",
         ),
-        404: Advice(ObjectNotFoundError, "there is no such object, or no such bucket: check the names"),
+        404: Advice(ObjectNotFoundError, "no such object, or no such bucket: check their names"),
         410: Advice(StoreUnavailableError, "the upload has expired: write the object again"),
     },
 )

@@ -117,7 +117,9 @@ async def _put_chunk(
             response = await send_for_proof(service, request, missing, success=STORED_STATUSES, others=True)
         status = response.head.status
         if status in STORED_STATUSES and total is None:
-            raise service.refusals.unproven(response, uri.text, "end of this upload")  # stored before it is whole
+            raise service.refusals.unproven(
+                response, uri.text, "proof that the upload is complete"
+            )  # stored before it is whole
         if status in STORED_STATUSES or (status in (404, 410) and total is not None):
             upload.sent = end
             return response

@@ -123,7 +123,7 @@ class GcsStore(PagedStore[GcsService]):
 
     def presign(self, uri: URI, method: str, expires: int) -> str:  # noqa: ARG002
         raise InvalidURIError(
-            f"{uri.text} cannot be presigned: s3dlio presigns s3:// and az:// only; use `gcloud storage sign-url`",
+            f"cannot presign {uri.text}: s3dlio presigns s3:// and az:// only; use `gcloud storage sign-url`",
             uri=uri.text,
         )
 

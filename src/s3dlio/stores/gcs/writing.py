@@ -64,7 +64,7 @@ async def check_stored(store: CloudStore[GcsService], uri: URI, response: Respon
     generation = str(resource.get("generation"))
     then = ""
     if generation.isdecimal():
-        then = ", and was told to delete them"
+        then = ", and s3dlio asked it to delete them"
         query = query_of(generation=generation)
         await send(service, Request(uri.text, "DELETE", uri.container, object_path(uri), query))
     raise stored_other_bytes(uri.text, response.address, then)

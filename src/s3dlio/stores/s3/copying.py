@@ -108,5 +108,5 @@ def _refusal(store: CloudStore[S3Service], response: Response, source: URI, targ
 
 def _replaced(source: URI, target: URI) -> IntegrityError:
     return IntegrityError(
-        f"{source.text} was replaced while it was copied to {target.text}; copy it again", uri=source.text
+        f"{source.text} was replaced while it was copied to {target.text}; copy the object again", uri=source.text
     )

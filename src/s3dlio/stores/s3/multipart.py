@@ -168,10 +168,10 @@ async def _completed_before(
             S3dlioError,
             uri.text,
             response.address,
-            "404 NoSuchUpload when the upload was completed: the answer to an earlier try may have been lost. An object"
-            " of the same size is stored, but neither a checksum nor its ETag tells whether it is this upload, so the"
-            " outcome is not known",
-            "compare the object's content, or write it again",
+            "404 NoSuchUpload when the upload was completed: the answer to an earlier attempt may have been lost. An"
+            " object of the same size is stored, but neither a checksum nor its ETag tells whether it is this upload,"
+            " so the outcome is not known",
+            "compare the object's content, or write the object again",
             404,
         )
     raise store.refusal(response, uri.text)

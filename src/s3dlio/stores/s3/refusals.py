@@ -63,7 +63,7 @@ REFUSALS = Refusals(
     {
         "AuthorizationHeaderMalformed": _ELSEWHERE,
         "BadDigest": _DAMAGED,
-        "BucketAlreadyExists": Advice(S3dlioError, "somebody else has a bucket of that name: choose another name"),
+        "BucketAlreadyExists": Advice(S3dlioError, "another account has a bucket of that name: choose another name"),
         "BucketNotEmpty": Advice(S3dlioError, "delete the objects in the bucket first"),
         "ExpiredToken": _EXPIRED,
         "IllegalLocationConstraintException": _ELSEWHERE,
@@ -80,7 +80,7 @@ REFUSALS = Refusals(
         "MethodNotAllowed": Advice(
             S3dlioError, "the service does not allow this on the object; a delete marker, for example, has no content"
         ),
-        "NoSuchBucket": Advice(ObjectNotFoundError, "there is no such bucket: check its name and the endpoint"),
+        "NoSuchBucket": Advice(ObjectNotFoundError, "no such bucket: check its name and the endpoint"),
         "NoSuchUpload": Advice(ObjectNotFoundError, "the upload has been aborted: write the object again"),
         "PermanentRedirect": _ELSEWHERE,
         "RequestTimeTooSkewed": Advice(PermissionDeniedError, "this machine's clock is wrong: set it"),
@@ -96,7 +96,7 @@ REFUSALS = Refusals(
         "XAmzContentSHA256Mismatch": _DAMAGED,
     },
     {
-        404: Advice(ObjectNotFoundError, "there is no such object, or no such bucket: check their names"),
+        404: Advice(ObjectNotFoundError, "no such object, or no such bucket: check their names"),
         401: _FORBIDDEN,
         403: _FORBIDDEN,
         301: _ELSEWHERE,

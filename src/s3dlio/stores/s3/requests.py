@@ -72,7 +72,7 @@ async def send_without_result(
     if code or response.head.status not in success:
         raise service.refusal(response, request.uri)
     if is_foreign(response, "Delete" if verb.startswith("Delete") else verb):
-        raise service.refusals.unproven(response, request.uri, f"form of an answer to {verb}")
+        raise service.refusals.unproven(response, request.uri, f"proof of {verb}")
 
 
 def escaped(text: str) -> str:

@@ -168,7 +168,7 @@ class S3Service:
         """Make the URL with which anyone can make one request for an object."""
         if self._credentials is None:
             raise ConfigurationError(
-                f"{uri.text} cannot be presigned without credentials: unset S3DLIO_NO_SIGN, and give credentials"
+                f"cannot presign {uri.text} without credentials; unset S3DLIO_NO_SIGN, and set credentials"
             )
         address, authority, folder = self._route(uri.container, self.endpoints.choose())
         path = folder + uri_encode(uri.key)
