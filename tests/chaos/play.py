@@ -22,7 +22,7 @@ from typing import Any
 from s3dlio import settings
 from s3dlio.http import head_patterns
 from s3dlio.http.pool import pool
-from s3dlio.runtime.sleep import Sleep
+from s3dlio.runtime.engine import Sleep
 from s3dlio.transfer import copying
 from s3dlio.tuning import HEADS_BEFORE_PATTERN
 from tests.chaos import grammar

@@ -13,12 +13,11 @@ from typing import Any, ClassVar
 import pytest
 
 from s3dlio.runtime import engine as engine_module
-from s3dlio.runtime.engine import Engine
+from s3dlio.runtime.engine import Engine, Sleep
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import Operation, Stopped, Task
 from s3dlio.runtime.poller import READ
 from s3dlio.runtime.run import run
-from s3dlio.runtime.sleep import Sleep
 from s3dlio.runtime.wakeup import Signal
 
 

@@ -27,7 +27,7 @@ from s3dlio.http.response import Failure, Response, TransportError
 from s3dlio.memory.target import Buffer
 from s3dlio.objects.heads import Heads
 from s3dlio.objects.retry import Tries
-from s3dlio.runtime.sleep import Sleep
+from s3dlio.runtime.engine import Sleep
 from s3dlio.settings import MIB, Settings
 
 Fields = tuple[tuple[str, str], ...]

@@ -39,7 +39,7 @@ from datetime import timezone
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response, TransportError
-from s3dlio.runtime.sleep import Sleep
+from s3dlio.runtime.engine import Sleep
 from s3dlio.settings import Settings
 
 # Statuses of failures that may pass. Cloudflare sends those from 520 on while it cannot reach the origin, as R2 and

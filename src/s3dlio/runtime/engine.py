@@ -37,7 +37,7 @@ import heapq
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from typing import Any, Protocol
 
 from s3dlio import forks
@@ -67,6 +67,33 @@ class Awaited(Protocol):
             True if the engine has to resume the task with `Stopped`. False if this object does so itself, later: a
             group, after its operations have ended.
         """
+
+
+class Sleep:
+    """Awaitable: waits for a number of seconds."""
+
+    finish_before_stop = False
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield self
+
+    def begin(self, engine: Engine, task: Task) -> None:
+        """Start to wait (see `Awaited`)."""
+        self._engine = engine
+        self._task: Task | None = task
+        engine.call_later(self.seconds, self._wake)
+
+    def detach(self) -> bool:
+        """Wait no longer (see `Awaited`)."""
+        self._task = None  # the timer stays, and does nothing
+        return True
+
+    def _wake(self) -> None:
+        if self._task is not None:
+            self._engine.resume(self._task)
 
 
 class Batched(Protocol):

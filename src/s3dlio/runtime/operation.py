@@ -5,7 +5,7 @@ The same coroutine serves the blocking call, the batch and asyncio. `runtime.run
 `runtime.on_asyncio` on an event loop. An operation may await
 
 - `pause`: a point in a long blocking operation at which it may be stopped;
-- `runtime.sleep.Sleep`: a number of seconds, such as between two tries of a request;
+- `runtime.engine.Sleep`: a number of seconds, such as between two tries of a request;
 - `runtime.group.Gather`: other operations, several at a time;
 - an exchange with a server (`http.exchange`).
 

@@ -11,8 +11,7 @@ from s3dlio.auth.azure.shared_key import SharedKey
 from s3dlio.auth.encoding import uri_encode
 from s3dlio.objects.request import send
 from s3dlio.stores.azure.presigned import blob_url, signature
-from s3dlio.stores.azure.requests import blob_request
-from s3dlio.stores.azure.service import AzureService, encoded_key
+from s3dlio.stores.azure.service import AzureService, blob_request, encoded_key
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.uri import URI
 

@@ -10,18 +10,18 @@ Sources: Blob Storage REST API, "Versioning for Azure Storage", "Authorize reque
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from s3dlio.auth.azure.account import account_of
 from s3dlio.auth.azure.credentials import EntraToken
-from s3dlio.auth.encoding import uri_encode
+from s3dlio.auth.encoding import canonical_query, uri_encode
 from s3dlio.errors import InvalidURIError, S3dlioError
 from s3dlio.http.address import Address, parse_endpoint, require_private, routed
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.response import Response
 from s3dlio.memory.checksums import crc64_text, md5_text
 from s3dlio.objects.heads import Heads, head_for
-from s3dlio.objects.request import Request, limits
+from s3dlio.objects.request import Request, limits, send
 from s3dlio.objects.retry import TRANSIENT
 from s3dlio.settings import Settings
 from s3dlio.stores.azure.answers import error_of
@@ -147,3 +147,36 @@ def encoded_key(uri: URI) -> str:
             uri=uri.text,
         )
     return uri_encode(key)
+
+
+def blob_request(
+    method: str,
+    uri: URI,
+    query: Iterable[tuple[str, str]] = (),
+    *,
+    headers: Iterable[tuple[str, str]] = (),
+    body: Sequence[memoryview] = (),
+) -> Request:
+    """Make a request about a blob."""
+    return Request(
+        uri.text,
+        method,
+        uri_encode(uri.container),
+        encoded_key(uri),
+        query=canonical_query(query),
+        headers=tuple(headers),
+        body=body,
+    )
+
+
+async def head_blob(service: AzureService, uri: URI) -> Response:
+    """Send Get Blob Properties.
+
+    The answer to a HEAD has no body. If it is refused with 400 and without a code, a GET of one byte is refused with
+    the reason.
+    """
+    response = await send(service, blob_request("HEAD", uri))
+    if response.head.status == 400 and not error_of(response).code:
+        reason = await send(service, blob_request("GET", uri, headers=[("Range", "bytes=0-0")]))
+        response = reason if reason.head.status >= 400 else response
+    return response

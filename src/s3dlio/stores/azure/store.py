@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """az:// — Azure Blob Storage: block blobs by its REST API, on Azure, in its sovereign clouds, and on Azurite.
 
-This module has the class and its reading verbs. Where requests go and what authorizes them is in `service`; the other
+This module has the class and its shorter verbs. Where requests go and what authorizes them is in `service`; the other
 modules of the package are named after the verbs they hold, or after what they read.
 
 Source: Azure Blob Storage REST API; each verb names its page.
@@ -15,14 +15,13 @@ from s3dlio.http.address import Address
 from s3dlio.http.framing import ResponseHead
 from s3dlio.memory.checksums import Expected, ExpectedMd5
 from s3dlio.objects import documents
-from s3dlio.objects.request import Request
-from s3dlio.stores.azure import buckets, copying, deleting, listing, multipart, presigned, writing
-from s3dlio.stores.azure.answers import is_directory, says_not_there
+from s3dlio.objects.request import Request, send
+from s3dlio.stores.azure import buckets, copying, listing, multipart, presigned, writing
+from s3dlio.stores.azure.answers import error_of, is_directory, says_not_there
 from s3dlio.stores.azure.refusals import is_overtaken
-from s3dlio.stores.azure.requests import head_blob
-from s3dlio.stores.azure.service import AzureService, encoded_key
+from s3dlio.stores.azure.service import AzureService, blob_request, encoded_key, head_blob
 from s3dlio.stores.cloud import facts_of
-from s3dlio.stores.pager import PagedStore
+from s3dlio.stores.pager import Listing, PagedStore
 from s3dlio.stores.refusals import error_at
 from s3dlio.types import ObjectInfo
 from s3dlio.uri import URI
@@ -45,8 +44,6 @@ class AzureStore(PagedStore[AzureService]):
     finish_parts = multipart.finish_parts
     drop_parts = multipart.drop_parts
     page = listing.page
-    delete = deleting.delete
-    delete_prefix = deleting.delete_prefix
     copy = copying.copy
     presign = presigned.presign
     make_bucket = buckets.make_bucket
@@ -106,7 +103,37 @@ class AzureStore(PagedStore[AzureService]):
         raise self.refusal(response, uri.text)
 
     async def is_prefix(self, uri: URI) -> bool:
-        return await super().is_prefix(uri) or await deleting.is_marked(self, uri)
+        return await super().is_prefix(uri) or await self._is_marked(uri)
+
+    async def _is_marked(self, uri: URI) -> bool:
+        """Tell whether a blob of the folder's own name marks the folder, as Hadoop's drivers write them."""
+        name = uri.key.rstrip("/")
+        if not name:
+            return False
+        response = await head_blob(self.service(), uri.with_key(name))
+        return response.head.status == 200 and is_directory(response.head)
+
+    # Deleting (Delete Blob)...
+
+    async def delete(self, uri: URI) -> None:
+        """Delete a blob. Deleting a missing blob succeeds."""
+        self.require_key(uri)
+        response = await send(self.service(), blob_request("DELETE", uri))
+        if response.head.status == 202:
+            return
+        if not says_not_there(response) or error_of(response).code == "ContainerNotFound":
+            raise self.refusal(response, uri.text)
+
+    async def delete_prefix(self, uri: URI) -> None:
+        """Delete page by page, and then the folders: a hierarchical namespace deletes only empty ones."""
+        folders: list[str] = []
+        async for page in self.checked_pages(Listing(uri)):
+            folders += page.markers
+            await self.delete_page(uri, page)
+        for name in sorted(folders, reverse=True):
+            await self.delete(uri.with_key(name))
+        if await self._is_marked(uri):
+            await self.delete(uri.with_key(uri.key.rstrip("/")))
 
     # Writing...
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from s3dlio.http.response import Response
-from s3dlio.stores.azure.requests import blob_request, head_blob
-from s3dlio.stores.azure.service import AzureService
+from s3dlio.stores.azure.service import AzureService, blob_request, head_blob
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.stores.sending import send_for_proof
 from s3dlio.stores.stored import Stored, check_stored, verify_stored

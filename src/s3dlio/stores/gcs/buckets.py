@@ -10,7 +10,6 @@ from s3dlio.http.response import Response
 from s3dlio.objects.request import Request, send
 from s3dlio.stores.gcs.answers import is_foreign, lacks_facts
 from s3dlio.stores.gcs.listing import ask_for_page
-from s3dlio.stores.gcs.requests import view
 from s3dlio.stores.gcs.service import GcsService, bucket_path, query_of
 from s3dlio.stores.pager import Page, PagedStore
 from s3dlio.uri import URI
@@ -21,7 +20,7 @@ async def make_bucket(store: PagedStore[GcsService], uri: URI) -> None:
     service = store.service()
     request = Request(uri.text, "POST", "", "/storage/v1/b", query=query_of(project=_project(service)))
     request.add("Content-Type", "application/json")
-    request.body = [view(json.dumps({"name": uri.container}))]
+    request.body = [memoryview(json.dumps({"name": uri.container}).encode())]
     response = await send(service, request)
     if response.head.status == 409:  # the bucket may be somebody else's
         request = Request(uri.text, "GET", "", bucket_path(uri.container), query=query_of(fields="name"))

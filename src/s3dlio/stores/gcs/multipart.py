@@ -20,10 +20,9 @@ from s3dlio.objects.request import Request, send
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.stores.gcs import resumable
 from s3dlio.stores.gcs.answers import child_text, hashes
-from s3dlio.stores.gcs.requests import CONTENT_TYPE
 from s3dlio.stores.gcs.resumable import Resumable
 from s3dlio.stores.gcs.service import GcsService, encoded, query_of
-from s3dlio.stores.gcs.writing import is_stored, verify
+from s3dlio.stores.gcs.writing import CONTENT_TYPE, is_stored, verify
 from s3dlio.stores.sending import send_for_proof, send_or_warn
 from s3dlio.stores.stored import Stored, check_stored
 from s3dlio.uri import URI

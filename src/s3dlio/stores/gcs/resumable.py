@@ -20,9 +20,8 @@ from s3dlio.memory.checksums import crc32c, crc32c_text
 from s3dlio.objects.request import Request, send
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.stores.gcs.answers import lacks_resource
-from s3dlio.stores.gcs.requests import CONTENT_TYPE, STORED, expect_ok, upload_request, view
 from s3dlio.stores.gcs.service import GcsService
-from s3dlio.stores.gcs.writing import STORED_STATUSES, check_stored, is_stored
+from s3dlio.stores.gcs.writing import CONTENT_TYPE, STORED_STATUSES, check_stored, is_stored, upload_request
 from s3dlio.stores.refusals import error_at
 from s3dlio.stores.sending import send_for_proof
 from s3dlio.uri import URI
@@ -55,12 +54,14 @@ class Resumable:
 
 async def begin(service: GcsService, uri: URI) -> Resumable:
     """Begin an upload."""
-    request = upload_request(uri, uploadType="resumable", name=uri.key, fields=STORED)
+    request = upload_request(uri, uploadType="resumable", name=uri.key)
     request.add("Content-Type", "application/json; charset=UTF-8")
     request.add("X-Upload-Content-Type", CONTENT_TYPE)
-    request.body = [view(json.dumps({"name": uri.key, "contentType": CONTENT_TYPE}))]
+    request.body = [memoryview(json.dumps({"name": uri.key, "contentType": CONTENT_TYPE}).encode())]
     request.finish_before_stop = True
-    response = await expect_ok(service, request, of_bucket=True)
+    response = await send(service, request)
+    if response.head.status != 200:
+        raise service.refusal(response, uri.text, of_bucket=True)
     match = _SESSION.fullmatch(response.head.headers.get("location", ""))
     if match is None:
         hint = "check that the endpoint is Cloud Storage, then write the object again"

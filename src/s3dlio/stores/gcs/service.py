@@ -109,6 +109,11 @@ class GcsService:
         return request.credential is not None and self.tokens.renew(request.credential)
 
 
+def facts_request(uri: URI, fields: str) -> Request:
+    """Make a request for some fields of an object's resource."""
+    return Request(uri.text, "GET", uri.container, object_path(uri), query=query_of(fields=fields))
+
+
 def object_path(uri: URI) -> str:
     """Return the path of an object in the JSON API, where its key is one segment."""
     return f"{bucket_path(uri.container)}/o/{encoded(uri.key)}"

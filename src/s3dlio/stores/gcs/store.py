@@ -2,7 +2,7 @@
 """gs:// — Google Cloud Storage, and its emulators.
 
 The JSON API serves every verb but one: large objects are written by the XML API (`multipart`). This module has the
-class and its reading verbs. Where requests go and with which token is in `service`; the other modules of the package
+class and its shorter verbs. Where requests go and with which token is in `service`; the other modules of the package
 are named after the verbs they hold, or after what they read.
 
 Versions are generations. The first answer to a read names the object's, and every other part is read of that generation
@@ -26,13 +26,14 @@ from s3dlio.objects import documents
 from s3dlio.objects.ranges import size_by_range
 from s3dlio.objects.request import Request, send
 from s3dlio.stores.cloud import dated
-from s3dlio.stores.gcs import buckets, copying, deleting, listing, multipart, writing
-from s3dlio.stores.gcs.answers import hashes, lacks_facts, parsed
+from s3dlio.stores.gcs import buckets, listing, multipart, writing
+from s3dlio.stores.gcs.answers import error_of, hashes, is_foreign, lacks_facts, parsed
 from s3dlio.stores.gcs.multipart import Multipart
-from s3dlio.stores.gcs.requests import expect_ok, facts_request
+from s3dlio.stores.gcs.refusals import is_about_bucket
 from s3dlio.stores.gcs.resumable import Resumable
-from s3dlio.stores.gcs.service import READ_FIELDS, READ_QUERY, GcsService, encoded, object_path
+from s3dlio.stores.gcs.service import READ_FIELDS, READ_QUERY, GcsService, encoded, facts_request, object_path
 from s3dlio.stores.pager import PagedStore
+from s3dlio.stores.sending import expect
 from s3dlio.types import ObjectInfo
 from s3dlio.uri import URI
 
@@ -56,8 +57,7 @@ class GcsStore(PagedStore[GcsService]):
     finish_parts = multipart.finish_parts
     drop_parts = multipart.drop_parts
     page = listing.page
-    delete = deleting.delete
-    copy = copying.copy
+    copy = writing.copy
     make_bucket = buckets.make_bucket
     remove_bucket = buckets.remove_bucket
     page_of_buckets = buckets.page_of_buckets
@@ -87,7 +87,7 @@ class GcsStore(PagedStore[GcsService]):
 
     async def stat(self, uri: URI) -> ObjectInfo:
         self.require_key(uri)
-        response = await expect_ok(self.service(), facts_request(uri, _FACTS))
+        response = await expect(self.service(), facts_request(uri, _FACTS), 200)
         with documents.reading(uri.text, response.address.url):
             facts = parsed(response, uri.text)
             size = int(facts["size"]) if "size" in facts else None
@@ -118,6 +118,19 @@ class GcsStore(PagedStore[GcsService]):
 
     def parts_at_a_time(self, upload: Multipart | Resumable) -> int:
         return 1 if isinstance(upload, Resumable) else super().parts_at_a_time(upload)
+
+    # Deleting (Objects: delete)...
+
+    async def delete(self, uri: URI) -> None:
+        """Delete an object. Deleting a missing object succeeds, unless its bucket is missing."""
+        self.require_key(uri)
+        service = self.service()
+        response = await send(service, Request(uri.text, "DELETE", uri.container, object_path(uri)))
+        if response.head.status in (200, 204):
+            if is_foreign(response):
+                raise service.refusals.unproven(response, uri.text, "proof of the delete")
+        elif response.head.status != 404 or is_about_bucket(error_of(response)[1]):
+            raise self.refusal(response, uri.text)
 
     # Presigned URLs...
 
