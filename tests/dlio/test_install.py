@@ -375,5 +375,6 @@ def test_the_command_shows_the_difference_above_its_error(tmp_path: Path) -> Non
     assert shown[:2] == ["--- expected", f"+++ {package / ENUMERATIONS}"]
     assert "+    S3 = 'simple'" in shown
     assert last == (
-        f"s3dlio: {package / ENUMERATIONS}: it was edited where s3dlio inserts its lines; nothing was changed"
+        f"s3dlio: {package / ENUMERATIONS}: it was edited where s3dlio inserts its lines; "
+        "undo the edit first; nothing was changed"
     )

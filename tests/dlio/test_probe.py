@@ -145,7 +145,7 @@ def test_each_endpoint_is_asked_and_one_that_is_down_is_a_warning(seaweedfs: S3S
     findings = probe([Folder("s3://probed/endpoints", written=True)])
     finding = the_only(findings, WARNING)
     assert finding.about == "http://127.0.0.1:9"
-    assert "take it out of S3_ENDPOINT_URIS" in finding.advice
+    assert "remove it from S3_ENDPOINT_URIS" in finding.advice
     assert "through each of 2 endpoints" in the_only(findings, OK).message
     assert len(findings) == 2
     assert proxy.requests["GET"] == 3  # the list, the object, the probe

@@ -206,7 +206,7 @@ def test_a_workload_that_needs_tensorflow_says_so(tmp_path: Path) -> None:
     command = (sys.executable, "-c", _WITHOUT_TENSORFLOW)
     run = run_dlio(tmp_path, {**on(tmp_path / "storage"), **settings}, command=command)
     assert run.status == 1
-    assert "framework tensorflow with format tfrecord needs TensorFlow: pip install tensorflow-cpu" in run.log
+    assert "framework tensorflow with format tfrecord needs TensorFlow; run pip install tensorflow-cpu" in run.log
     assert size_below(tmp_path / "storage") == 0
 
 

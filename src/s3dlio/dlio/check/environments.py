@@ -79,7 +79,7 @@ def _about_lacking(everyone: Sequence[Difference]) -> list[Finding]:
         findings.append(Finding(FAILURE, "environment", message, advice))
     if len(lacking) > len(findings):
         message = f"{len(lacking) - len(findings)} more ranks lack variables that rank 0 has"
-        findings.append(Finding(FAILURE, "environment", message))
+        findings.append(Finding(FAILURE, "environment", message, "forward them in the same way"))
     return findings
 
 

@@ -24,6 +24,7 @@ from s3dlio.uri import FILE_SCHEMES, URI, parse
 
 SECONDS = 4.5
 
+_LATE = "check the endpoint and the network"
 _PROBE_NAME = ".s3dlio-probe-"
 _CONTENT = b"written by s3dlio to find out whether it may, and deleted again"
 
@@ -83,9 +84,9 @@ def _about_services(
     for service, reason in reasons.items():
         about = service.name if len(services) > 1 else first_folder.uri
         if reason is None:
-            findings.append(Finding(WARNING, about, "did not answer within the time limit of this check"))
+            findings.append(Finding(WARNING, about, "did not answer within the time limit of this check", _LATE))
         elif some_work:
-            advice = "the other endpoints do its share: bring it back, or take it out of S3_ENDPOINT_URIS"
+            advice = "the other endpoints take over its requests; bring it back, or remove it from S3_ENDPOINT_URIS"
             findings.append(Finding(WARNING, about, str(reason), advice))
         else:
             findings.append(Finding(_level(reason), about, str(reason)))
@@ -111,7 +112,7 @@ def _about_folder(folder: Folder, visits: Sequence[Visit], deadline: float) -> l
         began = time.monotonic()
         written = InThread(partial(_write, folder, [visit.service for visit in visits])).result(deadline)
         if written is None:
-            return [Finding(WARNING, folder.uri, "a write did not end within the time limit of this check")]
+            return [Finding(WARNING, folder.uri, "a write did not end within the time limit of this check", _LATE)]
         findings = written
         seconds += time.monotonic() - began
         done += ["written", "deleted"]
@@ -158,7 +159,7 @@ def _write(folder: Folder, services: Sequence[Service]) -> list[Finding]:
             first.delete(uri.text)
         except S3dlioError as error:
             if not findings:
-                message = f"an object that was written cannot be deleted: {error}"
+                message = f"cannot delete an object that this check has written: {error}"
                 findings.append(Finding(WARNING, folder.uri, message, f"delete {uri.text} by other means"))
     return findings
 
@@ -171,7 +172,7 @@ def _read_back(folder: Folder, uri: URI, service: Service, writer: Service) -> l
     except ObjectNotFoundError:
         message = f"an object that was written through {writer.name} is not found through {service.name}"
     except S3dlioError as error:
-        return [Finding(_level(error), folder.uri, f"an object that was written cannot be read: {error}")]
+        return [Finding(_level(error), folder.uri, f"cannot read an object that this check has written: {error}")]
     return [Finding(FAILURE, folder.uri, message, "all endpoints of S3_ENDPOINT_URIS have to serve the same storage")]
 
 

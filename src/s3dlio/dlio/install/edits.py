@@ -194,7 +194,7 @@ def inserted(package: Path, insertion: Insertion) -> list[Change]:
     anchors = [number for number in range(start, end) if lines[number].rstrip("\r\n") == insertion.anchor]
     expected = f"{insertion.scope}\n{insertion.anchor}\n"
     if len(anchors) != 1:
-        refuse(path, "it was edited where s3dlio inserts its lines", expected, "".join(scope))
+        refuse(path, "it was edited where s3dlio inserts its lines; undo the edit first", expected, "".join(scope))
     at = anchors[0] + 1
     block = _with_ends(insertion.block, lines[anchors[0]])
     if "".join(block) in "".join(scope):
@@ -202,7 +202,12 @@ def inserted(package: Path, insertion: Insertion) -> list[Change]:
     if insertion.by_hand and any(re.match(insertion.by_hand, line) for line in scope):
         return []
     if insertion.mark in "".join(scope):
-        refuse(path, "the lines that s3dlio inserted were edited", expected + "".join(insertion.block), "".join(scope))
+        refuse(
+            path,
+            "the lines that s3dlio inserted were edited; undo the edit first",
+            expected + "".join(insertion.block),
+            "".join(scope),
+        )
     changed = data("".join([*lines[:at], *block, *lines[at:]]))
     return [*_kept(path, data(without_blocks(content))), Change(path, changed)]
 
@@ -223,7 +228,12 @@ def restored(path: Path) -> list[Change]:
     original = without_blocks(content)
     for insertion in _INSERTIONS:
         if not insertion.by_hand and insertion.mark in original:
-            refuse(path, "the lines that s3dlio inserted were edited", "".join(insertion.block), content)
+            refuse(
+                path,
+                "the lines that s3dlio inserted were edited; undo the edit first",
+                "".join(insertion.block),
+                content,
+            )
     backup = path.with_name(path.name + BACKUP)
     if not backup.is_file():
         return [Change(path, data(original))] if original != content else []

@@ -64,7 +64,12 @@ def install_dropin_replacement(path: str | os.PathLike[str] | None = None) -> No
     if _uses_own_storage(package):
         found = edits.read(target)
         if b"S3PyTorchConnectorStorage" not in found:
-            edits.refuse(target, "it does not define S3PyTorchConnectorStorage", edits.text(content), edits.text(found))
+            edits.refuse(
+                target,
+                "it does not define S3PyTorchConnectorStorage; use Option 1",
+                edits.text(content),
+                edits.text(found),
+            )
         changes = edits.replaced(target, content)
         note = f"To revert: mv {quote(f'{target}{BACKUP}')} {quote(str(target))}"
     else:

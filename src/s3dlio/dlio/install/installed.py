@@ -164,7 +164,7 @@ def root_uri(arguments: Any) -> str:
     folders = [arguments.data_folder, *([arguments.checkpoint_folder] if arguments.do_checkpoint else [])]
     if any("://" not in str(folder) for folder in folders):
         raise s3dlio.ConfigurationError(
-            f"[s3dlio] the storage type s3 cannot store objects in {root!r}: set workload.storage.storage_root to "
+            f"[s3dlio] the storage type s3 cannot store objects in {root!r}; set workload.storage.storage_root to "
             "s3://bucket/prefix"
         )
     return root

@@ -44,7 +44,9 @@ def stream_checkpoints(mechanism: Any, storage: Any) -> None:
             source.verify()
             record.bytes = source.bytes
         if not loaded:
-            raise s3dlio.IntegrityError(f"{uri}: the checkpoint is empty", uri=uri)
+            raise s3dlio.IntegrityError(
+                f"{uri}: the checkpoint is empty; check whether the run that wrote it has finished", uri=uri
+            )
 
     mechanism.save_state = save_state
     mechanism.load_state = load_state
@@ -65,8 +67,8 @@ def _loaded(source: ObjectFile, uri: str) -> Any:
         return torch.load(source, weights_only=settings.current().torch_weights_only)
     except pickle.UnpicklingError as error:
         raise s3dlio.S3dlioError(
-            f"{uri}: the checkpoint holds more than tensors and built-in containers, and loading it could run code; if"
-            " you trust everyone who can write this object, set S3DLIO_TORCH_WEIGHTS_ONLY=0"
-            f" ({str(error).partition(chr(10))[0]})",
+            f"{uri}: the checkpoint contains more than tensors and built-in containers, so loading it could run code"
+            f" ({str(error).partition(chr(10))[0]}); if you trust everyone who can write this object, set"
+            " S3DLIO_TORCH_WEIGHTS_ONLY=0",
             uri=uri,
         ) from None

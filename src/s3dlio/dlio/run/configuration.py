@@ -68,7 +68,7 @@ def apply_options(arguments: Any, given: Mapping[str, Any]) -> None:
         arguments.storage_root = f"{scheme}://{root}"
     elif not root.startswith(f"{scheme}://"):
         raise s3dlio.ConfigurationError(
-            f"storage_options.uri_scheme={scheme!r} and storage_root={root!r} contradict each other: remove one"
+            f"storage_options.uri_scheme={scheme!r} and storage_root={root!r} contradict each other; remove one"
         )
 
 
@@ -84,17 +84,17 @@ def check_workload(arguments: Any) -> None:
     format, framework, loader = str(arguments.format), str(arguments.framework), str(arguments.data_loader)
     if format not in FORMATS:
         raise s3dlio.ConfigurationError(
-            f"storage type s3dlio does not support the format {format}: set workload.dataset.format to one of "
+            f"storage type s3dlio does not support the format {format}; set workload.dataset.format to one of "
             + ", ".join(FORMATS)
         )
     if arguments.reader_classname is None and loader == "native_dali":
         raise s3dlio.ConfigurationError(
-            "the data loader native_dali opens local paths in native code: set workload.reader.data_loader to "
+            "the data loader native_dali opens local paths in native code; set workload.reader.data_loader to "
             "pytorch or tensorflow"
         )
     if format == "tfrecord" and loader == "pytorch" and not arguments.generate_only:
         raise s3dlio.ConfigurationError(
-            "DLIO does not read tfrecord with the data loader pytorch: set workload.framework=tensorflow and "
+            "DLIO does not read tfrecord with the data loader pytorch; set workload.framework=tensorflow and "
             "workload.reader.data_loader=tensorflow, or choose another workload.dataset.format"
         )
     if framework == "tensorflow" or format == "tfrecord":
@@ -102,7 +102,7 @@ def check_workload(arguments: Any) -> None:
 
         if not hasattr(tf, "io"):  # the empty module of the launcher
             raise s3dlio.ConfigurationError(
-                f"framework {framework} with format {format} needs TensorFlow: pip install tensorflow-cpu"
+                f"framework {framework} with format {format} needs TensorFlow; run pip install tensorflow-cpu"
             )
 
 

@@ -16,6 +16,7 @@ import s3dlio
 RANGE_BYTES = 64 << 20
 # PyTorch reads the zip directory and the pickle of a checkpoint in pieces of a few bytes that lie close together.
 SMALL_RANGE_BYTES = 1 << 20
+_AGAIN = "read the object again when no other program writes it"
 
 
 class _File(io.RawIOBase):
@@ -98,7 +99,7 @@ class ObjectFile(_File):
             IntegrityError: the object was replaced after this file was opened.
         """
         if s3dlio.stat(self._uri)["etag"] != self._etag:
-            raise s3dlio.IntegrityError(f"{self._uri} was replaced while it was read: read it again", uri=self._uri)
+            raise s3dlio.IntegrityError(f"{self._uri} was replaced while it was read; {_AGAIN}", uri=self._uri)
 
     def _fetch(self, wanted: int) -> None:
         """Read the range that the position lies in. `wanted` is how many bytes the caller still needs."""
@@ -115,6 +116,6 @@ class ObjectFile(_File):
         if start + len(self._range) <= self._position:
             raise s3dlio.IntegrityError(
                 f"{self._uri} now ends before byte {self._position} of {self._size}, so it was replaced while it was"
-                " read: read it again",
+                f" read; {_AGAIN}",
                 uri=self._uri,
             )

@@ -116,7 +116,7 @@ def _generate_together(generator: Any, generate: Any) -> None:
         if not all(seen):
             raise s3dlio.ConfigurationError(
                 "with no more files than ranks, DLIO lets all ranks write into one file, but rank "
-                f"{seen.index(False)} cannot see {folder}: set TMPDIR to a folder that all hosts share, or set "
+                f"{seen.index(False)} cannot see {folder}; set TMPDIR to a folder that all hosts share, or set "
                 f"workload.dataset.num_files_train to more than {generator.comm_size}"
             )
         staging = generator.storage = Staging(generator.storage, folder, kept=None)

@@ -43,7 +43,7 @@ def object_reader(base: type[Any]) -> type[Any]:
                 record.bytes = len(s3dlio.get_range(filename, offset, size))
             if record.bytes != size:
                 raise s3dlio.S3dlioError(
-                    f"{filename} ends inside sample {sample_index}, which has {size} bytes at offset {offset}: "
+                    f"{filename} ends inside sample {sample_index}, which has {size} bytes at offset {offset}; "
                     "generate the data again",
                     uri=filename,
                 )
@@ -58,7 +58,9 @@ def _indexes(uri: str, offsets: str, sizes: str) -> list[memoryview]:
         record.bytes = sum(data.nbytes for _, data in found)
     for name, data in found:
         if data.nbytes % _ENTRY_BYTES:
-            raise s3dlio.S3dlioError(f"{name}: {data.nbytes} bytes are not an index of 8-byte integers", uri=name)
+            raise s3dlio.S3dlioError(
+                f"{name}: {data.nbytes} bytes are not an index of 8-byte integers; generate the data again", uri=name
+            )
     return [data.cast("Q") for _, data in found]
 
 

@@ -87,7 +87,7 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
         field, put = _ALIASES.get(name, (name, _same))
         if field in given_as:
             raise s3dlio.ConfigurationError(
-                f"storage_options.{given_as[field]} and storage_options.{name} are the same setting: remove one"
+                f"storage_options.{given_as[field]} and storage_options.{name} are the same setting; remove one"
             )
         given_as[field] = name
         settings[field] = put(value)

@@ -57,6 +57,8 @@ def _report(findings: Iterable[Finding]) -> bool:
             sys.stderr.write(f"s3dlio: {kind}: {finding.about}: {finding.message}{advice}\n")
             failed = failed or finding.level == FAILURE
     if failed:
-        sys.stderr.write("s3dlio: the workload was not started (S3DLIO_PREFLIGHT=0 starts it anyway)\n")
+        sys.stderr.write(
+            "s3dlio: the workload was not started; correct the above, or set S3DLIO_PREFLIGHT=0 to start it anyway\n"
+        )
     sys.stderr.flush()
     return not failed

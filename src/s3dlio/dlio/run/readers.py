@@ -47,7 +47,7 @@ def decode_npy(data: memoryview) -> Any:
         return np.load(_reader(data))
     shape, fortran_order, dtype = read_header(file)
     if dtype.hasobject:
-        raise ValueError("an npy file of Python objects is refused, since loading it could run code")
+        raise ValueError("it contains Python objects, and loading them could run code")
     return np.ndarray(shape, dtype, buffer=data, offset=file.tell(), order="F" if fortran_order else "C")
 
 
@@ -117,6 +117,8 @@ def read_objects(reader: Any, format: str) -> None:
         try:
             return open_file(_reader(data)) if decode is None else decode(data)
         except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-            raise s3dlio.S3dlioError(f"{ORIGIN}{uri} is not a readable {format} file: {error}", uri=uri) from error
+            raise s3dlio.S3dlioError(
+                f"{ORIGIN}{uri} is not a readable {format} file: {error}; generate the data again", uri=uri
+            ) from error
 
     reader.open = open_object

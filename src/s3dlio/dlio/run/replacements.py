@@ -88,8 +88,8 @@ def checkpointing_factory(original: Callable[..., Any]) -> Callable[..., Any]:
             serve = stage_checkpoints
         else:
             raise s3dlio.ConfigurationError(
-                "storage type s3dlio writes checkpoints of PyTorch and TensorFlow, and not of "
-                f"{type(mechanism).__name__}: remove workload.checkpoint.checkpoint_mechanism, or set "
+                "storage type s3dlio writes checkpoints of PyTorch and TensorFlow, not of "
+                f"{type(mechanism).__name__}; remove workload.checkpoint.checkpoint_mechanism, or set "
                 "workload.workflow.checkpoint=False"
             )
         serve(mechanism, S3dlioStorage(mechanism.args.checkpoint_folder))

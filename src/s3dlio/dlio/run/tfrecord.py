@@ -43,7 +43,9 @@ def records(data: memoryview, uri: str) -> Iterator[tuple[int, int]]:
         end = begin + int.from_bytes(data[position : position + _LENGTH_BYTES], "little")
         position = end + _CHECKSUM_BYTES
         if position > len(data):
-            raise s3dlio.S3dlioError(f"{uri} is not a readable tfrecord file: it ends inside a record", uri=uri)
+            raise s3dlio.S3dlioError(
+                f"{uri} is not a readable tfrecord file: it ends inside a record; generate the data again", uri=uri
+            )
         yield begin, end
 
 
@@ -149,7 +151,7 @@ def stage_checkpoints(mechanism: Any, storage: Any) -> None:
         uri = storage.get_uri(f"{suffix}.{mechanism.ext}")
         parts = [part for part in s3dlio.list(uri.rpartition("/")[0]) if part.startswith(f"{uri}-")]
         if not parts or load is None:
-            raise s3dlio.ObjectNotFoundError(f"{uri}: the checkpoint does not exist", uri=uri)
+            raise s3dlio.ObjectNotFoundError(f"{uri}: no such checkpoint; check its name", uri=uri)
         with Record("checkpoint_read", uri) as record, _local_names(mechanism) as folder:
             for part in parts:
                 path = os.path.join(folder, part.rpartition("/")[2])
