@@ -12,10 +12,6 @@ from s3dlio import forks
 def load(module: str, name: str) -> Any:
     """Return an attribute of a module, which is imported on first use. Forks wait for the import.
 
-    Args:
-        module: full name of the module.
-        name: the attribute.
-
     Raises:
         StoreUnavailableError: the process can open no more files, so it cannot read the module.
     """

@@ -119,12 +119,7 @@ class BatchedRequest:
     touched: float
 
     def __init__(self, store: BatchedStore, uri: URI, done: Callable[[Any, Any], None], item: Any) -> None:
-        """
-        Args:
-            store, uri: see the attributes.
-            done: a `ReadDone` or a `WriteDone`.
-            item: the caller's name for the object.
-        """
+        """`done` is a `ReadDone` or a `WriteDone`, called with `item`, the caller's name for the object."""
         self.store = store
         self.uri = uri
         self._done = done
@@ -155,11 +150,7 @@ class BatchedRequest:
         raise NotImplementedError
 
     def ordinary(self, begun: Begun | None) -> Operation[None]:
-        """The ordinary operation, which does the same as this request and calls `done`.
-
-        Args:
-            begun: what this request has done already; None for nothing.
-        """
+        """The ordinary operation, which does what `begun` has left of this request, and calls `done`."""
         raise NotImplementedError
 
     def is_late(self, now: float, limits: Limits) -> bool:
@@ -176,8 +167,7 @@ class BatchedRequest:
     def hand_over(self, received: bytearray = NO_BYTES) -> None:
         """End; the ordinary operation continues on the connection.
 
-        Args:
-            received: what has been received of the answer, if its head has not been read.
+        If the head of the answer has not been read, `received` is what has been received of the answer.
         """
         connection = self.connection
         assert connection is not None
@@ -246,11 +236,7 @@ P = TypeVar("P", bound=BatchedRequest)
 
 
 def sign(requests: list[P], on_end: Callable[[list[P]], None]) -> list[P]:
-    """Choose endpoints for new requests and make their heads.
-
-    Args:
-        requests: new requests of one class.
-        on_end: called with requests that have ended.
+    """Choose endpoints for new requests of one class and make their heads.
 
     Returns:
         The requests that have a head. The others have fallen back.
@@ -305,11 +291,7 @@ def head_buffers(connections: Connections, count: int) -> list[tuple[bytearray, 
 
 
 def receive_heads(connections: Connections, ready: Sequence[BatchedRequest]) -> list[int]:
-    """Receive the first bytes of answers, each into one of `connections.head_buffers`.
-
-    Args:
-        connections: those of the engine.
-        ready: the requests, at most `REQUESTS_IN_STEP`.
+    """Receive the first bytes of answers, at most `REQUESTS_IN_STEP`, each into one of `connections.head_buffers`.
 
     Returns:
         For each request the number of bytes; 0 if there is nothing to read.

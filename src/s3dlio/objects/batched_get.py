@@ -73,12 +73,7 @@ class BatchedRead(BatchedRequest, Target):
     store: ReadStore
 
     def __init__(self, store: ReadStore, uri: URI, done: ReadDone, item: Any) -> None:
-        """
-        Args:
-            store, uri: the object.
-            done: called with `item` and the bytes of the object, or the error.
-            item: the caller's name for the object.
-        """
+        """`done` is called with `item`, the caller's name for the object, and the bytes of the object or the error."""
         BatchedRequest.__init__(self, store, uri, done, item)  # `super()` costs 300 instructions for each object
         self._memory = NO_MEMORY
         self.size = 0  # until the head has been read
@@ -162,11 +157,7 @@ class BatchedRead(BatchedRequest, Target):
 async def read_one(store: RangeStore, uri: URI, done: ReadDone, item: Any, begun: Begun | None = None) -> None:
     """Read a whole object by one request in the ordinary way: with tries, redirections, resumed bodies and errors.
 
-    Args:
-        store, uri: the object.
-        done: called with `item` and the bytes of the object, or the error.
-        item: the caller's name for the object.
-        begun: what a batched read has already done; None to start from nothing.
+    The request may have been begun by a batched read. `done` is called with `item`, the caller's name for the object.
     """
     try:
         data = await read_unsplit(store, uri, begun)
@@ -182,11 +173,7 @@ async def read_one(store: RangeStore, uri: URI, done: ReadDone, item: Any, begun
 def _receive_alike(connections: Connections, reads: list[BatchedRead], head_size: int, size: int) -> list[int]:
     """Receive the first bytes of answers as `receive_heads` does, each into two buffers.
 
-    Args:
-        connections: those of the engine.
-        reads: the reads, at most `REQUESTS_IN_STEP`.
-        head_size: bytes that are received into the usual buffer.
-        size: bytes of the memory that is leased for what follows.
+    The first `head_size` bytes go into the usual buffer, and what follows into leased memory of `size` bytes.
     """
     now = connections.engine.now
     counts = []

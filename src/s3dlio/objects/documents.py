@@ -48,12 +48,8 @@ def child_text(element: ET.Element, name: str) -> str:
 
 
 def lacks(body: memoryview, name: str, fields: Sequence[str] = ()) -> str:
-    """Name what an XML document lacks to be a result; "" if nothing.
-
-    Args:
-        body: the document.
-        name: the root element of a result, in any namespace.
-        fields: children of the root that must have a text.
+    """Name what an XML document lacks to be a result: the root element `name`, or a child of it without a text; "" if
+    nothing.
     """
     try:
         root = xml(bytes(body).lstrip())
@@ -78,12 +74,7 @@ def json(body: bytes | str) -> Any:
 
 @contextmanager
 def reading(uri: str, endpoint: str) -> Iterator[None]:
-    """Raise S3dlioError if the code inside meets a document that does not have the form it expects.
-
-    Args:
-        uri: what the request was about.
-        endpoint: the server that sent the document.
-    """
+    """Raise S3dlioError if the code inside meets a document that does not have the form it expects."""
     try:
         yield
     except S3dlioError:

@@ -15,14 +15,7 @@ from s3dlio.http.framing import field_lines, request_head
 
 
 def head_for(address: Address, method: str, target: str, fields: Sequence[tuple[str, str]]) -> bytes:
-    """The head of a request.
-
-    Args:
-        address: the server that it goes to.
-        method: the method, in capitals.
-        target: path and query, percent-encoded.
-        fields: all of its fields, Host and Content-Length included.
-    """
+    """The head of a request; `fields` are all of its fields, Host and Content-Length included."""
     origin, proxy_fields = _for_proxy(address)
     return request_head(method, origin + target, [*proxy_fields, *fields])
 

@@ -75,12 +75,7 @@ class RangeStore(Protocol):
         """The size of the object, if an answer with status 416 tells it."""
 
     async def check_empty(self, uri: URI, head: ResponseHead | None) -> None:
-        """Raise ObjectNotFoundError if an object that turned out to be empty is a folder.
-
-        Args:
-            uri: the object.
-            head: of the answer; None if that answer does not show whether the object is a folder.
-        """
+        """Raise ObjectNotFoundError if an object that turned out to be empty is a folder (see `CloudStore`)."""
 
     async def size_now(self, uri: URI) -> int:
         """Ask the service for the size of the object."""

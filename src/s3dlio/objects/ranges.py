@@ -40,11 +40,7 @@ _TIMES_REPLACED = 20  # a read fails if the object is replaced during each of th
 def read(store: RangeStore, uri: URI, offset: int = 0, length: int | None = None) -> Operation[memoryview]:
     """Read the object, or a range of it, in parts if it is large.
 
-    Args:
-        store: holds the object.
-        uri: the object.
-        offset: first byte.
-        length: bytes of the range; None for all that follow. The result is shorter if the object ends before.
+    A length of None stands for all bytes that follow. The result is shorter if the object ends before.
     """
     if length == 0:
         return _no_bytes(store, uri, offset)
@@ -53,13 +49,7 @@ def read(store: RangeStore, uri: URI, offset: int = 0, length: int | None = None
 
 
 async def read_unsplit(store: RangeStore, uri: URI, begun: Begun | None = None) -> memoryview:
-    """Read the whole object by one request.
-
-    Args:
-        store: holds the object.
-        uri: the object.
-        begun: what a batched read has already done for this object; None to start from nothing.
-    """
+    """Read the whole object by one request, which a batched read may have begun."""
     try:
         part = await fetch(store, uri, 0, None, begun=begun)
     except Replaced:
@@ -89,12 +79,7 @@ async def _consistent(read: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 async def _read(store: RangeStore, uri: URI, start: int, stop: int | None, *, split: bool = True) -> memoryview:
-    """Bytes [start, stop) of the object, or those up to its end.
-
-    Args:
-        store, uri: the object.
-        start, stop: the range; stop None for everything from `start` on.
-        split: read a large range in parts; otherwise in one request.
+    """Bytes [start, stop) of the object, or those up to its end; unless `split`, in one request.
 
     Raises:
         Replaced: the object was replaced between two parts.
@@ -160,13 +145,8 @@ async def chunks(
 ) -> AsyncGenerator[memoryview, None]:
     """Read the object, or a range of it, in chunks that all belong to one version of the object.
 
-    A chunk is valid until the next one is requested.
-
-    Args:
-        store, uri: the object.
-        size: the most bytes of a chunk.
-        offset: first byte.
-        length: bytes of the range; None for all that follow.
+    A chunk has at most `size` bytes, and is valid until the next one is requested. A length of None stands for all
+    bytes that follow.
 
     Raises:
         IntegrityError: the object was replaced after some of its chunks had been returned.
@@ -224,11 +204,7 @@ class _SizeKnown(Exception):
 
 
 async def size_by_range(store: RangeStore, uri: URI, version: str) -> int:
-    """The size of the object, as the answer to a request for its first byte tells it.
-
-    Args:
-        store, uri: the object.
-        version: the version whose size is wanted; "" for any.
+    """The size of the object in a version, "" for any, as the answer to a request for its first byte tells it.
 
     Raises:
         IntegrityError: the object is another version.

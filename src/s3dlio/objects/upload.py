@@ -54,13 +54,7 @@ class PartsStore(Protocol):
 
 
 async def put(store: PartsStore, uri: URI, data: memoryview) -> None:
-    """Write an object, in parts if it is larger than S3DLIO_MULTIPART_THRESHOLD_MB.
-
-    Args:
-        store: where to write.
-        uri: the object.
-        data: its bytes; not copied, so they must not change meanwhile.
-    """
+    """Write an object, in parts if it is larger than S3DLIO_MULTIPART_THRESHOLD_MB. The data must not change."""
     store.require_key(uri)
     settings = store.settings
     if len(data) <= settings.multipart_threshold_mb * MIB:
@@ -97,12 +91,7 @@ class CloudWriter:
     """
 
     def __init__(self, store: PartsStore, uri: URI, size: int | None = None) -> None:
-        """
-        Args:
-            store: where to write.
-            uri: the object.
-            size: bytes that it will have, if known.
-        """
+        """`size` is the number of bytes that the object will have, if known."""
         self._store = store
         self._uri = uri
         self._expected = 0 if size is None else size
@@ -115,12 +104,7 @@ class CloudWriter:
         self._size = 0  # bytes written so far
 
     async def write(self, data: memoryview, *, constant: bool = False) -> None:
-        """Append bytes.
-
-        Args:
-            data: the bytes.
-            constant: they do not change before this returns, so they may be sent without a copy.
-        """
+        """Append bytes. Constant ones do not change before this returns, so they may be sent without a copy."""
         try:
             await self._write(data, constant)
         except Stopped:  # undone here, because the time limit for undoing is that of the operation that is stopped

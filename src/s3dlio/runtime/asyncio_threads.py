@@ -55,14 +55,6 @@ def _submitted(
 ) -> Future[T]:
     """Start `work` in a thread of the executor, or in a new thread after Python has ended all executors.
 
-    Args:
-        executor: the executor of the loop.
-        work: called with `stopped`.
-        stopped: the event that asks the work to end.
-
-    Returns:
-        The result to come.
-
     Raises:
         S3dlioError: no thread could be started: the system refuses, or the interpreter is exiting.
     """

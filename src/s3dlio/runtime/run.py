@@ -103,9 +103,7 @@ def _ignore(_: Task) -> None:
 def iterate(generator: AsyncGenerator[T, None], stopped: threading.Event | None = None) -> Iterator[T]:
     """Yield the items of a store's generator, running each step in the calling thread.
 
-    Args:
-        generator: a store's async generator.
-        stopped: once this event is set, `Stopped` is thrown into the generator.
+    Once the event `stopped` is set, `Stopped` is thrown into the generator.
     """
     try:
         while True:

@@ -19,12 +19,7 @@ _CLASSES = {
 
 
 def new_store(scheme: str, settings: Callable[[], Settings]) -> Store:
-    """A new store for the URIs of a scheme.
-
-    Args:
-        scheme: such as "s3".
-        settings: returns the settings in force.
-    """
+    """A new store for the URIs of a scheme; `settings` returns the settings in force."""
     module, name = _CLASSES[scheme]
     store: Store = load(module, name)(settings)
     if not store.blocking:

@@ -191,12 +191,7 @@ class CloudStore(Store, Generic[AnyService]):
 
 
 def dated(facts: dict[str, Any], text: str | None, response: Response) -> ObjectInfo:
-    """Add the date of the last change, None if the answer does not tell it, to the facts about an object.
-
-    Args:
-        facts: the other facts.
-        text: the date as the service sent it; None or "" if it sent none.
-        response: the answer with the facts, for messages.
+    """Add the date of the last change, as the service sent it, to the facts about an object; None if it sent none.
 
     Raises:
         UnreadableDateError: the answer has a date that cannot be read.
@@ -222,13 +217,7 @@ def facts_of(
     storage_class: str | None,
     version: str | None,
 ) -> ObjectInfo:
-    """The facts about an object that the answer to a HEAD tells.
-
-    Args:
-        response: the answer.
-        size: bytes of the object.
-        prefix: how the names of the fields with user metadata begin.
-        checksums, storage_class, version: see `ObjectInfo`.
+    """The facts about an object that the answer to a HEAD tells. Fields with user metadata begin with `prefix`.
 
     Raises:
         UnreadableDateError: the answer has a date that cannot be read.

@@ -99,12 +99,7 @@ class Listing:
                 return
 
     def _check(self, keys: Sequence[str], folders: Sequence[str], response: Response) -> None:
-        """Check the names of the next page.
-
-        Args:
-            keys: the objects' whole keys.
-            folders: the folders' whole names.
-            response: the answer, for messages.
+        """Check the whole names of the objects and folders on the next page.
 
         Raises:
             S3dlioError: the page breaks a rule; the message names the key.
@@ -274,12 +269,7 @@ class PagedStore(CloudStore[AnyService]):
         await self.delete_singly(uri, page.keys)
 
     async def delete_singly(self, uri: URI, keys: Sequence[str]) -> None:
-        """Delete objects by one request each.
-
-        Args:
-            uri: any URI of the container.
-            keys: the keys of the objects.
-        """
+        """Delete objects by one request each; `uri` is any URI of their container."""
         await Gather((self.delete(uri.with_key(key)) for key in keys), DELETES_AT_A_TIME)
 
     async def is_prefix(self, uri: URI) -> bool:
@@ -299,36 +289,18 @@ def size_in(text: str) -> int | None:
 
 
 def untrusted(response: Response, uri: str, why: str) -> S3dlioError:
-    """Make the error for a page that cannot be trusted.
-
-    Args:
-        response: the answer with the page.
-        uri: what is listed.
-        why: what is wrong with the page.
-    """
+    """Make the error for a page that cannot be trusted; `why` says what is wrong with it."""
     why = f"the answer is not a listing that can be trusted, and nothing of it was used: {why}"
     return error_at(S3dlioError, uri, response.address, why, _CHECK)
 
 
 def not_utf8(response: Response, uri: str, name: str) -> S3dlioError:
-    """Make the error for a page with a name that is not valid UTF-8.
-
-    Args:
-        response: the answer with the page.
-        uri: what is listed.
-        name: the name, in ASCII.
-    """
+    """Make the error for a page with a name, written here in ASCII, that is not valid UTF-8."""
     why = f"the listing has the name {name:.300}, which is not valid UTF-8, so that no URI can name the object"
     return error_at(S3dlioError, uri, response.address, why, "rename it with another tool")
 
 
 def no_continuation(response: Response, uri: str, why: str) -> S3dlioError:
-    """Make the error for a page that is not the last one and does not lead to the next.
-
-    Args:
-        response: the answer with the page.
-        uri: what is listed.
-        why: what is missing or wrong.
-    """
+    """Make the error for a page that is not the last one and does not lead to the next; `why` says what is missing."""
     why = f"more names follow, but the answer does not say where the listing continues: {why}"
     return error_at(S3dlioError, uri, response.address, why, "check that the endpoint supports paged listings")

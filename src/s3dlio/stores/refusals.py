@@ -76,13 +76,7 @@ class Refusals:
         return error_at(kind or S3dlioError, uri, response.address, f"{status} {said}".strip(), hint, status)
 
     def unproven(self, response: Response, uri: str, missing: str) -> S3dlioError:
-        """Make the error for an answer that reports success but does not prove it.
-
-        Args:
-            response: the answer.
-            uri: what the request was about.
-            missing: what a proof would contain.
-        """
+        """Make the error for an answer that reports success but lacks `missing`, which would prove it."""
         status = response.head.status
         why = f"the answer is {status}, but has no {missing}, so that it is not known whether the request was"
         hint = f"check that the endpoint is {self._service}, then try again"
@@ -90,13 +84,7 @@ class Refusals:
 
 
 def unreadable(response: Response, uri: str, why: str) -> S3dlioError:
-    """Make the error for a body that does not have the form that the service sends.
-
-    Args:
-        response: the answer.
-        uri: what the request was about.
-        why: what is wrong, after "the answer is": "not XML".
-    """
+    """Make the error for a body without the form that the service sends; `why` is what the answer is: "not XML"."""
     hint = "check that the endpoint is the right kind of service"
     return error_at(S3dlioError, uri, response.address, f"the answer is {why}", hint)
 
@@ -104,16 +92,7 @@ def unreadable(response: Response, uri: str, why: str) -> S3dlioError:
 def error_at(
     kind: type[AnyError], uri: str, address: Address, why: str, hint: str = "", status: int | None = None
 ) -> AnyError:
-    """Make an error about an object and the server that answered.
-
-    Args:
-        kind: the class.
-        uri: what the request was about.
-        address: the server that answered.
-        why: what failed, and why.
-        hint: what to check or do.
-        status: of the answer, where it tells something.
-    """
+    """Make an error about an object and the server that answered; `hint` says what to check or do."""
     endpoint = address.url
     message = f"{uri} at {endpoint}: {why}"
     return kind(f"{message}; {hint}" if hint else message, uri=uri, endpoint=endpoint, status=status)

@@ -101,14 +101,7 @@ async def send_for_proof(
 
 
 async def send_or_warn(service: CloudService, request: Request, success: Container[int], warning: str) -> None:
-    """Send a request that cleans up after a failure. If it fails, too, log that: the first error matters more.
-
-    Args:
-        service: where it goes.
-        request: the request.
-        success: the statuses that report success.
-        warning: what the request should have done, as "cannot …".
-    """
+    """Send a request that cleans up after a failure. If it fails, too, log `warning`: the first error matters more."""
     try:
         response = await send(service, request)
         if response.head.status not in success:

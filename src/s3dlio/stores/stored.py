@@ -45,14 +45,7 @@ class Stored(NamedTuple):
 
 
 def check_stored(uri: str, address: Address, sent: Stored, stored: Stored) -> None:
-    """Raise IntegrityError if the answer to a write says that other bytes were stored.
-
-    Args:
-        uri: the object.
-        address: the server that answered.
-        sent: the facts about the bytes that were sent.
-        stored: the facts in the answer.
-    """
+    """Raise IntegrityError if `stored`, the facts in the answer to a write, say that other bytes were stored."""
     if sent.matches(stored) is False:
         raise stored_other_bytes(uri, address)
 
@@ -60,12 +53,7 @@ def check_stored(uri: str, address: Address, sent: Stored, stored: Stored) -> No
 def verify_stored(uri: str, address: Address, sent: Stored, stored: Stored, *, prove: bool = True) -> None:
     """Raise IntegrityError if the stored object is not the one that was sent.
 
-    Args:
-        uri: the object.
-        address: the server that answered.
-        sent: the facts about the bytes that were sent.
-        stored: the facts about the stored object.
-        prove: whether an object counts as another one if neither a checksum nor an ETag can be compared.
+    With `prove`, an object counts as another one if neither a checksum nor an ETag can be compared.
     """
     match = sent.matches(stored)
     if match is False or (prove and match is None):
@@ -79,12 +67,6 @@ def verify_stored(uri: str, address: Address, sent: Stored, stored: Stored, *, p
 
 
 def stored_other_bytes(uri: str, address: Address, then: str = "") -> IntegrityError:
-    """Make the error for a write whose answer names other bytes than were sent.
-
-    Args:
-        uri: the object.
-        address: the server that answered.
-        then: what has been done about it, as the end of a sentence.
-    """
+    """Make the error for a write whose answer names other bytes than were sent; `then` says what was done about it."""
     why = f"the service stored other bytes than were sent{then}"
     return error_at(IntegrityError, uri, address, why, "write the object again, and check the network and the service")

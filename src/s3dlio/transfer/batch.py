@@ -60,10 +60,7 @@ def getting(
 ) -> tuple[Work, list[tuple[str, memoryview | Exception]]]:
     """The work of reading many objects, and the list of results that it fills.
 
-    Args:
-        names: URIs.
-        max_in_flight: objects at a time.
-        return_errors: put the error of an object into the list instead of its bytes; otherwise it ends the work.
+    With `return_errors`, the list has the error of an object instead of its bytes; otherwise the error ends the work.
 
     Raises:
         InvalidURIError, TypeError: one of the URIs is invalid; not with `return_errors`.
@@ -102,14 +99,9 @@ def getting(
 
 
 def giving(uris: Iterable[str], max_in_flight: int, receive: Callable[[str, memoryview], object]) -> Work:
-    """The work of reading many objects and giving each to `receive`, in one thread at a time.
+    """The work of reading many objects and giving each, with its URI, to `receive`, in one thread at a time.
 
     `uris` is consumed while the work proceeds. The first URI decides whether threads or an engine do the work.
-
-    Args:
-        uris: the objects.
-        max_in_flight: objects at a time.
-        receive: called with the URI and the bytes of each object.
 
     Raises:
         InvalidURIError, TypeError: one of the first URIs is invalid. A later one ends the work when its turn comes.
@@ -143,14 +135,9 @@ def giving(uris: Iterable[str], max_in_flight: int, receive: Callable[[str, memo
 def putting(
     pairs: Iterable[tuple[str, BytesLike]], max_in_flight: int, progress: Callable[[Progress], None] | None = None
 ) -> Work:
-    """The work of writing many objects.
+    """The work of writing many objects; `progress` is called when an object has been written.
 
     `pairs` is consumed while the work proceeds. The first URI decides whether threads or an engine do the work.
-
-    Args:
-        pairs: URIs and data.
-        max_in_flight: objects at a time.
-        progress: called when an object has been written.
 
     Raises:
         InvalidURIError, TypeError: the first pair is invalid. A later one ends the work when its turn comes.
@@ -169,14 +156,9 @@ def putting(
 
 
 def deleting(uris: Iterable[str], max_in_flight: int, progress: Callable[[Progress], None] | None) -> Work:
-    """The work of deleting many objects.
+    """The work of deleting many objects; `progress` is called when an object has been deleted.
 
     `uris` is consumed while the work proceeds. The first URI decides whether threads or an engine do the work.
-
-    Args:
-        uris: the objects.
-        max_in_flight: objects at a time.
-        progress: called when an object has been deleted.
 
     Raises:
         InvalidURIError, TypeError: the first URI is invalid. A later one ends the work when its turn comes.
@@ -246,12 +228,7 @@ def _raise(_: object, error: Exception | None) -> None:
 
 
 def run_work(work: Work, stopped: threading.Event | None = None) -> None:
-    """Do the work in the calling thread, and in other threads if a file system makes it wait.
-
-    Args:
-        work: the operations.
-        stopped: set it in another thread to stop them.
-    """
+    """Do the work in the calling thread, and in other threads if a file system makes it wait; `stopped` ends it."""
     stopping = stopped or threading.Event()
 
     def run_blocking(first: Callable[[], Operation[None]]) -> None:

@@ -14,12 +14,7 @@ async def chunks(
 ) -> AsyncGenerator[memoryview, None]:
     """The bytes of a range in chunks of at most `chunk_size` bytes, all of one version of the object.
 
-    Args:
-        store: the store of the object.
-        uri: the object.
-        chunk_size: bytes, 1 or more.
-        offset: the first byte, from 0.
-        length: number of bytes; None for all that follow.
+    A length of None stands for all bytes that follow.
     """
     if length is not None and length <= chunk_size:  # one request, whatever the size of the object
         if data := await store.get_range(uri, offset, length):

@@ -167,12 +167,7 @@ def _is_inside(inner: URI, outer: URI) -> bool:
 
 
 def _target_below(folder: URI, source: URI, relative: str) -> URI:
-    """The target of an object that is copied into a folder.
-
-    Args:
-        folder: the folder to copy into.
-        source: the object, for messages.
-        relative: the name of the copy below the folder, a part of the object's key.
+    """The target of an object that is copied into a folder, under the name `relative`, a part of the object's key.
 
     Raises:
         InvalidURIError: nothing below the folder can have that name.

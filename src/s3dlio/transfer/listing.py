@@ -16,11 +16,7 @@ async def pages(
 ) -> AsyncGenerator[list[str], None]:
     """Full URIs below a folder, page by page, in the order of the store.
 
-    Args:
-        store: the store of the folder.
-        folder: the folder.
-        recursive: list every object below the folder; otherwise its children.
-        pattern: searched in the part of each key below the folder; other names are left out. None keeps all.
+    The pattern is searched in the part of each key below the folder; other names are left out.
     """
     base = folder.root + folder.folder_key
     names = store.pages(folder, recursive)

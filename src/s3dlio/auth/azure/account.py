@@ -102,13 +102,7 @@ def _endpoint(settings: Settings, parts: dict[str, str], name: str) -> tuple[str
 
 
 def _with_account(endpoint: str, source: str, name: str) -> str:
-    """The URL of an endpoint with the account's name in it.
-
-    Args:
-        endpoint: as the setting has it, with the name or without.
-        source: the setting.
-        name: the account's name; "" if no other setting gives it.
-    """
+    """The URL of an endpoint with the account's name in it; `name` is "" if only the endpoint can give it."""
     try:
         split = urlsplit(endpoint.strip())
         host = split.hostname or ""

@@ -271,16 +271,7 @@ def _log_axis(axes: Any, name: str, values: Iterable[float | None]) -> None:
 
 
 def _bars(axes: Any, values: dict[int, float], count: int, color: str, name: str, hatch: str = "") -> None:
-    """Draw bars over whole numbers, each with its value if there is room.
-
-    Args:
-        axes: where to draw.
-        values: heights by number.
-        count: bars that share the axis, including those of other calls.
-        color: color of the bars.
-        name: their name in the legend.
-        hatch: a pattern of matplotlib's, or "".
-    """
+    """Draw bars over whole numbers, each with its value if there is room: `count` bars, with those of other calls."""
     bars = axes.bar(values.keys(), values.values(), min(0.6, 0.05 + 0.15 * count), color=color, label=name)
     _hatch(bars, hatch)
     axes.margins(y=0.12)
@@ -324,15 +315,9 @@ def _shortened(url: str) -> str:
 
 
 def _svg(title: str, draw: Callable[[Any], None], height: float = _HEIGHT) -> str:
-    """Draw on one pair of axes.
+    """Draw on one pair of axes, and return an <svg> element, as wide as the element around it.
 
-    Args:
-        title: what the plot shows, for readers who cannot see it; unique in the page.
-        draw: draws on the axes that it gets.
-        height: in inches.
-
-    Returns:
-        An <svg> element, as wide as the element around it.
+    The title says what the plot shows, for readers who cannot see it, and is unique in the page. Heights are in inches.
     """
     prefix = re.sub(r"\W+", "-", f"{title} ").lower()
     written = io.StringIO()

@@ -61,12 +61,7 @@ class Listed(NamedTuple):
 
 
 def list_of(response: Response, uri: str, kind: str) -> Listed:
-    """Read a page of List Blobs or List Containers.
-
-    Args:
-        response: the answer.
-        uri: what is listed, for messages.
-        kind: "Blobs" or "Containers".
+    """Read a page of List Blobs or List Containers; `kind` is "Blobs" or "Containers".
 
     Raises:
         S3dlioError: the answer is something else.

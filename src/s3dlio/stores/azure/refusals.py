@@ -125,13 +125,7 @@ REFUSALS = Refusals(
 
 
 def refusal(response: Response, uri: str, account: Account) -> S3dlioError:
-    """Make the error for an answer that is not one of the expected ones.
-
-    Args:
-        response: the answer.
-        uri: what the request was about.
-        account: the account; what to check depends on its credential.
-    """
+    """Make the error for an answer that is not one of the expected ones. The hint depends on the credential."""
     status = response.head.status
     error = error_of(response)
     advice = REFUSALS.advice(error.code, status)

@@ -325,13 +325,7 @@ async def read_fully(fd: int, uri: URI, data: memoryview, offset: int) -> None:
 
 
 def cut_short(uri: URI, size: int, expected: int) -> IntegrityError:
-    """The error for a file that is shorter than it was when it was opened.
-
-    Args:
-        uri: the file.
-        size: its bytes now.
-        expected: its bytes when it was opened.
-    """
+    """The error for a file of `size` bytes that had `expected` bytes when it was opened."""
     return IntegrityError(
         f"{uri.text} was truncated while it was read: {size} of {expected} bytes are left; read it again"
         " after its writer has finished, or let the writer replace the file instead",

@@ -31,12 +31,7 @@ def unfit_for_a_file(relative: str) -> str | None:
 
 
 def is_encodable(name: str, surrogates: str) -> bool:
-    """Whether a name can be written as UTF-8.
-
-    Args:
-        name: the name.
-        surrogates: how lone surrogates are treated: "strict", or "surrogateescape" as in the names of files.
-    """
+    """Whether a name can be written as UTF-8; lone surrogates are treated as `surrogates` says (see `str.encode`)."""
     try:
         name.encode("utf-8", surrogates)
     except UnicodeEncodeError:

@@ -77,11 +77,7 @@ class TemporaryFile:
     """
 
     def __init__(self, target: str, replaced: os.stat_result | None) -> None:
-        """
-        Args:
-            target: absolute path of the final file; not a symbolic link.
-            replaced: facts about the regular file that it replaces; None if there is none.
-        """
+        """Take the facts about the regular file that the new file replaces; None if there is none."""
         self.target = target
         self.path = ""
         self.fd = -1
@@ -196,11 +192,7 @@ def sync_folder(folder: str) -> None:
 def _take_over(fd: int, created: os.stat_result, path: str, replaced: os.stat_result) -> None:
     """Give a new file the owner, group, ACL and mode of the file that it replaces, if the process may set them.
 
-    Args:
-        fd: the new file.
-        created: facts about the new file.
-        path: the file that it replaces.
-        replaced: facts about the file that it replaces.
+    `created` and `replaced` are the facts about the two files.
 
     Raises:
         OSError: the mode cannot be set.

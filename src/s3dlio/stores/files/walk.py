@@ -343,11 +343,7 @@ def remove(root: str) -> Iterator[None]:
 
 
 def _round(name: str, above: int) -> Generator[None, None, bool]:
-    """Remove a folder and everything below it, with a step for each name.
-
-    Args:
-        name: the folder.
-        above: descriptor of its parent.
+    """Remove a folder in the folder `above`, and everything below it, with a step for each name.
 
     Returns:
         Whether another round may remove what is left.

@@ -45,10 +45,6 @@ _OF_RESOURCES = frozenset({"bucket", "generation", "id", "kind", "name", "size",
 def parsed(response: Response, uri: str) -> dict[str, Any]:
     """Parse the body of an answer as a JSON object.
 
-    Args:
-        response: the answer.
-        uri: what the request was about, for the message.
-
     Raises:
         S3dlioError: the body is something else.
     """

@@ -95,12 +95,7 @@ async def _put_chunk(
     A chunk that failed is sent again from its beginning: the service skips bytes that it has. So the client never asks
     how far the upload has come, a question which some emulators take for the end of the upload.
 
-    Args:
-        service: where it goes.
-        uri: the object.
-        upload: the upload.
-        data: the bytes.
-        total: the size of the object if this chunk ends it; a chunk without bytes only ends it.
+    The chunk that ends the object comes with the object's size (`total`), and may have no bytes.
 
     Returns:
         The answer: the bytes are kept; or, at the end, the object is stored or the upload no longer exists.

@@ -89,13 +89,7 @@ class GcsService:
         return status in TRANSIENT or (status == 403 and error_of(response)[0] in TOO_FAST)
 
     def refusal(self, response: Response, uri: str, of_bucket: bool = False) -> S3dlioError:
-        """Make the error for an answer that is not one of the expected ones.
-
-        Args:
-            response: the answer.
-            uri: what the request was about.
-            of_bucket: whether only the bucket can be what is missing.
-        """
+        """Make the error for an answer that is not one of the expected ones (see `refusals.refusal`)."""
         return refusal(response, uri, with_token=self.tokens is not None, of_bucket=of_bucket)
 
     def error_inside(self, response: Response) -> bool | None:

@@ -59,12 +59,6 @@ async def put_whole(store: CloudStore[GcsService], uri: URI, data: list[memoryvi
 async def check_stored(store: CloudStore[GcsService], uri: URI, response: Response, size: int, checksum: int) -> None:
     """Compare what the answer to an upload says is stored with what was sent. Delete an object that differs.
 
-    Args:
-        store: the store.
-        uri: the object.
-        response: the answer.
-        size, checksum: bytes sent, and their CRC32C.
-
     Raises:
         IntegrityError: the service stored other bytes.
     """

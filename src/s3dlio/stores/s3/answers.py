@@ -93,10 +93,6 @@ def _region(error: ET.Element) -> str:
 def parsed(response: Response, uri: str) -> ET.Element:
     """Parse the body of an answer as XML. Skip blanks before it, with which S3 keeps a connection alive.
 
-    Args:
-        response: the answer.
-        uri: what the request was about, for the message.
-
     Raises:
         S3dlioError: the body is not XML.
     """

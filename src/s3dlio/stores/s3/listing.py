@@ -163,14 +163,10 @@ def _merged(columns: list[list[Any]]) -> list[str]:
 
 
 def _shape_of(element: str, with_sizes: bool) -> str | None:
-    """Return a pattern for elements of the same shape as this one, with key and size in groups.
+    """Return a pattern for `Contents` elements of the same shape as this one, with key and size in groups.
 
     The XML parser accepts the element, and would accept it with any other text of harmless characters: that is what the
     pattern allows. Only keys may have all characters but "<"; they are checked afterwards.
-
-    Args:
-        element: a `Contents` element.
-        with_sizes: whether to find the size, too.
 
     Returns:
         The pattern; None if the element has to be read as XML.

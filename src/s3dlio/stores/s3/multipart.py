@@ -105,13 +105,7 @@ async def complete(
 ) -> str:
     """Send CompleteMultipartUpload, and return the ETag of the object.
 
-    Args:
-        store: the store.
-        uri: the object.
-        upload: the upload.
-        parts: its parts, in order.
-        size: bytes of the object.
-        checksum: the CRC32C of the object, if the service is to check it.
+    The service checks the CRC32C of the whole object, unless `checksum` is None.
     """
     service = store.service()
     headers = [("Content-Type", "application/xml"), ("x-amz-mp-object-size", str(size))]
@@ -142,13 +136,7 @@ def _document(parts: list[Uploaded]) -> bytes:
 async def _completed_before(
     store: CloudStore[S3Service], uri: URI, parts: list[Uploaded], size: int, response: Response
 ) -> str:
-    """Return the ETag of the object if it is this upload, which no longer exists.
-
-    Args:
-        store: the store.
-        uri: the object.
-        parts, size: of the upload.
-        response: the answer, 404 NoSuchUpload.
+    """Return the ETag of the object if it is this upload, which no longer exists: the answer was 404 NoSuchUpload.
 
     Raises:
         ObjectNotFoundError: another object is stored, or none.
@@ -178,15 +166,10 @@ async def _completed_before(
 
 
 def _comparable(head: ResponseHead, stored_size: int, parts: list[Uploaded], size: int) -> tuple[Stored, Stored]:
-    """Describe a stored object, and the object that parts make, in the same terms.
+    """Describe a stored object, by the answer to a HEAD, and the object that parts make, in the same terms.
 
     A CRC32C tells most, be it the whole object's or the one of the parts' checksums (composite). Without one, the ETag
     counts that S3 makes of the parts' ETags.
-
-    Args:
-        head: of the answer to a HEAD that asked for the checksum.
-        stored_size: of the stored object.
-        parts, size: of the object that was uploaded.
     """
     kept, number = head.headers.get(CHECKSUM, "").partition("-")[::2]
     if kept and all(part.crc32c is not None for part in parts):

@@ -59,8 +59,7 @@ async def send_without_result(
     """Send a request whose answer has no result, and raise an error unless the request was carried out.
 
     Args:
-        service: where it goes.
-        request: the request.
+        service, request: what to send, and where.
         verb: its name. A body is allowed if its root element is named after it, as some emulators send one.
         success: the statuses that report success.
         fine: the code of an error that means that there was nothing to do.

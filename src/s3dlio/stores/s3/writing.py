@@ -28,14 +28,7 @@ MD5_ETAG = re.compile(r"[0-9a-f]{32}")
 
 
 async def put_whole(store: CloudStore[S3Service], uri: URI, data: list[memoryview], first: FirstTry = send) -> None:
-    """Write an object in one request.
-
-    Args:
-        store: the store.
-        uri: the object.
-        data: its bytes.
-        first: sends the request the first time.
-    """
+    """Write an object in one request, which `first` sends the first time."""
     service = store.service()
     checksum = crc32c_text(crc32c(data))
     headers = (STORED_AS, (CHECKSUM, checksum))
@@ -55,15 +48,7 @@ async def put_whole(store: CloudStore[S3Service], uri: URI, data: list[memoryvie
 def check_answer(
     service: S3Service, uri: URI, head: ResponseHead, address: Address, checksum: str, data: list[memoryview]
 ) -> None:
-    """Raise IntegrityError if the answer to PutObject or UploadPart says that other bytes were stored.
-
-    Args:
-        service: the service.
-        uri: the object.
-        head, address: of the answer.
-        checksum: the CRC32C of the bytes sent.
-        data: these bytes.
-    """
+    """Raise IntegrityError if the answer to PutObject or UploadPart says that other bytes were stored than `data`."""
     confirmed = head.headers.get(CHECKSUM)
     if confirmed == checksum:
         return  # nearly every answer; the comparison below would cost a small write 5 % more instructions
@@ -78,12 +63,8 @@ def check_answer(
 async def verify(store: CloudStore[S3Service], uri: URI, size: int, etag: str, checksum: str | None) -> None:
     """Look at an object once more, and raise IntegrityError if it is not what was written.
 
-    Args:
-        store: the store.
-        uri: the object.
-        size: bytes written.
-        etag: as the answer to the write named it, "" if it did not.
-        checksum: the CRC32C of the whole object; None if it is not known.
+    The ETag is the one in the answer to the write, "" without one. The checksum is None if the CRC32C of the whole
+    object is not known.
     """
     answer = await head_object(store.service(), uri)
     if answer.head.status != 200:
