@@ -99,6 +99,19 @@ class UnreadableDateError(S3dlioError):
     facts: Any
 
 
+def add_endpoint(error: S3dlioError, endpoint: str) -> None:
+    """Name the endpoint in an error whose message begins with the URI, if the error does not name it yet.
+
+    Args:
+        error: an error of code that sees an answer, but not the server that sent it.
+        endpoint: the server.
+    """
+    text = str(error)
+    if error.endpoint is None and error.uri and text.startswith(error.uri):
+        error.args = (f"{error.uri} at {endpoint}{text[len(error.uri) :]}",)
+        error.endpoint = endpoint
+
+
 def missing_extra(purpose: str, package: str, extra: str, otherwise: str = "") -> ConfigurationError:
     """The error for a package that only an extra of s3dlio installs.
 

@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from s3dlio.errors import add_endpoint
 from s3dlio.http.connection import WOULD_BLOCK
 from s3dlio.http.deadlines import Limits, Pace
 from s3dlio.http.framing import BodyKind, FramingError, parse_head
@@ -315,5 +316,7 @@ def _deliver(connections: Connections, reads: list[BatchedRead]) -> None:
             read.endpoint.worked()
             read.finish(data)
         else:
-            read.finish(mismatch(read.uri.text, expected))
+            error = mismatch(read.uri.text, expected)
+            add_endpoint(error, read.heads.address.url)
+            read.finish(error)
     report(connections, whole)

@@ -24,7 +24,8 @@ import re
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol
 
-from s3dlio.errors import IntegrityError, S3dlioError
+from s3dlio.errors import IntegrityError, S3dlioError, add_endpoint
+from s3dlio.http.address import Address
 from s3dlio.http.framing import BodyKind, ResponseHead
 from s3dlio.http.response import Response
 from s3dlio.memory.buffers import lease
@@ -143,7 +144,11 @@ async def fetch(
         request.credential = begun.credential
     response = await send(store.service(), request, begun)
     if response.head.status != 416 or (not start and stop is None):
-        part = read.result(response)
+        try:
+            part = read.result(response)
+        except S3dlioError as error:
+            add_endpoint(error, response.address.url)
+            raise
         if part is None or not part.size:
             await store.check_empty(uri, response.head)
         return part
@@ -154,11 +159,11 @@ async def fetch(
         if not size:
             await store.check_empty(uri, None)
         return None
-    return await _fetch_although_refused(store, uri, start, stop, target_for)
+    return await _fetch_although_refused(store, uri, start, stop, target_for, response.address)
 
 
 async def _fetch_although_refused(
-    store: RangeStore, uri: URI, start: int, stop: int | None, target_for: TargetFor | None
+    store: RangeStore, uri: URI, start: int, stop: int | None, target_for: TargetFor | None, refused_by: Address
 ) -> Part | None:
     """Fetch a range that the server refused with 416 without proof that the object ends before the range."""
     if start:
@@ -166,9 +171,10 @@ async def _fetch_although_refused(
         if size <= start:
             return None
         raise IntegrityError(
-            f"{uri.text}: the server refused the range from byte {start} on, although the object has {size} bytes;"
-            " check that the server supports range requests",
+            f"{uri.text} at {refused_by.url}: the server refused the range from byte {start} on, although the object"
+            f" has {size} bytes; check that the server supports range requests",
             uri=uri.text,
+            endpoint=refused_by.url,
         )
     whole = await fetch(store, uri, 0, None)
     assert whole is not None  # None is the result for ranges only
@@ -306,7 +312,7 @@ class _RangeRead:
         if self._named is not None and self._named[0] == version and self._named[1] != size:
             raise IntegrityError(
                 f"{self._uri.text}: the server gave one version ({version}) two sizes, {self._named[1]} and {size}"
-                " bytes; read it again, and check the proxies on the way to the server",
+                " bytes; read the object again, and check the proxies on the way to the server",
                 uri=self._uri.text,
             )
         self._named = version, size
@@ -342,7 +348,7 @@ class _RangeRead:
         if length != last + 1 - first:
             raise IntegrityError(
                 f"{self._uri.text}: the answer has {length} bytes, but its Content-Range names {last + 1 - first};"
-                " read it again, and check the proxies on the way to the server",
+                " read the object again, and check the proxies on the way to the server",
                 uri=self._uri.text,
             )
         return first, size
@@ -382,10 +388,9 @@ class _RangeRead:
             target = self._prepare_target(response.head, len(response.body))
         except (MemoryError, OverflowError):
             raise S3dlioError(
-                f"{self._uri.text}: the object is said to have more bytes than there is memory for"
+                f"{self._uri.text}: no memory for an object of the size that the answer states"
                 f" ({response.head.headers.get('content-range', '')!r:.80})",
                 uri=self._uri.text,
-                endpoint=response.address.url,
             ) from None
         target.take(response.body)
         self._update_checksum(response.body)

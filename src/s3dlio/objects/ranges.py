@@ -66,7 +66,7 @@ async def _consistent(read: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Call `read` again each time that the object was replaced meanwhile.
 
     Raises:
-        IntegrityError: the object was replaced in each of `_TIMES_REPLACED` tries.
+        IntegrityError: the object was replaced in each of `_TIMES_REPLACED` attempts.
     """
     for _ in range(_TIMES_REPLACED):
         try:
@@ -74,7 +74,8 @@ async def _consistent(read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         except Replaced as error:
             replaced = error
     raise IntegrityError(
-        f"{replaced}, in each of {_TIMES_REPLACED} tries; read it when its writers have finished", uri=replaced.uri
+        f"{replaced}, in each of {_TIMES_REPLACED} attempts; read it again when its writers have finished",
+        uri=replaced.uri,
     )
 
 
@@ -173,7 +174,7 @@ async def chunks(
         if piece is None:
             raise IntegrityError(
                 f"{uri.text} was replaced while it was read, after {start - offset} of {stop - offset} bytes;"
-                " read it again",
+                " read the object again",
                 uri=uri.text,
             )
         if expected is not None:
@@ -222,7 +223,7 @@ async def size_by_range(store: RangeStore, uri: URI, version: str) -> int:
     if part is None:
         return 0
     if version and part.version and part.version != version:
-        raise IntegrityError(f"{uri.text} was replaced between two requests for its size; ask again", uri=uri.text)
+        raise IntegrityError(f"{uri.text} was replaced between two requests for its size; try again", uri=uri.text)
     return part.size
 
 

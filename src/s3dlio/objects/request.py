@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError
+from s3dlio.errors import S3dlioError, StoreTimeoutError, StoreUnavailableError, add_endpoint
 from s3dlio.http.address import Address
 from s3dlio.http.deadlines import Limits
 from s3dlio.http.endpoints import Endpoint, Endpoints
@@ -170,7 +170,7 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
     Raises:
         StoreUnavailableError: no connection, or only broken ones.
         StoreTimeoutError: no answer in time.
-        S3dlioError: an answer that is not HTTP.
+        S3dlioError: an answer that is not HTTP, or that `request.receive` refuses.
     """
     endpoints, limits = service.endpoints, service.limits
     began = time.monotonic() if begun is None else begun.began
@@ -190,8 +190,8 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
         endpoint.in_flight += 1
         try:
             outcome = await exchange
-        except TransportError as error:
-            outcome = error
+        except (TransportError, S3dlioError) as error:
+            outcome = _failure(error, exchange.address)
         finally:
             endpoint.in_flight -= 1
             endpoint.traffic.requests += 1
@@ -229,6 +229,14 @@ def _is_transient(service: Service, endpoint: Endpoint, request: Request, respon
     if response.head.status == 503:
         endpoint.failed()
     return True
+
+
+def _failure(error: TransportError | S3dlioError, address: Address) -> TransportError:
+    """The failure of a try. An error of `request.receive`, which does not see the server, is raised with its name."""
+    if isinstance(error, TransportError):
+        return error
+    add_endpoint(error, address.url)
+    raise error
 
 
 def _after_failure(endpoint: Endpoint, request: Request, failure: TransportError, tries: Tries) -> Request:

@@ -316,7 +316,7 @@ def test_a_body_is_checked_against_the_checksum_sent_with_it(
     with Replay([_found(_DATA, **headers), _found(_WRONG, **headers), _found(_WRONG, **headers)]) as server:
         use(server)
         assert read(URI) == _DATA
-        with pytest.raises(s3dlio.IntegrityError, match=r"s3://bucket/key.*CRC-?(32|64)"):
+        with pytest.raises(s3dlio.IntegrityError, match=rf"s3://bucket/key at {server.url}: .*CRC-?(32|64)"):
             read(URI)
         os.environ["S3DLIO_VERIFY_GET"] = "0"
         assert read(URI) == _WRONG
