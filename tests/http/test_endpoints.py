@@ -23,7 +23,7 @@ from s3dlio.http import endpoints as endpoints_module
 from s3dlio.http.address import Address
 from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.pool import pool
-from s3dlio.objects.rank import process_number
+from s3dlio.stores.s3.service import process_number
 from tests.faults.proxy import Asked, Fault, FaultProxy
 from tests.http.conftest import Silent
 from tests.servers.base import S3Server

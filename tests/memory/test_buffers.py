@@ -259,7 +259,7 @@ def test_idle_bytes_are_bounded_and_can_be_dropped() -> None:
     held = [small.lease(3 * MIB) for _ in range(3)]
     assert small.idle_bytes() <= 16 * MIB
     held.clear()
-    small.drop_idle()
+    small.idle_limit = lambda: 0
     assert small.idle_bytes() == 0
 
 
@@ -340,9 +340,16 @@ def _huge_mib(view: memoryview) -> float:
     raise AssertionError(f"no mapping at {address:x}")
 
 
+@pytest.fixture
+def _no_idle_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "idle_limit", lambda: 0)
+        assert pool.idle_bytes() == 0
+
+
+@pytest.mark.usefixtures("_no_idle_blocks")
 @pytest.mark.parametrize("size", [4 * MIB, 64 * MIB])
 def test_large_blocks_lie_on_huge_pages_where_the_kernel_has_them(size: int) -> None:
-    pool.drop_idle()
     view = lease(size)
     view[:] = bytes(size)
     if _huge_pages_allowed():
@@ -351,8 +358,8 @@ def test_large_blocks_lie_on_huge_pages_where_the_kernel_has_them(size: int) -> 
         assert _huge_mib(view) == 0
 
 
+@pytest.mark.usefixtures("_no_idle_blocks")
 def test_small_blocks_share_huge_pages() -> None:
-    pool.drop_idle()
     views = [lease(POOLED_FROM) for _ in range(64)]
     for view in views:
         view[:] = bytes(POOLED_FROM)

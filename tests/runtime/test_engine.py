@@ -16,9 +16,8 @@ from s3dlio.runtime import engine as engine_module
 from s3dlio.runtime.engine import Engine, Sleep
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import Operation, Stopped, Task
-from s3dlio.runtime.poller import READ
+from s3dlio.runtime.poller import READ, Signal
 from s3dlio.runtime.run import run
-from s3dlio.runtime.wakeup import Signal
 
 
 async def _sleep(seconds: float) -> None:

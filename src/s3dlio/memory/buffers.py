@@ -228,12 +228,6 @@ class BufferPool:
             self._take_back(self.idle_limit())
             return self._idle_bytes
 
-    def drop_idle(self) -> None:
-        """Unmap every slab whose blocks are all idle."""
-        with self._lock:
-            self._take_back(0)
-            self._shrink(0)
-
     def _find(self, wanted: int) -> _Slab | None:
         """A slab with an idle block of the wanted size, or of up to 1.5 times that size."""
         slabs = self._free.get(wanted)

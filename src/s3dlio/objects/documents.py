@@ -16,6 +16,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from s3dlio.errors import S3dlioError
+from s3dlio.http.response import Response
 
 
 def xml(body: bytes | str) -> ET.Element:
@@ -47,12 +48,12 @@ def child_text(element: ET.Element, name: str) -> str:
     return element.findtext(f"{{*}}{name}") or ""
 
 
-def lacks(body: memoryview, name: str, fields: Sequence[str] = ()) -> str:
-    """Name what an XML document lacks to be a result: the root element `name`, or a child of it without a text; "" if
+def lacks(response: Response, name: str, fields: Sequence[str] = ()) -> str:
+    """Name what an answer lacks to be a result: the root element `name`, or a child of it without a text; "" if
     nothing.
     """
     try:
-        root = xml(bytes(body).lstrip())
+        root = xml(bytes(response.body).lstrip())
     except ET.ParseError:
         return f"<{name}>"
     if tag(root) != name:

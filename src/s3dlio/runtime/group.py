@@ -21,8 +21,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from s3dlio.runtime.operation import Operation, Stopped, Task
-from s3dlio.runtime.poller import READ
-from s3dlio.runtime.wakeup import Signal
+from s3dlio.runtime.poller import READ, Signal
 
 if TYPE_CHECKING:
     from s3dlio.runtime.engine import Batched, Engine

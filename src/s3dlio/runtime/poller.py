@@ -7,6 +7,8 @@ system calls with it, and seven with `epoll`. But `poll` checks every descriptor
 
 Events are READ and WRITE, with the values that `poll` and `epoll` share. An error or a hang-up arrives with bits of its
 own, or as READ; the next receive then tells what happened.
+
+A `Signal` ends the wait of another thread.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ from __future__ import annotations
 import math
 import select
 import selectors
+import socket
 from contextlib import suppress
 from typing import Any
 
+from s3dlio import descriptors
+from s3dlio.errors import StoreUnavailableError
 from s3dlio.tuning import POLLED_DESCRIPTORS
 
 READ = 1
@@ -129,3 +134,36 @@ class Poller:
         for fd, events in self._events.items():
             self._many.register(fd, events)
         self._events.clear()
+
+
+class Signal:
+    """Wakes the engine that watches `reader`, from any thread. Holds two descriptors until it is closed.
+
+    Attributes:
+        reader: becomes readable when the signal is set.
+        awaited: whether an engine wants to be woken. `set` resets it, so that each wait costs one byte at most.
+    """
+
+    def __init__(self) -> None:
+        """
+        Raises:
+            StoreUnavailableError: the process can open no more files.
+        """
+        try:
+            self.reader, self._writer = socket.socketpair()
+        except OSError as error:
+            raise StoreUnavailableError(descriptors.shortage(error)) from error
+        self.reader.setblocking(False)
+        self._writer.setblocking(False)
+        self.awaited = False
+
+    def set(self) -> None:
+        """Wake the engine if it waits for this signal."""
+        if self.awaited:
+            self.awaited = False
+            self._writer.send(b"!")
+
+    def close(self) -> None:
+        """Close both descriptors."""
+        self.reader.close()
+        self._writer.close()

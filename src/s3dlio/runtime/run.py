@@ -30,9 +30,7 @@ class Deadline(threading.Event):
 
 
 def run(
-    operation: Operation[T],
-    stopped: threading.Event | None = None,
-    before_waiting: Callable[[], None] | None = None,
+    operation: Operation[T], stopped: threading.Event | None = None, before_waiting: Callable[[], None] | None = None
 ) -> T:
     """Run an operation to its end, in the calling thread, and return its result.
 
@@ -57,10 +55,7 @@ def run(
 
 
 def _run_on_engine(
-    operation: Operation[T],
-    awaited: Any,
-    stopped: threading.Event | None,
-    before_waiting: Callable[[], None] | None,
+    operation: Operation[T], awaited: Any, stopped: threading.Event | None, before_waiting: Callable[[], None] | None
 ) -> T:
     """Run the rest of an operation, which waits for `awaited`, on an engine of its own."""
     from s3dlio.runtime.engine import Engine

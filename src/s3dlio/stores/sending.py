@@ -43,6 +43,11 @@ def nothing_missing(response: Response) -> str:  # noqa: ARG001
     return ""
 
 
+def lacks_etag(response: Response) -> str:
+    """Name what the answer to a part of an upload lacks; "" if nothing."""
+    return "" if response.head.headers.get("etag") else "ETag"
+
+
 async def expect(service: CloudService, request: Request, status: int) -> Response:
     """Send a request, and raise the service's refusal for an answer of another status."""
     response = await send(service, request)

@@ -39,9 +39,9 @@ from s3dlio import forks, settings
 from s3dlio.errors import S3dlioError
 from s3dlio.runtime.group import Gather
 from s3dlio.runtime.operation import TICK, Operation
+from s3dlio.runtime.poller import Signal
 from s3dlio.runtime.run import run
 from s3dlio.runtime.threads import for_each, join
-from s3dlio.runtime.wakeup import Signal
 from s3dlio.transfer.stores import Stores
 from s3dlio.transfer.window import Source, Window
 from s3dlio.tuning import FILE_THREADS, SMALL_OBJECT

@@ -157,10 +157,7 @@ def _nothing_found(session: Any) -> str:
     profile = session.get_config_variable("profile") or "default"
     files = " and ".join(
         f"{path} ({'read' if os.path.exists(os.path.expanduser(path)) else 'no such file'})"
-        for path in (
-            session.get_config_variable("credentials_file"),
-            session.get_config_variable("config_file"),
-        )
+        for path in (session.get_config_variable("credentials_file"), session.get_config_variable("config_file"))
     )
     if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         instance = "off (AWS_EC2_METADATA_DISABLED)"

@@ -70,10 +70,7 @@ def describe(package: Path | None) -> dict[str, Any]:
             ENUMERATIONS: bool(re.search(r"^\s*S3DLIO\s*=", text_of(package / ENUMERATIONS), re.MULTILINE)),
             FACTORY: "StorageType.S3DLIO" in text_of(package / FACTORY),
         },
-        "option_2": {
-            DROP_IN: has_drop_in(package),
-            "backup": connector.with_name(connector.name + BACKUP).is_file(),
-        },
+        "option_2": {DROP_IN: has_drop_in(package), "backup": connector.with_name(connector.name + BACKUP).is_file()},
     }
 
 

@@ -87,12 +87,7 @@ POINTS = (
 # These are needed in the processes that run the benchmark, but not in workers, which receive the finished
 # configuration.
 BENCHMARK_POINTS = (
-    Point(
-        "dlio_benchmark.main",
-        "DLIOBenchmark",
-        "every rank lists the data set",
-        replacements.benchmark,
-    ),
+    Point("dlio_benchmark.main", "DLIOBenchmark", "every rank lists the data set", replacements.benchmark),
 )
 START_POINTS = (
     *BENCHMARK_POINTS,

@@ -10,8 +10,7 @@ from __future__ import annotations
 from s3dlio.auth.azure.shared_key import SharedKey
 from s3dlio.auth.encoding import uri_encode
 from s3dlio.objects.request import send
-from s3dlio.stores.azure.presigned import blob_url, signature
-from s3dlio.stores.azure.service import AzureService, blob_request, encoded_key
+from s3dlio.stores.azure.service import AzureService, blob_request, blob_url, encoded_key, signature
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.uri import URI
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from s3dlio.auth.azure.account import account_of
 from s3dlio.auth.azure.credentials import EntraToken
+from s3dlio.auth.azure.shared_key import SharedKey
 from s3dlio.auth.encoding import canonical_query, uri_encode
 from s3dlio.errors import InvalidURIError, S3dlioError
 from s3dlio.http.address import Address, parse_endpoint, require_private, routed
@@ -180,3 +181,15 @@ async def head_blob(service: AzureService, uri: URI) -> Response:
         reason = await send(service, blob_request("GET", uri, headers=[("Range", "bytes=0-0")]))
         response = reason if reason.head.status >= 400 else response
     return response
+
+
+def blob_url(service: AzureService, uri: URI, query: str) -> str:
+    """Make the URL of a blob."""
+    url = f"{service.address.url}{service.path}/{uri_encode(uri.container)}/{encoded_key(uri)}"
+    return f"{url}?{query}" if query else url
+
+
+def signature(service: AzureService, key: SharedKey, uri: URI, permissions: str, seconds: int) -> str:
+    """Make the query string of a shared access signature for a blob."""
+    expires = int(time.time()) + seconds
+    return key.blob_sas(uri.container, uri.key, permissions, VERSION, expires, only_https=service.address.tls)

@@ -9,23 +9,25 @@ Source: Azure Blob Storage REST API; each verb names its page.
 
 from __future__ import annotations
 
-from s3dlio.auth.encoding import uri_encode
-from s3dlio.errors import ObjectNotFoundError, S3dlioError
+from s3dlio.auth.azure.shared_key import SharedKey
+from s3dlio.auth.encoding import check_presigned_life, uri_encode
+from s3dlio.errors import ConfigurationError, ObjectNotFoundError, S3dlioError
 from s3dlio.http.address import Address
 from s3dlio.http.framing import ResponseHead
 from s3dlio.memory.checksums import Expected, ExpectedMd5
 from s3dlio.objects import documents
 from s3dlio.objects.request import Request, send
-from s3dlio.stores.azure import buckets, copying, listing, multipart, presigned, writing
+from s3dlio.stores.azure import buckets, copying, listing, multipart, writing
 from s3dlio.stores.azure.answers import error_of, is_directory, says_not_there
 from s3dlio.stores.azure.refusals import is_overtaken
-from s3dlio.stores.azure.service import AzureService, blob_request, encoded_key, head_blob
+from s3dlio.stores.azure.service import AzureService, blob_request, blob_url, encoded_key, head_blob, signature
 from s3dlio.stores.cloud import facts_of
 from s3dlio.stores.pager import Listing, PagedStore
 from s3dlio.stores.refusals import error_at
 from s3dlio.types import ObjectInfo
 from s3dlio.uri import URI
 
+_PERMISSIONS = {"GET": "r", "HEAD": "r", "PUT": "cw", "DELETE": "d"}  # of a presigned URL, by the request's method
 _TIMES_OVERTAKEN = 10  # a blob that others commit more often while its blocks are sent is an error
 
 
@@ -45,7 +47,6 @@ class AzureStore(PagedStore[AzureService]):
     drop_parts = multipart.drop_parts
     page = listing.page
     copy = copying.copy
-    presign = presigned.presign
     make_bucket = buckets.make_bucket
     remove_bucket = buckets.remove_bucket
     page_of_buckets = buckets.page_of_buckets
@@ -148,6 +149,20 @@ class AzureStore(PagedStore[AzureService]):
                 overtaken = error
         raise overtaken
 
+    # Presigned URLs (Create a service SAS)...
+
+    def presign(self, uri: URI, method: str, expires: int) -> str:
+        """Make a service SAS of the blob. A PUT with it has to carry the field "x-ms-blob-type: BlockBlob"."""
+        self.require_key(uri)
+        check_presigned_life(expires)
+        service = self.service()
+        key = service.account.credential
+        if not isinstance(key, SharedKey):
+            raise ConfigurationError(
+                f"cannot presign {uri.text}: only the account's key can sign; set AZURE_STORAGE_ACCOUNT_KEY"
+            )
+        return blob_url(service, uri, signature(service, key, uri, _PERMISSIONS[method], expires))
+
 
 def _md5_of_blob(head: ResponseHead) -> str | None:
     """Return the MD5 of the whole blob, if it has one. In the answer to a range, Content-MD5 is the range's."""
@@ -157,10 +172,5 @@ def _md5_of_blob(head: ResponseHead) -> str | None:
 
 def _is_a_folder(uri: URI, address: Address) -> ObjectNotFoundError:
     return error_at(
-        ObjectNotFoundError,
-        uri.text,
-        address,
-        "this is a folder, not an object",
-        "name an object in it",
-        404,
+        ObjectNotFoundError, uri.text, address, "this is a folder, not an object", "name an object in it", 404
     )

@@ -10,10 +10,10 @@ multipart upload".
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
-from s3dlio.http.response import Response
 from s3dlio.memory.checksums import crc32c, crc32c_joined, crc32c_text
 from s3dlio.objects import documents
 from s3dlio.objects.request import Request, send
@@ -23,7 +23,7 @@ from s3dlio.stores.gcs.answers import child_text, hashes
 from s3dlio.stores.gcs.resumable import Resumable
 from s3dlio.stores.gcs.service import GcsService, encoded, query_of
 from s3dlio.stores.gcs.writing import CONTENT_TYPE, is_stored, verify
-from s3dlio.stores.sending import send_for_proof, send_or_warn
+from s3dlio.stores.sending import lacks_etag, send_for_proof, send_or_warn
 from s3dlio.stores.stored import Stored, check_stored
 from s3dlio.uri import URI
 
@@ -106,7 +106,7 @@ async def _begin(service: GcsService, uri: URI) -> Multipart | None:
     response = await send(service, request)
     if response.head.status == 200:
         upload = child_text(response, "UploadId")
-        if upload and not documents.lacks(response.body, "InitiateMultipartUploadResult"):
+        if upload and not documents.lacks(response, "InitiateMultipartUploadResult"):
             return Multipart(upload)
         raise service.refusals.unproven(response, uri.text, "UploadId")
     if response.head.status in _NOT_IMPLEMENTED and not child_text(response, "Code"):
@@ -120,14 +120,10 @@ async def _put_part(service: GcsService, uri: URI, upload: Multipart, number: in
     request = _request("PUT", uri, partNumber=str(number), uploadId=upload.id)
     request.add("x-goog-hash", f"crc32c={text}")
     request.body, request.leave_last_connection = data, True
-    response = await send_for_proof(service, request, _lacks_etag)
+    response = await send_for_proof(service, request, lacks_etag)
     told = Stored(checksum=hashes(response.head).get("crc32c"))
     check_stored(uri.text, response.address, Stored(checksum=text), told)
     return Uploaded(response.head.headers.get("etag", ""), checksum, sum(map(len, data)))
-
-
-def _lacks_etag(response: Response) -> str:
-    return "" if response.head.headers.get("etag") else "ETag"
 
 
 async def _complete(
@@ -145,7 +141,8 @@ async def _complete(
     request = _request("POST", uri, uploadId=upload.id)
     request.add("Content-Type", "application/xml")
     request.body = [memoryview(ET.tostring(root))]
-    response = await send_for_proof(service, request, _lacks_completion, others=True)
+    missing = partial(documents.lacks, name="CompleteMultipartUploadResult")
+    response = await send_for_proof(service, request, missing, others=True)
     if response.head.status == 404 and child_text(response, "Code") == "NoSuchUpload":
         if not await is_stored(store, uri, size, checksum):
             raise service.refusal(response, uri.text)
@@ -155,10 +152,6 @@ async def _complete(
     sent = hashes(response.head).get("crc32c")
     if service.settings.put_verify or (sent is not None and sent != crc32c_text(checksum)):
         await verify(store, uri, size, checksum)
-
-
-def _lacks_completion(response: Response) -> str:
-    return documents.lacks(response.body, "CompleteMultipartUploadResult")
 
 
 def _request(method: str, uri: URI, **query: str) -> Request:

@@ -20,7 +20,7 @@ Source: Amazon S3 API Reference, "Error responses", https://docs.aws.amazon.com/
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -103,16 +103,6 @@ def parsed(response: Response, uri: str) -> ET.Element:
 
 
 # Proofs...
-
-
-def lacks(response: Response, name: str, fields: Sequence[str] = ()) -> str:
-    """Name what an answer lacks to be a result with this root element and these fields; "" if nothing."""
-    return documents.lacks(response.body, name, fields)
-
-
-def lacks_etag(response: Response) -> str:
-    """Name what the answer to UploadPart lacks; "" if nothing."""
-    return "" if response.head.headers.get("etag") else "ETag"
 
 
 def lacks_proof(response: Response, is_ours: Callable[[Response], bool]) -> str:

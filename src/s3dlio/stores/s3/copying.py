@@ -13,11 +13,11 @@ from urllib.parse import quote
 from s3dlio.auth.encoding import uri_encode
 from s3dlio.errors import IntegrityError, S3dlioError
 from s3dlio.http.response import Response
-from s3dlio.objects.documents import child_text
+from s3dlio.objects.documents import child_text, lacks
 from s3dlio.runtime.group import Gather
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.stores.s3 import multipart
-from s3dlio.stores.s3.answers import error_of, lacks, parsed
+from s3dlio.stores.s3.answers import error_of, parsed
 from s3dlio.stores.s3.multipart import Upload, Uploaded
 from s3dlio.stores.s3.requests import object_request
 from s3dlio.stores.s3.service import STORED_AS, S3Service

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from s3dlio.errors import PermissionDeniedError, S3dlioError
 from s3dlio.http.response import Response
-from s3dlio.objects.documents import child_text, children
+from s3dlio.objects.documents import child_text, children, lacks
 from s3dlio.objects.request import Request
 from s3dlio.objects.retry import Repeats
 from s3dlio.stores.pager import Page, PagedStore
 from s3dlio.stores.refusals import error_at
-from s3dlio.stores.s3.answers import NAMESPACE, error_of, lacks, parsed
+from s3dlio.stores.s3.answers import NAMESPACE, error_of, parsed
 from s3dlio.stores.s3.refusals import REFUSALS, TRANSIENT_CODES
 from s3dlio.stores.s3.requests import escaped, object_request, send_without_result
 from s3dlio.stores.s3.service import S3Service

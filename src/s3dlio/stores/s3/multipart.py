@@ -16,14 +16,14 @@ from s3dlio.errors import S3dlioError
 from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response
 from s3dlio.memory.checksums import crc32c, crc32c_joined, crc32c_text
-from s3dlio.objects.documents import child_text
+from s3dlio.objects.documents import child_text, lacks
 from s3dlio.stores.cloud import CloudStore
 from s3dlio.stores.refusals import error_at
-from s3dlio.stores.s3.answers import NAMESPACE, error_of, lacks, lacks_etag, parsed
+from s3dlio.stores.s3.answers import NAMESPACE, error_of, parsed
 from s3dlio.stores.s3.requests import escaped, head_object, object_request
 from s3dlio.stores.s3.service import CHECKSUM, STORED_AS, S3Service
 from s3dlio.stores.s3.writing import MD5_ETAG, check_answer, is_encrypted, verify
-from s3dlio.stores.sending import send_for_proof, send_or_warn
+from s3dlio.stores.sending import lacks_etag, send_for_proof, send_or_warn
 from s3dlio.stores.stored import Stored, check_stored
 from s3dlio.uri import URI
 

@@ -14,7 +14,9 @@ Source: Amazon S3 User Guide, "Virtual hosting of general purpose buckets" and "
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import sys
 import time
 from functools import partial
 from urllib.parse import quote
@@ -28,7 +30,6 @@ from s3dlio.http.endpoints import Endpoint, Endpoints
 from s3dlio.http.framing import field_lines
 from s3dlio.http.response import Response
 from s3dlio.objects.heads import Heads, head_for
-from s3dlio.objects.rank import process_number
 from s3dlio.objects.request import Fields, Request, limits
 from s3dlio.objects.retry import TRANSIENT
 from s3dlio.settings import Settings
@@ -44,6 +45,7 @@ CHECKSUM = "x-amz-checksum-crc32c"
 
 _HEADS_KEPT = 64
 _NO_HEADS = 0, None
+_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "RANK")
 _HOLE = "\xa4"  # appears in no other field, since all others are ASCII
 _CHECKED_WRITE: Fields = (STORED_AS, (CHECKSUM, _HOLE))
 _NO_PAYLOAD = hashlib.sha256().hexdigest()
@@ -221,3 +223,18 @@ class S3Service:
 
 def _aws_host(region: str) -> str:
     return f"s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+
+
+def process_number() -> int:
+    """Return a number that differs between the processes of a job: the MPI rank plus the number of a worker process.
+
+    The processes of a job then do not all begin at the same endpoint.
+
+    Without a rank and a worker number the process id serves: the children of plain forks have consecutive ones.
+    """
+    rank = next((int(text) for name in _RANK_VARIABLES if (text := os.environ.get(name, "")).isdecimal()), None)
+    processes = sys.modules.get("multiprocessing.process")
+    identity = processes.current_process()._identity if processes is not None else ()
+    if rank is None and not identity:
+        return os.getpid()
+    return (rank or 0) + (identity[-1] if identity else 0)

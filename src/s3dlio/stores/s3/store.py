@@ -17,14 +17,7 @@ from s3dlio.auth.encoding import uri_encode
 from s3dlio.http.address import Address
 from s3dlio.http.framing import ResponseHead
 from s3dlio.http.response import Response
-from s3dlio.memory.checksums import (
-    Expected,
-    ExpectedCrc32,
-    ExpectedCrc32c,
-    ExpectedCrc64,
-    crc32c,
-    crc32c_text,
-)
+from s3dlio.memory.checksums import Expected, ExpectedCrc32, ExpectedCrc32c, ExpectedCrc64, crc32c, crc32c_text
 from s3dlio.objects import documents
 from s3dlio.objects.batched import BatchedRequest, WriteDone
 from s3dlio.objects.batched_put import BatchedWrite
