@@ -102,9 +102,7 @@ class UnreadableDateError(S3dlioError):
 def add_endpoint(error: S3dlioError, endpoint: str) -> None:
     """Name the endpoint in an error whose message begins with the URI, if the error does not name it yet.
 
-    Args:
-        error: an error of code that sees an answer, but not the server that sent it.
-        endpoint: the server.
+    Such an error is of code that sees an answer, but not the server that sent it.
     """
     text = str(error)
     if error.endpoint is None and error.uri and text.startswith(error.uri):

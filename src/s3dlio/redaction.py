@@ -155,12 +155,7 @@ def _all_hidden(entry: Any) -> Any:
 
 
 def setting(name: str, value: str) -> str:
-    """The value of a setting in a form that may be shown.
-
-    Args:
-        name: its path, such as "storage.storage_options.access_key_id".
-        value: as text.
-    """
+    """The value, as text, of a setting in a form that may be shown; the name is its path, such as "storage.root"."""
     return HIDDEN if value and _is_secret(name) else _value(value)
 
 

@@ -29,8 +29,7 @@ def uri_encode(key: str) -> str:
 def canonical_query(parameters: Iterable[tuple[str, str]]) -> str:
     """A query string in the form that signatures cover and requests send: encoded, and sorted by name.
 
-    Args:
-        parameters: names and values, not encoded. A parameter without a value has the value "".
+    A parameter without a value has the value "".
     """
     encoded = [(quote(name, safe=""), quote(value, safe="")) for name, value in parameters]
     return "&".join([f"{name}={value}" for name, value in sorted(encoded)])

@@ -20,9 +20,8 @@ from s3dlio.types import Progress
 def shown(*, output_in_use: bool = False) -> Iterator[Callable[[Progress], None]]:
     """Show a bar while the block runs, if there is a terminal for it. Yields the function to call with each new state.
 
-    Args:
-        output_in_use: the command writes content to standard output. No bar is shown if that is a terminal, too: bar
-            and content would mix.
+    If the command writes content to standard output (`output_in_use`), no bar is shown if that is a terminal, too: bar
+    and content would mix.
     """
     if not _has_terminal() or (output_in_use and output.is_terminal()):
         yield lambda _: None

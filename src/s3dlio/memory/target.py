@@ -35,11 +35,7 @@ class Target:
     filled: int
 
     def room(self, most: int | None = None) -> memoryview:
-        """The memory to receive into next. The caller then adds the number of received bytes to `filled`.
-
-        Args:
-            most: the most bytes; None for all that are missing.
-        """
+        """The memory for at most `most` of the next bytes. The caller then adds what it has received to `filled`."""
         return self._memory[self.filled : None if most is None else self.filled + most]
 
     def take(self, data: memoryview) -> None:

@@ -234,12 +234,8 @@ def _begin_body(
 ) -> bool:
     """Read the head of an answer and take the bytes of its body that came with it.
 
-    Args:
-        read: the read.
-        head: the whole head, of status 200.
-        body: the bytes after it.
-        found: the match of the head with the connection's pattern; None if it has not matched.
-        ahead: memory that begins with `body`; empty if `body` is elsewhere.
+    `found` is the match of the head with the connection's pattern; None if it has not matched. `ahead` is memory that
+    begins with `body`; empty if `body` is elsewhere.
 
     Returns:
         False if the answer is unusual: nothing has been taken.

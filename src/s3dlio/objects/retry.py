@@ -93,15 +93,7 @@ class Tries:
         return self._deadline - now
 
     def resumed(self, done: int, left: int) -> None:
-        """The last try received a part of a body, and the next one asks for the rest.
-
-        The count starts again if the body got well past the furthest byte of the tries before. A server that cuts every
-        answer at the same byte, or sends a few bytes each time, gets no more requests than one that refuses.
-
-        Args:
-            done: bytes of the body that have been received.
-            left: bytes that are missing.
-        """
+        """The last try received some bytes of a body, and the next one asks for the bytes that are missing."""
         progress = done - self._furthest
         if progress >= min(_PROGRESS, max(1, (left + progress) // _PROGRESS_PART)):
             self._furthest, self.count, self._first_failed = done, 0, 0.0

@@ -24,12 +24,9 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[threading.Event], T]) -> T:
-    """Run blocking work in a thread, and await its result.
+    """Run blocking work in a thread, and await its result. The work gets an event that is set when it has to stop.
 
     If the task is canceled, the work is asked to stop. The cancellation continues when the work has ended.
-
-    Args:
-        work: called in the thread with an event that is set when the work has to stop.
 
     Raises:
         S3dlioError: no thread could be started: the system refuses, or the interpreter is exiting.

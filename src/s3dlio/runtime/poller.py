@@ -103,10 +103,7 @@ class Poller:
             del self._events[fd]
 
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
-        """Wait until something happens on a descriptor.
-
-        Args:
-            timeout: the longest wait in seconds; None for no limit.
+        """Wait at most `timeout` seconds, without a limit if that is None, until something happens on a descriptor.
 
         Returns:
             Each descriptor on which something has happened, with its events.

@@ -29,9 +29,7 @@ class ObjectWriter(Protocol):
     async def write(self, data: memoryview, *, constant: bool = False) -> None:
         """Append bytes. They are written or copied before this returns.
 
-        Args:
-            data: the bytes.
-            constant: they do not change before this returns, so they may be sent without a copy.
+        Constant bytes do not change before this returns, so they may be sent without a copy.
         """
 
     async def close(self) -> None:
@@ -55,10 +53,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def __init__(self, settings: Callable[[], Settings]) -> None:
-        """
-        Args:
-            settings: returns the settings in force.
-        """
+        """Take a function that returns the settings in force."""
 
     # Reading...
 

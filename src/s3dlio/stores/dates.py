@@ -30,14 +30,7 @@ _ZONES = frozenset({"GMT", "UT", "UTC", "Z", "EST", "EDT", "CST", "CDT", "MST", 
 
 
 def date_of(text: str | None) -> datetime | None:
-    """Read a date.
-
-    Args:
-        text: the date as a server sent it.
-
-    Returns:
-        An aware datetime in UTC; None if the text is not a date.
-    """
+    """Read a date as a server sent it: an aware datetime in UTC, None if the text is not a date."""
     if not text:
         return None
     text = text.strip()

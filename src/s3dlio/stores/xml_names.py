@@ -44,10 +44,7 @@ class NameReader:
     """Reads documents that have names in elements with certain tags."""
 
     def __init__(self, *tags: str) -> None:
-        """
-        Args:
-            tags: of the elements whose texts are names, in any namespace.
-        """
+        """Read documents in which elements with these tags, in any namespace, have names as their texts."""
         begin = rf"<(?:\w+:)?(?:{'|'.join(tags)})(?:\s[^<>]*)?>"
         self._name = re.compile(rf"({begin})([^<]*)(?=<)")
         self._raw_name = re.compile(rb"%b([^<]*)<" % begin.encode())

@@ -44,11 +44,7 @@ class Credential(Protocol):
         """
 
     def refused(self, fields: Sequence[tuple[str, str]], /) -> bool:
-        """Whether a request can succeed after the service has refused this credential.
-
-        Args:
-            fields: the fields that were added to the refused request.
-        """
+        """Whether another request can succeed after one with the fields of this credential was refused."""
 
 
 class SharedAccessSignature:

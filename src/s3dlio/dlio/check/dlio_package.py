@@ -43,10 +43,7 @@ def has_tensorflow() -> bool:
 
 
 def describe(package: Path | None) -> dict[str, Any]:
-    """What a DLIO can do, and which options of the integration guide are installed in it.
-
-    Args:
-        package: its folder `dlio_benchmark`, or None.
+    """What a DLIO, given its folder, can do, and which options of the integration guide are installed in it.
 
     Returns:
         `path`, None without a DLIO; and by name, whether it is present: `features`, and for `option_1` and `option_2`
@@ -88,12 +85,7 @@ def text_of(path: Path) -> str:
 
 
 def about_dlio(dlio: dict[str, Any], needed: bool) -> list[Finding]:
-    """Findings about a DLIO.
-
-    Args:
-        dlio: what `describe` returned.
-        needed: whether a missing DLIO is a failure.
-    """
+    """Findings about a DLIO that `describe` described. A missing one is a failure if it is needed."""
     if dlio["path"] is None:
         level, advice = FAILURE if needed else WARNING, 'follow "Install DLIO" in docs/dlio.md'
         return [Finding(level, "DLIO", "not installed in this Python environment", advice)]

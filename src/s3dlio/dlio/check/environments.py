@@ -40,11 +40,7 @@ class Difference:
 
 
 def compare_environments(communicator: Any, names: Sequence[str]) -> list[Finding]:
-    """Find out how the environments of the ranks differ. All ranks have to call this.
-
-    Args:
-        communicator: an MPI communicator.
-        names: of the variables to compare.
+    """Find out how these variables differ in the environments of the ranks. All ranks have to call this.
 
     Returns:
         On rank 0, a failure for each rank that lacks variables, and a warning for each variable that differs

@@ -30,11 +30,7 @@ _CONTENT = b"written by s3dlio to find out whether it may, and deleted again"
 
 
 def probe(folders: Sequence[Folder], seconds: float = SECONDS) -> list[Finding]:
-    """Find out whether folders can be used.
-
-    Args:
-        folders: in the order in which they are to be reported.
-        seconds: the time limit of the check.
+    """Find out within some seconds whether folders can be used.
 
     Returns:
         Findings about each folder, and about endpoints that do not answer; a `FAILURE` for each that cannot be used.

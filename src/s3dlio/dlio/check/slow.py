@@ -25,13 +25,7 @@ _Row = tuple[bool, str, str, str]
 
 
 def slow(now: Settings, folders: Sequence[Folder], workload: Workload | None) -> list[Finding]:
-    """What costs time without need.
-
-    Args:
-        now: the settings in force.
-        folders: the folders that are used.
-        workload: what uses them, None if that is not known.
-    """
+    """What costs time without need, when a workload, None if it is not known, uses these folders."""
     schemes = {folder.scheme for folder in folders}
     writes = any(folder.written for folder in folders)
     rows = [*_system_and_files(now, schemes, writes), *_endpoints(now, schemes), *_checks(now, schemes, writes)]

@@ -77,12 +77,7 @@ class Workload:
 
 
 def about_workload(workload: Workload, ranks: int | None = None) -> list[Finding]:
-    """What is wrong with a workload, whatever its storage.
-
-    Args:
-        workload: what is going to run.
-        ranks: number of MPI ranks, None if it is not known.
-    """
+    """What is wrong with a workload, whatever its storage."""
     findings = []
     if workload.storage_type != "s3dlio":
         message = f"DLIO's own storage serves this workload, not s3dlio: its storage type is {workload.storage_type}"

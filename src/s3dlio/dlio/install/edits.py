@@ -246,12 +246,9 @@ def restored(path: Path) -> list[Change]:
 
 
 def removed(path: Path, content: bytes, needed: bool) -> list[Change]:
-    """Remove a file of s3dlio, and restore the file of DLIO that it replaced.
+    """Remove a file of s3dlio that was installed with this content, and restore the file of DLIO that it replaced.
 
-    Args:
-        path: the file.
-        content: the content that was installed.
-        needed: whether DLIO needs a file of this name.
+    With `needed`, DLIO needs a file of this name.
     """
     backup = path.with_name(path.name + BACKUP)
     found = read(path) if path.is_file() else None

@@ -95,9 +95,6 @@ class Results:
 
         DLIO writes its first time within seconds of the first operation. The difference between the two, rounded to a
         quarter of an hour, is the time zone.
-
-        Args:
-            first_operation: when it began, in seconds since 1970.
         """
         if self.start is None:
             return self

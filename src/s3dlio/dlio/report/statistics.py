@@ -222,11 +222,7 @@ class _Reading:
 
 
 def read_records(folder: Path | None) -> Statistics:
-    """Read what all processes of a run have recorded.
-
-    Args:
-        folder: the folder that S3DLIO_METRICS_DIR named during the run; None if there are no records.
-    """
+    """Read what all processes of a run have recorded into a folder; None if there are no records."""
     reading = _Reading()
     for path in sorted(folder.glob("*.jsonl")) if folder is not None else ():
         reading.read(path)
@@ -252,12 +248,7 @@ def read_records(folder: Path | None) -> Statistics:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """A percentile by nearest rank: the smallest value that at least `percent` percent of the values do not exceed.
-
-    Args:
-        ordered: the values, in ascending order; at least one.
-        percent: 0 to 100.
-    """
+    """A percentile of ordered values by nearest rank: the smallest value that at least this share do not exceed."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 

@@ -19,12 +19,7 @@ from s3dlio.dlio.run.files import ObjectFile
 
 
 def stream_checkpoints(mechanism: Any, storage: Any) -> None:
-    """Make a checkpointing mechanism of DLIO save and load objects; each is recorded with its bytes.
-
-    Args:
-        mechanism: a PyTorchCheckpointing, changed in place.
-        storage: the DataStorage whose root is the checkpoint folder.
-    """
+    """Make a PyTorchCheckpointing save and load objects below the root of a DataStorage, and record their bytes."""
     import torch
 
     def save_state(suffix: str, state: Any, fsync: bool = False) -> None:

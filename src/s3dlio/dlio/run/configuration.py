@@ -36,9 +36,7 @@ def configured(arguments: Any, given: Mapping[str, Any], elsewhere: Callable[[st
 def choose_storage(arguments: Any, given: Mapping[str, Any]) -> None:
     """Choose s3dlio if a folder is given as a URI and no storage type is set; with s3dlio, apply the options.
 
-    Args:
-        arguments: DLIO's ConfigArguments, changed in place.
-        given: `storage.storage_options`.
+    DLIO's ConfigArguments are changed in place.
 
     Raises:
         ConfigurationError: there is no such option, or it has a value that it does not take.
@@ -51,11 +49,7 @@ def choose_storage(arguments: Any, given: Mapping[str, Any]) -> None:
 
 
 def apply_options(arguments: Any, given: Mapping[str, Any]) -> None:
-    """Apply `storage.storage_options`.
-
-    Args:
-        arguments: DLIO's ConfigArguments, whose storage root gets the scheme that the options name.
-        given: the options.
+    """Apply `storage.storage_options`. The storage root gets the scheme that they name.
 
     Raises:
         ConfigurationError: `options.settings_of` does not take them, or they contradict the storage root.
@@ -74,9 +68,6 @@ def apply_options(arguments: Any, given: Mapping[str, Any]) -> None:
 
 def check_workload(arguments: Any) -> None:
     """Refuse now what would fail only after the data was generated, or would silently bypass s3dlio.
-
-    Args:
-        arguments: DLIO's ConfigArguments.
 
     Raises:
         ConfigurationError: the message names what cannot work, and what to set instead.

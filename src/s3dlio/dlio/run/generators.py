@@ -73,12 +73,7 @@ class Staging:
 
 
 def write_objects(generator: Any, format: str) -> None:
-    """Make a generator of DLIO write objects; each object is recorded as a `generate`.
-
-    Args:
-        generator: a DataGenerator, changed in place.
-        format: the name of its format.
-    """
+    """Make a DataGenerator of this format write objects; each object is recorded as a `generate`."""
     generate = generator.generate
 
     def generate_objects() -> None:

@@ -18,11 +18,7 @@ _ENTRY_BYTES = 8
 
 
 def object_reader(base: type[Any]) -> type[Any]:
-    """A subclass of one of DLIO's readers, which reads objects.
-
-    Args:
-        base: DLIO's IndexedBinaryReader or IndexedBinaryMMapReader.
-    """
+    """A subclass of DLIO's IndexedBinaryReader or IndexedBinaryMMapReader, which reads objects."""
 
     class IndexedObjectReader(base):  # type: ignore[misc]
         def load_index(self) -> None:

@@ -64,10 +64,7 @@ _in_force: dict[str, Any] = {}
 
 
 def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that these options stand for, without the empty ones.
-
-    Args:
-        options: `storage.storage_options` of DLIO's configuration.
+    """The settings that `storage.storage_options` of DLIO's configuration stand for, without the empty ones.
 
     Raises:
         ConfigurationError: an option is unknown, sets the same as another, or requests another library.
@@ -105,9 +102,6 @@ def without_secrets(arguments: list[str]) -> list[str]:
 
     DLIO's launcher writes its arguments into the output folder, and on an error to the terminal. So a value that is
     a secret, or that belongs to an unknown option, moves into an environment variable of this process.
-
-    Args:
-        arguments: as they are given to DLIO, such as `++workload.storage.storage_options.region=eu-1`.
     """
     return [_ARGUMENT.sub(_hidden, argument) for argument in arguments]
 

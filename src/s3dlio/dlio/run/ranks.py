@@ -81,11 +81,7 @@ class _SharedListing:
 
 @contextmanager
 def one_listing_for_all(benchmark: Any) -> Iterator[None]:
-    """Within the block, rank 0 alone lists the folders of a benchmark.
-
-    Args:
-        benchmark: a DLIOBenchmark. If it does not use s3dlio, nothing changes.
-    """
+    """Within the block, rank 0 alone lists the folders of a DLIOBenchmark, if the benchmark uses s3dlio."""
     from s3dlio.dlio.run.storage import S3dlioStorage
 
     storage = benchmark.storage

@@ -23,13 +23,7 @@ DECODERS: dict[str, Callable[[memoryview], Any] | None]
 
 
 def decode_npy(data: memoryview) -> Any:
-    """The array of an npy file, as a view of the file's buffer.
-
-    Args:
-        data: the whole file.
-
-    Returns:
-        A numpy array of the shape and type that the file's header names.
+    """The array of an npy file, as a view of the file's buffer, with the shape and type that the file's header names.
 
     Raises:
         ValueError: the data is not an npy file, or the file holds Python objects.
@@ -52,13 +46,9 @@ def decode_npy(data: memoryview) -> Any:
 
 
 def decode_npz(data: memoryview) -> Any:
-    """The array `x` of an npz file: a view of the file's buffer, or a new array if the file is compressed.
+    """The array `x` of an npz file, under which name DLIO's generator stores it.
 
-    Args:
-        data: the whole file.
-
-    Returns:
-        The numpy array that DLIO's generator stored under the name `x`.
+    The array is a view of the file's buffer, or a new one if the file is compressed.
 
     Raises:
         zipfile.BadZipFile: the data is not an npz file.
@@ -99,12 +89,7 @@ FORMATS = (*DECODERS, "indexed_binary", "mmap_indexed_binary", "tfrecord")
 
 
 def read_objects(reader: Any, format: str) -> None:
-    """Make a reader of DLIO open URIs; each object is recorded as a `read`.
-
-    Args:
-        reader: a FormatReader, changed in place.
-        format: the name of its format. Nothing changes for a format that is not in `DECODERS`.
-    """
+    """Make a reader of DLIO open URIs, unless its format is not in `DECODERS`; each object is recorded as a `read`."""
     if format not in DECODERS:
         return
     decode = DECODERS[format]

@@ -105,9 +105,6 @@ _registered: set[Point] = set()
 def register(points: tuple[Point, ...] = POINTS) -> None:
     """Make the storage type known to the DLIO that this process imports. A second call changes nothing.
 
-    Args:
-        points: what to replace.
-
     Raises:
         ModuleNotFoundError: DLIO is not installed.
         AttributeError: DLIO has no such function.

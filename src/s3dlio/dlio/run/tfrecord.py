@@ -25,11 +25,7 @@ _CHECKSUM_BYTES = 4
 
 
 def records(data: memoryview, uri: str) -> Iterator[tuple[int, int]]:
-    """Find the records in a file.
-
-    Args:
-        data: the whole file.
-        uri: its name, for errors.
+    """Find the records in a whole file.
 
     Yields:
         Where the data of each record begins and ends.
@@ -129,12 +125,7 @@ def index_without_script(module: Any, generator: Any) -> None:
 
 
 def stage_checkpoints(mechanism: Any, storage: Any) -> None:
-    """Make DLIO's checkpointing with TensorFlow save and load objects; each checkpoint is recorded with its bytes.
-
-    Args:
-        mechanism: a TFCheckpointing, changed in place.
-        storage: the DataStorage whose root is the checkpoint folder.
-    """
+    """Make a TFCheckpointing save and load objects below the root of a DataStorage, and record their bytes."""
     save, load = mechanism.save_state, getattr(mechanism, "load_state", None)
 
     def save_state(suffix: str, state: Any, **options: Any) -> None:

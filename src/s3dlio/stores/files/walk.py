@@ -107,11 +107,7 @@ class _Chain:
     """
 
     def __init__(self, root: int, sizes: bool = False) -> None:
-        """
-        Args:
-            root: descriptor of the root, which the chain takes over.
-            sizes: whether entries that are kept in memory must know their sizes.
-        """
+        """Take over the descriptor of the root. With `sizes`, entries that are kept in memory must know their sizes."""
         self._sizes = sizes
         self.current = _Folder(root, "", False, "")
         self._folders = [self.current]
