@@ -33,7 +33,7 @@ endif
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
-venv: $(VENV)/.package ## make .venv with s3dlio (editable), test and lint tools
+venv: $(VENV)/.package ## create .venv with s3dlio (editable), test and lint tools
 	@:
 
 dlio: $(VENV)/.dlio ## add DLIO 2.0.0, PyTorch and MPI to .venv
@@ -61,7 +61,7 @@ setup: ## all of the above
 .dlio-if-possible: $(VENV)/.package
 	@$(MAKE) --no-print-directory dlio || { [ -z "$$CI" ] && echo "setup: tests that need DLIO will be skipped" >&2; }
 
-test: setup ## lint, every test with the bound on branch coverage, and those of files and the command on each Python
+test: setup ## lint, all tests with branch coverage, then the tests of files and the command on each Python
 	@$(MAKE) --no-print-directory lint
 ifneq ($(PYTEST_ARGS),)
 	$(PYTHON_BIN) $(PYTEST) $(PYTEST_ARGS)
@@ -72,12 +72,12 @@ else
 	@$(MAKE) --no-print-directory .coverage-report
 endif
 
-test-long: setup ## lint, then every test and those that take long, but for the matrix of DLIO
+test-long: setup ## lint, then all tests, also those that take long, except the matrix of DLIO
 	@$(MAKE) --no-print-directory lint
 	$(PYTHON_BIN) $(PYTEST) -m "not matrix" $(PYTEST_ARGS)
 	@[ -n "$(PYTEST_ARGS)" ] || WORKERS=$(WORKERS) tools/versions.sh all
 
-coverage: setup ## branch coverage of the tests alone, in every process that they start; fails below the bound
+coverage: setup ## all tests with branch coverage, also of the processes that they start; fails below the bound
 	@$(MAKE) --no-print-directory .traced
 	@$(MAKE) --no-print-directory .coverage-report
 
@@ -92,7 +92,7 @@ coverage: setup ## branch coverage of the tests alone, in every process that the
 	@$(PYTHON_BIN) -m coverage report $$([ -e $(VENV)/.dlio ] || echo --fail-under=0)
 
 # DLIO_SOURCE=<checkout> runs them on that DLIO instead of 2.0.0. TensorFlow, where .venv has it, is tested too.
-test-dlio: setup ## every test of DLIO, the whole matrix of formats, protocols and start methods included
+test-dlio: setup ## all tests of DLIO, with the whole matrix of formats, protocols and start methods
 	$(PYTHON_BIN) $(PYTEST) -m "matrix or not matrix" tests/dlio $(PYTEST_ARGS)
 
 lint: venv ## ruff and mypy
@@ -100,7 +100,7 @@ lint: venv ## ruff and mypy
 	$(PYTHON_BIN) -m ruff format --check
 	$(PYTHON_BIN) -m mypy
 
-format: venv ## repair what ruff can
+format: venv ## fix what ruff can fix
 	$(PYTHON_BIN) -m ruff check --fix
 	$(PYTHON_BIN) -m ruff format
 
@@ -108,7 +108,7 @@ demo: dlio ## set up, then generate, train and checkpoint a small workload with 
 	@$(PYTHON_BIN) -m tests.servers install seaweedfs
 	@$(PYTHON_BIN) -m tools.demo
 
-bench: dlio ## measure s3dlio beside other clients (BENCH_ARGS="--quick" takes three minutes)
+bench: dlio ## compare s3dlio with other clients (BENCH_ARGS="--quick" takes three minutes)
 	@$(PYTHON_BIN) -m benchmarks $(BENCH_ARGS)
 
 clean: ## remove .venv, .venvs, .servers, .bench and all caches

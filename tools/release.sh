@@ -19,7 +19,7 @@ echo "release: building"
 rm -rf dist
 "$(interpreter 3.11)" -m venv "$work/build"
 "$work/build/bin/python" -m pip install -q "hatchling>=1.27"
-"$work/build/bin/python" -m hatchling build -d dist >"$work/log" 2>&1 || { cat "$work/log"; fail "the build, see above"; }
+"$work/build/bin/python" -m hatchling build -d dist >"$work/log" 2>&1 || { cat "$work/log"; fail "the build failed; see above"; }
 wheel=$(echo dist/*.whl)
 
 echo "release: checking $wheel"
@@ -32,7 +32,7 @@ needed = {"s3dlio/py.typed", "s3dlio/dlio/report/page.css", "s3dlio/dlio/install
 if missing := needed - names:
     sys.exit(f"release: FAILED: the wheel lacks {', '.join(sorted(missing))}")
 if other := {name for name in names if not name.startswith("s3dlio")}:
-    sys.exit(f"release: FAILED: the wheel has what does not belong into it: {', '.join(sorted(other))}")
+    sys.exit(f"release: FAILED: the wheel has files that do not belong in it: {', '.join(sorted(other))}")
 END
 
 for version in $VERSIONS; do

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds the development environment in .venv, on a machine that may have nothing but Debian.
 #
-#   tools/setup.sh venv      find an interpreter, make .venv, bring its pip up to date
+#   tools/setup.sh venv      find an interpreter, create .venv, bring its pip up to date
 #   tools/setup.sh package   install s3dlio (editable) with its test and lint tools
 #   tools/setup.sh tests     install s3dlio (editable) with its test tools alone
 #   tools/setup.sh dlio      install DLIO 2.0.0 and what it needs, several hundred MB
@@ -63,9 +63,9 @@ pip() {
     wanted=$(sed -n 's/.*No matching distribution found for \([^ ]*\).*/\1/p' <<<"$words" | tail -n 1)
     if grep -q 'No space left on device' <<<"$words"; then
         fail "$what could not be installed: the disk is full." \
-            "$(df -h . | awk 'END {print $4}') are left here; free some space and run make again."
+            "$(df -h . | awk 'END {print $4}') are left here. Free some space, and run make again."
     elif grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError' <<<"$words"; then
-        fail "$what could not be downloaded: no package index answered; pip's words are in $LOG." \
+        fail "$what could not be downloaded: no package index answered; pip's output is in $LOG." \
             "Check the network, or name another index: PIP_INDEX_URL=https://… make" \
             "or a folder of wheels: PIP_NO_INDEX=1 PIP_FIND_LINKS=/path/to/wheels make"
     elif [ -n "$wanted" ]; then
@@ -74,7 +74,7 @@ pip() {
             "or another index: PIP_INDEX_URL=https://… make"
     fi
     tail -n 15 <<<"$words" >&2
-    fail "$what could not be installed; pip's whole output is in $LOG." "Repair what it names and run make again."
+    fail "$what could not be installed; pip's whole output is in $LOG." "Fix what it names, and run make again."
 }
 
 make_venv() {
@@ -94,13 +94,13 @@ make_venv() {
         why=python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv
         apt "$why" || apt python3-venv || true
         "$python" -c 'import venv, ensurepip' 2>/dev/null \
-            || fail "$python cannot make virtual environments: its venv or ensurepip module is missing." \
+            || fail "$python cannot create virtual environments: its venv or ensurepip module is missing." \
                 "Install it: sudo apt-get install $why" \
                 "or name another interpreter: PYTHON=/path/to/python3 make venv"
     fi
-    say "making $VENV with $("$python" -V) ($python)"
+    say "creating $VENV with $("$python" -V) ($python)"
     rm -rf "$VENV"
-    "$python" -m venv "$VENV" || fail "$python -m venv $VENV did not work." "Name another interpreter: PYTHON=/path/to/python3 make venv"
+    "$python" -m venv "$VENV" || fail "$python -m venv $VENV failed." "Name another interpreter: PYTHON=/path/to/python3 make venv"
     # Dependency groups came with pip 25.1.
     if ! "$VENV/bin/python" -c 'import pip, sys; sys.exit(tuple(map(int, pip.__version__.split(".")[:2])) < (25, 1))'; then
         pip "pip 25.1 or later" install --upgrade "pip>=25.1"
@@ -122,7 +122,7 @@ install_dlio() {
         fail "DLIO 2.0.0 needs Python 3.10 to 3.12, and $VENV has $("$VENV/bin/python" -V): it cannot run without" \
             "pydftracer 1.0.2, which has wheels for no later one (and pydftracer 2 has other modules)." \
             "Install such an interpreter and name it: PYTHON=/path/to/python3.12 make dlio" \
-            "Everything but DLIO works without: make venv"
+            "Everything except DLIO works without it: make venv"
     fi
     # torch first and alone: a release that satisfies the extra keeps pip from choosing a larger one.
     say "installing $TORCH (0.2 GB as a CPU build; some GB where pip's index has CUDA builds only)"

@@ -172,9 +172,7 @@ class Settings:
         _number(5, "MiB"),
         "size of the parts in which an object is written, in MiB; larger if 10,000 parts are not enough",
     )
-    parts_in_flight: int = _setting(
-        8, "S3DLIO_PARTS_IN_FLIGHT", _count(1), "parts of one object that are read or written at the same time"
-    )
+    parts_in_flight: int = _setting(8, "S3DLIO_PARTS_IN_FLIGHT", _count(1), "parts of one object in flight at a time")
     verify_get: bool = _setting(
         True, "S3DLIO_VERIFY_GET", _boolean, "1: check a whole object against the CRC32C that the store sends with it"
     )
@@ -359,7 +357,7 @@ class Settings:
         None,
         "AZURE_STORAGE_CONNECTION_STRING",
         _secret_line,
-        "account, key or signature, and endpoint in one text; the separate settings come first",
+        "account, key or signature, and endpoint in one text; the separate settings take precedence",
         secret=True,
     )
     azure_endpoint: str | None = _setting(

@@ -74,7 +74,7 @@ class _Copy:
         if recursive and (source.key == source.folder_key or not self._run(self._store(source).exists(source))):
             if _is_inside(target, source):
                 raise InvalidURIError(
-                    f"cannot copy {source.text} into itself, to {target.text}: choose a target outside of it",
+                    f"cannot copy {source.text} into itself, to {target.text}; choose a target outside of it",
                     uri=target.text,
                 )
             jobs = self._jobs_of_tree(source, target)
@@ -178,8 +178,7 @@ def _target_below(folder: URI, source: URI, relative: str) -> URI:
         why = None if is_encodable(relative, "strict") else "the name is not valid UTF-8, unlike keys of object stores"
     if why is not None:
         raise InvalidURIError(
-            f"cannot copy {source.text!r} into {folder.text}: {why}; copy this object separately, to a name of your"
-            " choice",
+            f"cannot copy {source.text!r} into {folder.text}: {why}; copy this object separately, under another name",
             uri=source.text,
         )
     return folder.child(relative)

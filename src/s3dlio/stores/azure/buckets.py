@@ -26,7 +26,7 @@ async def make_bucket(store: PagedStore[AzureService], uri: URI) -> None:
 async def remove_bucket(store: PagedStore[AzureService], uri: URI) -> None:
     """Send Delete Container, if it is empty. The service would delete everything in it."""
     if await store.is_prefix(uri.with_key("")):
-        why = "the container is not empty, so it was not removed"
+        why = "the container is not empty"
         raise error_at(S3dlioError, uri.text, store.service().address, why, "delete its objects first")
     await expect(store.service(), _request("DELETE", uri), 202)
 

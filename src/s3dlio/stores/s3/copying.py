@@ -11,7 +11,7 @@ from functools import partial
 from urllib.parse import quote
 
 from s3dlio.auth.encoding import uri_encode
-from s3dlio.errors import IntegrityError, S3dlioError
+from s3dlio.errors import IntegrityError, S3dlioError, add_endpoint
 from s3dlio.http.response import Response
 from s3dlio.objects.documents import child_text, lacks
 from s3dlio.runtime.group import Gather
@@ -91,7 +91,9 @@ async def _copy_part(
     missing = partial(lacks, name="CopyPartResult", fields=("ETag",))
     response = await send_for_proof(store.service(), request, missing, others=True)
     if response.head.status == 412:
-        raise _replaced(source, target)
+        error = _replaced(source, target)
+        add_endpoint(error, response.address.url)
+        raise error
     if response.head.status != 200:
         raise _refusal(store, response, source, target)
     return Uploaded(child_text(parsed(response, target.text), "ETag"), "", None, stop - start)

@@ -64,7 +64,7 @@ REFUSALS = Refusals(
         "AuthorizationHeaderMalformed": _ELSEWHERE,
         "BadDigest": _DAMAGED,
         "BucketAlreadyExists": Advice(S3dlioError, "another account has a bucket of that name: choose another name"),
-        "BucketNotEmpty": Advice(S3dlioError, "delete the objects in the bucket first"),
+        "BucketNotEmpty": Advice(S3dlioError, "the bucket is not empty: delete its objects first"),
         "ExpiredToken": _EXPIRED,
         "IllegalLocationConstraintException": _ELSEWHERE,
         "InternalError": LATER,
