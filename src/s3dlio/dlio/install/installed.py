@@ -13,13 +13,14 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from dlio_benchmark.common.enumerations import CheckpointMechanismType
 from dlio_benchmark.utils.config import ConfigArguments
 
 import s3dlio
-from s3dlio.dlio.run import configuration, launcher, registration, storage
+from s3dlio.dlio.run import configuration, launcher, registration, replacements, storage
 from s3dlio.dlio.run.storage_type import STORAGE_TYPE, storage_type
 
 _started = False
@@ -92,15 +93,6 @@ def _literal(uri: str) -> str:
     return f"s3://{bucket}/{uri}"
 
 
-def _storage_factory(original: Callable[..., Any]) -> Callable[..., Any]:
-    def get_storage(storage_type: Any, namespace: str, framework: Any = None) -> Any:
-        if str(storage_type) != STORAGE_TYPE:
-            return original(storage_type, namespace, framework)
-        return S3PyTorchConnectorStorage(namespace, framework)
-
-    return get_storage
-
-
 def _checkpointing_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_mechanism(checkpoint_mechanism_type: Any) -> Any:
         mechanism = original(checkpoint_mechanism_type)
@@ -118,7 +110,7 @@ _DROP_IN_POINTS = (
         "dlio_benchmark.storage.storage_factory",
         "StorageFactory.get_storage",
         "storages after the first have to have the same class",
-        _storage_factory,
+        partial(replacements.storage_factory, storage=S3PyTorchConnectorStorage),
     ),
     registration.Point(
         "dlio_benchmark.checkpointing.checkpointing_factory",

@@ -17,15 +17,15 @@ import s3dlio
 from s3dlio.dlio.run.storage_type import STORAGE_TYPE, in_use
 
 
-def storage_factory(original: Callable[..., Any]) -> Callable[..., Any]:
-    """`StorageFactory.get_storage`, which knows the storage type `s3dlio`, too."""
+def storage_factory(original: Callable[..., Any], storage: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """`StorageFactory.get_storage`, which makes a storage, `S3dlioStorage` by default, for the type `s3dlio`, too."""
 
     def get_storage(storage_type: Any, namespace: str, framework: Any = None) -> Any:
         if str(storage_type) != STORAGE_TYPE:
             return original(storage_type, namespace, framework)
         from s3dlio.dlio.run.storage import S3dlioStorage
 
-        return S3dlioStorage(namespace, framework)
+        return (storage or S3dlioStorage)(namespace, framework)
 
     return get_storage
 
