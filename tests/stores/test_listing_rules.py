@@ -726,7 +726,7 @@ def test_stat_raises_for_an_unreadable_date(date: str) -> None:
             )
         ) as server:
             service.use(server)
-            with pytest.raises(s3dlio.S3dlioError, match="cannot be read"):
+            with pytest.raises(s3dlio.S3dlioError, match=f"{service.root}/key at {server.url}: .* cannot be read"):
                 s3dlio.stat(f"{service.root}/key")
 
 

@@ -25,6 +25,7 @@ from s3dlio.runtime.operation import Operation
 from s3dlio.settings import Settings
 from s3dlio.stores.base import Store
 from s3dlio.stores.dates import date_of
+from s3dlio.stores.refusals import error_at
 from s3dlio.stores.sending import CloudService
 from s3dlio.types import ObjectInfo
 from s3dlio.uri import URI
@@ -190,7 +191,7 @@ class CloudStore(Store, Generic[AnyService]):
 # Facts about objects...
 
 
-def dated(facts: dict[str, Any], text: str | None, response: Response) -> ObjectInfo:
+def dated(uri: URI, facts: dict[str, Any], text: str | None, response: Response) -> ObjectInfo:
     """Add the date of the last change, as the service sent it, to the facts about an object; None if it sent none.
 
     Raises:
@@ -199,16 +200,16 @@ def dated(facts: dict[str, Any], text: str | None, response: Response) -> Object
     moment = date_of(text)
     known = cast("ObjectInfo", {**facts, "last_modified": moment})
     if text and moment is None:
-        error = UnreadableDateError(
-            f"{response.address.url} sent the date {text!r:.60} of the object's last change, which cannot be read",
-            endpoint=response.address.url,
-        )
+        why = f"the date {text!r:.60} of the object's last change cannot be read"
+        hint = "check that the endpoint is the right kind of service"
+        error = error_at(UnreadableDateError, uri.text, response.address, why, hint)
         error.facts = known
         raise error
     return known
 
 
 def facts_of(
+    uri: URI,
     response: Response,
     size: int,
     prefix: str,
@@ -233,4 +234,4 @@ def facts_of(
         "storage_class": storage_class,
         "version": version,
     }
-    return dated(facts, headers.get("last-modified"), response)
+    return dated(uri, facts, headers.get("last-modified"), response)

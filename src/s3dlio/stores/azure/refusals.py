@@ -100,7 +100,7 @@ REFUSALS = Refusals(
         "InvalidResourceName": Advice(
             InvalidURIError, "a container's name has 3 to 63 lower-case letters, digits and hyphens"
         ),
-        "InvalidUri": Advice(InvalidURIError, _BAD_NAME),
+        "InvalidUri": Advice(InvalidURIError, f"{_BAD_NAME}: choose another name"),
         "KeyBasedAuthenticationNotPermitted": Advice(
             PermissionDeniedError,
             "the account does not allow its keys to be used: unset AZURE_STORAGE_ACCOUNT_KEY and use Entra ID",

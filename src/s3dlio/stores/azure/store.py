@@ -86,6 +86,7 @@ class AzureStore(PagedStore[AzureService]):
         size = await self.size_of(uri, response)
         with documents.reading(uri.text, response.address.url):
             return facts_of(
+                uri,
                 response,
                 size,
                 "x-ms-meta-",

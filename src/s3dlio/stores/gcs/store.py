@@ -94,7 +94,7 @@ class GcsStore(PagedStore[GcsService]):
         if size is None:
             size = await size_by_range(self, uri, "")
         with documents.reading(uri.text, response.address.url):
-            return _facts_of(facts, size, response)
+            return _facts_of(uri, facts, size, response)
 
     async def exists(self, uri: URI) -> bool:
         self.require_key(uri)
@@ -141,7 +141,7 @@ class GcsStore(PagedStore[GcsService]):
         )
 
 
-def _facts_of(facts: dict[str, Any], size: int, response: Response) -> ObjectInfo:
+def _facts_of(uri: URI, facts: dict[str, Any], size: int, response: Response) -> ObjectInfo:
     """Make the facts about an object of its resource and its size."""
     checksums = {name: facts[field] for name, field in (("crc32c", "crc32c"), ("md5", "md5Hash")) if field in facts}
     written = facts.get("timeCreated") or facts.get("updated")
@@ -155,4 +155,4 @@ def _facts_of(facts: dict[str, Any], size: int, response: Response) -> ObjectInf
         "storage_class": facts.get("storageClass"),
         "version": facts.get("generation"),
     }
-    return dated(known, str(written) if written else None, response)
+    return dated(uri, known, str(written) if written else None, response)

@@ -72,11 +72,11 @@ REFUSALS = Refusals(
             PermissionDeniedError,
             "the service does not know this access key: check AWS_ACCESS_KEY_ID and the endpoint",
         ),
-        "InvalidBucketName": Advice(InvalidURIError, "no bucket can have that name"),
+        "InvalidBucketName": Advice(InvalidURIError, "no bucket can have this name: choose another name"),
         "InvalidObjectState": Advice(S3dlioError, "the object is archived: restore it first"),
         "InvalidToken": Advice(PermissionDeniedError, "the session token is not valid: check AWS_SESSION_TOKEN"),
-        "InvalidURI": Advice(InvalidURIError, "the service does not accept this key"),
-        "KeyTooLongError": Advice(InvalidURIError, "a key has at most 1,024 bytes"),
+        "InvalidURI": Advice(InvalidURIError, "the service does not accept this key: choose another key"),
+        "KeyTooLongError": Advice(InvalidURIError, "a key has at most 1,024 bytes: choose a shorter key"),
         "MethodNotAllowed": Advice(
             S3dlioError, "the service does not allow this on the object; a delete marker, for example, has no content"
         ),

@@ -112,6 +112,7 @@ class S3Store(PagedStore[S3Service]):
         size = await self.size_of(uri, response)
         with documents.reading(uri.text, response.address.url):
             return facts_of(
+                uri,
                 response,
                 size,
                 "x-amz-meta-",
