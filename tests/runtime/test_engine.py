@@ -233,6 +233,25 @@ def test_a_stopped_task_gets_an_answer_that_names_what_to_undo_and_begins_nothin
     engine.close()
 
 
+def test_a_task_that_is_stopped_again_gets_such_an_answer_that_has_arrived() -> None:
+    engine = Engine()
+    heard: list[object] = []
+
+    async def main() -> None:
+        heard.append(await Answer(finish_before_stop=True))
+        await Sleep(10)
+
+    task = engine.start(main(), lambda _: None)
+    engine.turn(0)
+    engine.cancel(task)
+    engine.resume(task, "upload")  # in the turn in which the time to undo ends
+    engine.cancel(task)
+    _run_until(engine, lambda: task.ended)
+    assert isinstance(task.error, Stopped)
+    assert heard == ["upload"]
+    engine.close()
+
+
 @pytest.mark.parametrize("close", [False, True], ids=["stopped again", "closed"])
 def test_a_task_waits_for_such_an_answer_once(close: bool) -> None:
     engine = Engine()

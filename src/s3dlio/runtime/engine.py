@@ -229,10 +229,11 @@ class Engine:
     def _stop(self, task: Task) -> None:
         """Throw `Stopped` into a task: now, or at its next wait if it has to get an answer first.
 
-        It gets no answer first if it is stopped for the second time, or if the engine closes.
+        If it is stopped for the second time, it gets only an answer that has arrived; none if the engine closes.
         """
         awaited = task.awaited
-        if awaited is not None and awaited.finish_before_stop and not task.stopping and not self.closing:
+        waits_once = task.is_ready or not task.stopping  # an answer that has arrived costs no time
+        if awaited is not None and awaited.finish_before_stop and waits_once and not self.closing:
             task.stopping = True
             return
         task.stopping = False
