@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from tests.replay import answer
 from tests.servers.certificates import Certificate
 
 CLOSE = "close the connection"
+RESET = "break the connection, as a server does that was killed"
 EARLY = "begin before the request's body has come"
 BODY = "receive the body, after EARLY"
 LATER = "wait for `send_rest`"
@@ -107,6 +109,9 @@ class Scripted:
                         self.bodies.append(stream.read(int(length[1]) if length else 0))
                     elif step is CLOSE:
                         connection.shutdown(socket.SHUT_RDWR)
+                        return
+                    elif step is RESET:
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                         return
                 if LATER in script:
                     self._went.set()

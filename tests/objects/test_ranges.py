@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,13 +20,15 @@ from pathlib import Path
 import pytest
 
 import s3dlio
+from s3dlio.http.exchange import Exchange
 from s3dlio.http.pool import pool
 from s3dlio.memory.buffers import lease
+from s3dlio.memory.target import Buffer
 from s3dlio.runtime.run import iterate
 from s3dlio.transfer.stores import store_for
 from s3dlio.uri import parse
 from tests.behavior.content import content
-from tests.http.scripted import CLOSE, Script, scripted
+from tests.http.scripted import CLOSE, RESET, Script, scripted
 from tests.replay import Received, Replay, answer
 
 SIZE = 200_000
@@ -414,3 +417,29 @@ def test_a_version_that_cannot_be_sent_back_is_not_used(scheme: str, version: st
     with Replay(reply) as server:
         _use(server.url)
         assert b"".join(map(bytes, iterate(store_for(scheme).chunks(uri, CUT)))) == DATA
+
+
+# Each is a first answer that is lost, and what becomes of the next try.
+_LOST = {
+    "broken, then the rest": [RESET, [part(CUT, SIZE, STRONG["s3"])]],
+    "cut, then the rest": [CLOSE, [part(CUT, SIZE, STRONG["s3"])]],
+    "cut, then replaced": [
+        CLOSE,
+        [part(CUT, SIZE, {"ETag": '"2"'}, data=OTHER)],
+        [answer(200, OTHER, {"ETag": '"2"'})],
+    ],
+}
+
+
+@pytest.mark.parametrize(("end", "scripts"), [(first, rest) for first, *rest in _LOST.values()], ids=_LOST)
+def test_the_memory_of_a_read_that_is_tried_again_needs_no_garbage_collector(end: str, scripts: list[Script]) -> None:
+    head, _, body = answer(200, DATA, STRONG["s3"]).partition(b"\r\n\r\n")
+    begun: Script = [head + b"\r\n\r\n" + body[:CUT], 0.05, end]
+    gc.collect()
+    gc.disable()
+    try:
+        with scripted([begun, *scripts]):
+            assert len(s3dlio.get("s3://bucket/case")) == SIZE
+        assert [type(one) for one in gc.get_objects() if isinstance(one, Buffer | Exchange)] == []
+    finally:
+        gc.enable()

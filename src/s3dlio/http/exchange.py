@@ -577,18 +577,19 @@ class Exchange:
         assert connection is not None
         assert target is not None
         before = target.filled
-        is_open, lost = False, None
         try:
             few = len(self._connections.in_flight) <= FEW_IN_FLIGHT
             is_open = receive_into(target, connection, few, self._request.observe)
         except OSError as error:
-            lost = error
-        if target.filled != before:
-            self.touched = self._moved_at = self._engine.now
+            self._lost(error)  # here: kept in a variable, its traceback would be a cycle that keeps the target
+            return
+        finally:
+            if target.filled != before:
+                self.touched = self._moved_at = self._engine.now
         if target.filled == target.size:
             self._done_sized(target)
         elif not is_open:
-            self._lost(lost)
+            self._lost(None)
 
     def _done_sized(self, target: Target) -> None:
         """The target is full: the last part of its bytes is the body."""

@@ -72,10 +72,10 @@ async def _consistent(read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:
             return await read()
         except Replaced as error:
-            replaced = error
+            replaced, uri = str(error), error.uri  # not the error: its traceback would be a cycle that keeps the target
     raise IntegrityError(
         f"{replaced}, in each of {_TIMES_REPLACED} attempts; read it again when its writers have finished",
-        uri=replaced.uri,
+        uri=uri,
     )
 
 

@@ -186,10 +186,9 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
             endpoint = begun.endpoint
             exchange = Exchange(request, begun.address, begun.sent, limits, begun.continuation)
             begun = None
-        outcome: Response | TransportError
         endpoint.in_flight += 1
         try:
-            outcome = await exchange
+            outcome: Response | TransportError = await exchange
         except (TransportError, S3dlioError) as error:
             outcome = _failure(error, exchange.address)
         finally:
@@ -213,6 +212,7 @@ async def send(service: Service, request: Request, begun: Begun | None = None) -
             if isinstance(outcome, Response):
                 return outcome
             raise _error(outcome, request, exchange.address, tries.count) from outcome
+        del outcome  # its traceback refers to this frame; the cycle would keep the target of the next try
         if wait:
             await Sleep(wait)
         limits = limits._replace(total=tries.left(now) - wait)
