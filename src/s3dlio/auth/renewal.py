@@ -138,8 +138,8 @@ class Renewed(Generic[T]):
         """Fetch the value, unless an attempt has failed that this caller waited for. The caller holds the lock.
 
         A failure of the service also counts for calls that come later, for as long as the attempt took: a service that
-        does not answer would make each of a thousand calls wait in turn. A missing or wrong setting can be corrected
-        at any time, so the next call looks again.
+        does not answer would make each of a thousand calls wait in turn. A missing or wrong setting (an error that
+        names no endpoint) can be corrected at any time, so the next call looks again.
         """
         if asked_at < self._failed_until and self._failure is not None:
             raise copy.copy(self._failure)
@@ -149,7 +149,8 @@ class Renewed(Generic[T]):
         except S3dlioError as error:
             failed = time.monotonic()
             self._failure = copy.copy(error)  # without its traceback, which would keep every frame alive
-            self._failed_until = failed if isinstance(error, ConfigurationError) else failed + (failed - began)
+            is_setting = isinstance(error, ConfigurationError) and error.endpoint is None
+            self._failed_until = failed if is_setting else failed + (failed - began)
             raise
         return held
 

@@ -461,5 +461,20 @@ def test_many_calls_in_turn_do_not_each_wait_for_the_same_failure(tmp_path: Path
     assert time.monotonic() - began < 10
 
 
+def test_many_calls_in_turn_do_not_each_wait_for_a_metadata_server_that_does_not_answer() -> None:
+    asked = []
+
+    def silent(*_: Any, **__: Any) -> Any:
+        asked.append(time.monotonic())
+        time.sleep(0.5)
+        raise StoreTimeoutError("no answer", endpoint="http://169.254.169.254")
+
+    tokens = source(fetch=silent)
+    for _ in range(5):
+        with pytest.raises(ConfigurationError, match="no answer"):
+            tokens.current()
+    assert len(asked) == 1
+
+
 def test_the_repr_of_a_token_shows_no_secret() -> None:
     assert "secret" not in repr(Token((("Authorization", "Bearer secret"),)))
