@@ -736,6 +736,15 @@ def test_an_error_of_one_key_is_an_error() -> None:
             s3dlio.delete("s3://bucket/a", recursive=True)
 
 
+def test_an_error_of_a_key_counts_although_the_key_is_also_said_to_be_missing() -> None:
+    """API/API_DeleteObjects.html: an error of a key that was not deleted."""
+    twice = _failed("a/1", "AccessDenied") + _failed("a/1", "NoSuchKey")
+    with Replay([_page("a/1"), _deleted(twice)]) as server:
+        use(server)
+        with pytest.raises(s3dlio.PermissionDeniedError, match=r"1 of 1 .* s3://bucket/a/1: AccessDenied"):
+            s3dlio.delete("s3://bucket/a", recursive=True)
+
+
 def test_an_error_of_one_key_that_may_pass_is_tried_again_for_that_key() -> None:
     """API/API_DeleteObjects.html: InternalError, key by key."""
     answers = [_page("a/1", "a/2", "a/3"), _deleted(_failed("a/2", "InternalError") + _failed("a/3", "NoSuchKey"))]

@@ -112,13 +112,14 @@ def _outcome(response: Response, uri: URI, keys: list[str]) -> _Outcome:
     """
     answer = parsed(response, uri.text)
     asked = dict(zip(map(_as_parsed, keys), keys, strict=True))
-    errors = {
-        _as_parsed(child_text(error, "Key")): (child_text(error, "Code"), child_text(error, "Message"))
+    errors = [
+        (_as_parsed(child_text(error, "Key")), child_text(error, "Code"), child_text(error, "Message"))
         for error in children(answer, "Error")
-    }
+    ]
+    failed = {name: (code, message) for name, code, message in errors if code != "NoSuchKey"}
     deleted = {_as_parsed(child_text(item, "Key")) for item in children(answer, "Deleted")}
-    unnamed = [key for name, key in asked.items() if deleted and name not in deleted and name not in errors]
-    return _Outcome(asked, {name: why for name, why in errors.items() if why[0] != "NoSuchKey"}, unnamed)
+    gone = deleted.union(name for name, _, _ in errors)
+    return _Outcome(asked, failed, [key for name, key in asked.items() if deleted and name not in gone])
 
 
 def _as_parsed(key: str) -> str:
