@@ -349,7 +349,8 @@ class Server:
     def stop(self) -> None:
         """End `run`."""
         self._stopped.set()
-        os.write(self._ring, b"!")
+        with contextlib.suppress(OSError):  # `run` may have ended between these lines, and closed the pipe
+            os.write(self._ring, b"!")
 
     # In its own...
 
