@@ -236,7 +236,10 @@ def _failure(error: TransportError | S3dlioError, address: Address) -> Transport
     if isinstance(error, TransportError):
         return error
     add_endpoint(error, address.url)
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # its traceback refers to this frame; the cycle would keep buffers until the collector runs
 
 
 def _after_failure(endpoint: Endpoint, request: Request, failure: TransportError, tries: Tries) -> Request:
