@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import logging
 import os
 import sys
 import time
@@ -22,14 +21,13 @@ import weakref
 from types import TracebackType
 
 from s3dlio.errors import S3dlioError
+from s3dlio.log import logger
 from s3dlio.runtime.operation import Stopped
 from s3dlio.runtime.run import Deadline, run
 from s3dlio.stores.base import ObjectWriter
 from s3dlio.transfer.stores import store_for
 from s3dlio.types import BytesLike, as_view
 from s3dlio.uri import URI, parse
-
-_log = logging.getLogger("s3dlio")
 
 _CLEANING = 2.0  # seconds that an abort may take after Ctrl-C, for a dropped writer, and at the end of the program
 
@@ -180,7 +178,7 @@ class MultipartUploadWriter:
                 try:
                     run(self._writer.abort(), None if seconds is None else Deadline(seconds))
                 except Stopped:
-                    _log.warning("cannot remove what was written of %s within %g s", self._uri.text, seconds)
+                    logger.warning("cannot remove what was written of %s within %g s", self._uri.text, seconds)
 
     def _check_usable(self) -> None:
         if self._state != "open":
@@ -205,7 +203,7 @@ def _discard(writer: ObjectWriter, uri: str, ended: _thread.LockType) -> None:
 
 def _warn(uri: str, error: BaseException) -> None:
     why = f"it took longer than {_CLEANING:g} s" if isinstance(error, Stopped) else error
-    _log.warning("cannot remove what was written of %s: %s", uri, why)
+    logger.warning("cannot remove what was written of %s: %s", uri, why)
 
 
 _open: weakref.WeakSet[MultipartUploadWriter] = weakref.WeakSet()

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from s3dlio import forks, redaction
 from s3dlio.errors import ConfigurationError, PermissionDeniedError, S3dlioError, StoreUnavailableError
 from s3dlio.objects import documents
+from s3dlio.objects.one_off import Answer
 
 KEY_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
 
@@ -38,17 +39,6 @@ _KINDS = (
     "external_account_authorized_user",
     "impersonated_service_account",
 )
-
-
-class Answer(Protocol):
-    """What `Fetch` returns; the names of header fields are in lower case."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def headers(self) -> dict[str, str]: ...
-    @property
-    def body(self) -> bytes: ...
 
 
 class Fetch(Protocol):
