@@ -74,7 +74,7 @@ def test_a_log_that_cannot_be_read_is_a_note(tmp_path: Path) -> None:
     (tmp_path / "dlio.log").unlink()
     (tmp_path / "dlio.log").mkdir()
     results = read_results(tmp_path)
-    assert results.notes == ["dlio.log cannot be read: Is a directory"]
+    assert results.notes == ["dlio.log cannot be read: Is a directory."]
     assert [epoch.utilisation_percent for epoch in results.epochs] == [89.5, 99.5]
 
 

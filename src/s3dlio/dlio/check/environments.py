@@ -19,6 +19,7 @@ from s3dlio.dlio.check.findings import FAILURE, WARNING, Finding
 # Variables that may differ from host to host: how a host reaches others, and which certificates it trusts.
 _OF_HOSTS = ("_PROXY", "_BUNDLE", "SSL_CERT_FILE")
 _MOST_RANKS_NAMED = 8
+_UNLESS_INTENDED = "if this is not intended, set the same value on all ranks"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ def _about_others(everyone: Sequence[Difference]) -> list[Finding]:
         first = ranks[0]
         more = f" (and on {len(ranks) - 1} more)" if len(ranks) > 1 else ""
         message = f"{name} differs between rank 0 and rank {first.rank} on host {first.host}{more}"
-        findings.append(Finding(WARNING, "environment", message))
+        findings.append(Finding(WARNING, "environment", message, _UNLESS_INTENDED))
     return findings
 
 

@@ -169,7 +169,7 @@ def _read_back(folder: Folder, uri: URI, service: Service, writer: Service) -> l
         message = f"an object that was written through {writer.name} is not found through {service.name}"
     except S3dlioError as error:
         return [Finding(_level(error), folder.uri, f"cannot read an object that this check has written: {error}")]
-    return [Finding(FAILURE, folder.uri, message, "all endpoints of S3_ENDPOINT_URIS have to serve the same storage")]
+    return [Finding(FAILURE, folder.uri, message, "list only endpoints of the same storage in S3_ENDPOINT_URIS")]
 
 
 def _probe_uri(folder: URI) -> URI:

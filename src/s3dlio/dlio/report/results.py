@@ -149,7 +149,7 @@ class _Reader:
                     self._read_line(line.rstrip(), blocks)
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
-                self._note(f"dlio.log cannot be read: {error.strerror}")
+                self._note(f"dlio.log cannot be read: {error.strerror}.")
             return
         self._results.files.append("dlio.log")
         for (number, what), values in blocks.items():
