@@ -109,17 +109,10 @@ class Address(NamedTuple):
 
 
 def parse_endpoint(text: str, source: str) -> tuple[Address, str]:
-    """The address and the path in the URL of an endpoint.
-
-    Args:
-        text: the URL, as in "http://host:9000" or "https://host/path".
-        source: the setting that holds the URL, for the message.
-
-    Returns:
-        The address without a route, and the path without a final "/".
+    """The address, without a route, and the path, without a final "/", in the URL of an endpoint.
 
     Raises:
-        ConfigurationError: the URL is not that of an endpoint.
+        ConfigurationError: the URL is not that of an endpoint; the message names the setting that holds it.
     """
     shown = redaction.url(text)
     parts, port = _split(text.strip())
@@ -161,12 +154,10 @@ def split_endpoints(text: str) -> list[str]:
 def parse_proxy(text: str, source: str) -> Proxy:
     """The proxy that a URL names, with the authorization that its user name and password make.
 
-    Args:
-        text: the URL; "http://" may be missing.
-        source: the setting that holds the URL, for the message.
+    The URL may lack "http://".
 
     Raises:
-        ConfigurationError: the URL is not that of an HTTP proxy.
+        ConfigurationError: the URL is not that of an HTTP proxy; the message names the setting that holds it.
     """
     scheme, mark, rest = text.strip().partition("://")
     if not mark:
@@ -194,12 +185,7 @@ def parse_proxy(text: str, source: str) -> Proxy:
 
 
 def require_private(address: Address, what: str, *, allowed: bool) -> None:
-    """Refuse to send a bearer token over a route on which others could read and then use it.
-
-    Args:
-        address: the server that the token would go to, with its route.
-        what: names the token in the message.
-        allowed: whether the user allows it (S3DLIO_TOKENS_OVER_HTTP).
+    """Refuse to send a bearer token, unless that is allowed, over a route on which others could read and then use it.
 
     Raises:
         ConfigurationError: the route is not encrypted and leaves this machine.
@@ -229,13 +215,7 @@ def routed(address: Address, route: Route) -> Address:
 
 @lru_cache(maxsize=256)
 def goes_direct(host: str, port: int, no_proxy: str) -> bool:
-    """Whether NO_PROXY names a server, by the rules at the top of this module.
-
-    Args:
-        host: name or IP address, without brackets.
-        port: TCP port.
-        no_proxy: the value of NO_PROXY.
-    """
+    """Whether NO_PROXY names a server, by the rules at the top of this module. An IPv6 address has no brackets."""
     name = host.lower().rstrip(".")
     ip = _ip(name)
     return any(_names(entry, name, ip, port) for entry in no_proxy.lower().replace(",", " ").split())

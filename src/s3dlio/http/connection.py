@@ -92,11 +92,7 @@ class Connection:
     )
 
     def __init__(self, address: Address, sock: socket.socket) -> None:
-        """
-        Args:
-            address: the server.
-            sock: non-blocking, connected to the server or its proxy. The connection closes it.
-        """
+        """Take over a non-blocking socket that is connected to the server or its proxy."""
         self.address = address
         self.sock = sock
         self.fd = sock.fileno()
@@ -243,8 +239,7 @@ class Connection:
     def expect(self, left: int) -> None:
         """Raise SO_RCVLOWAT while at least that many bytes are certain to arrive, and reset it before the end.
 
-        Args:
-            left: bytes of the body that have not been received yet; 0 resets the mark.
+        `left` bytes of the body have not been received yet; 0 resets the mark.
         """
         # Twice the mark, because TLS may hold as many bytes already.
         wanted = (self._mark or self._choose_mark()) if left >= 2 * LOW_WATER else 1
@@ -270,11 +265,7 @@ class Connection:
         return facts if len(facts) == _MIN_RTT + 4 else None
 
     def look(self, silent: float) -> None:
-        """Reset the low-water mark after a silence: a slow server sends fewer bytes than the mark.
-
-        Args:
-            silent: seconds since the last byte was received.
-        """
+        """Reset the low-water mark after a silence of some seconds: a slow server sends fewer bytes than the mark."""
         if self.low_water > 1 and silent > LOW_WATER_PATIENCE:
             self._set_low_water(1)
 

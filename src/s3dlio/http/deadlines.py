@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-_LONGEST_GAP = (
-    1.0  # seconds between two measurements; a longer gap means that this process, not the server, stood still
-)
+# Seconds between two measurements. A longer gap means that this process, not the server, stood still.
+_LONGEST_GAP = 1.0
 
 
 class Limits(NamedTuple):
@@ -52,24 +51,13 @@ class Pace:
     __slots__ = ("_count", "_measured_at", "_since")
 
     def __init__(self, now: float, count: int, since: float | None = None) -> None:
-        """
-        Args:
-            now: the time, on the monotonic clock.
-            count: the bytes that have moved by `since`.
-            since: the start of the first average; None for `now`.
-        """
+        """`count` is how many bytes have moved by `since`, when the first average starts: by default `now`."""
         self._measured_at = now
         self._since = now if since is None else since
         self._count = count
 
     def is_too_slow(self, now: float, count: int, limits: Limits) -> bool:
-        """Whether the average over the last span is below the rate. False until a whole span has passed.
-
-        Args:
-            now: the time, on the monotonic clock.
-            count: the bytes that have moved by now.
-            limits: give the span and the rate.
-        """
+        """Whether the average over the last span is below the rate. False until a whole span has passed."""
         gap = now - self._measured_at
         if gap > _LONGEST_GAP:  # the event loop or the process stood still: do not blame the server
             self._since += gap

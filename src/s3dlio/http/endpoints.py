@@ -100,11 +100,7 @@ class Endpoints:
         self._turn = itertools.count(first)
 
     def choose(self, avoid: Endpoint | None = None) -> Endpoint:
-        """The endpoint for the next request.
-
-        Args:
-            avoid: the endpoint that has just failed this request. It is not chosen if another one is healthy.
-        """
+        """The endpoint for the next request; not `avoid`, which has just failed it, if another one is healthy."""
         every = self.all
         if len(every) == 1:
             return every[0]

@@ -196,14 +196,7 @@ class Exchange:
         limits: Limits,
         continuation: Continuation | None = None,
     ) -> None:
-        """
-        Args:
-            request: the request without its head.
-            address: the server.
-            head: the head of the request, signed.
-            limits: the bounds of the exchange.
-            continuation: the request under way that this exchange continues; None for a new one.
-        """
+        """Take the request, its signed head, and what a batched request has done of it already; None for a new one."""
         self.address = address
         self.finish_before_stop = False  # until the request is being sent
         self._request = request
@@ -449,10 +442,8 @@ class Exchange:
     def _take_head(self, buffer: bytearray, count: int, rest: memoryview | None = None) -> bool:
         """Read the head, if it is whole, and begin the body.
 
-        Args:
-            buffer: has received the beginning of the answer, or more of its head, in its first `count` bytes.
-            count: how many bytes have been received.
-            rest: what was received after the head, if the buffer holds only the head.
+        The first `count` bytes of the buffer have been received. If it holds only the head, `rest` is what was received
+        after it.
 
         Returns:
             Whether to receive again at once, for the rest of the head.
@@ -621,8 +612,7 @@ class Exchange:
     def _collect(self, step: Callable[[], bool]) -> None:
         """Take more of the body; end if it is whole, lost, or wrong.
 
-        Args:
-            step: takes more, and returns whether the connection is still open.
+        `step` takes more, and returns whether the connection is still open.
         """
         body, head = self._collected, self._head
         assert body is not None
@@ -700,12 +690,7 @@ class Exchange:
             self._connection.look(now - self.touched)
 
     def _is_too_slow(self, now: float, moved: int | None) -> bool:
-        """Fail if the body that moves is too slow.
-
-        Args:
-            now: the time, on the monotonic clock.
-            moved: bytes of the body that have moved; None if none moves.
-        """
+        """Fail if the body that moves is too slow. `moved` bytes of it have moved; None if none moves."""
         if moved is None:
             self._pace = None
             return False

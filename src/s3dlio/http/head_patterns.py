@@ -113,12 +113,7 @@ _kinds: dict[tuple[str, ...], _Kind] = {}
 
 
 def pattern_of(data: bytearray, head: ResponseHead) -> HeadPattern | None:
-    """The pattern that matches a head which has been parsed. Without one, None, and the next pattern learns from it.
-
-    Args:
-        data: the bytes of the head.
-        head: the result of parsing them.
-    """
+    """The pattern that matches a head which has been parsed. Without one, None, and the next pattern learns from it."""
     if head.status != 200 or head.body is not BodyKind.LENGTH or "content-range" in head.headers:
         return None  # not the usual answer
     lines = str(data, "latin-1").split("\r\n")[:-2]

@@ -150,11 +150,7 @@ class Opening:
         _all.add(self)
 
     def begin(self, seconds: float) -> None:
-        """Start to connect.
-
-        Args:
-            seconds: after which the caller gives up.
-        """
+        """Start to connect. The caller gives up after some seconds."""
         way = self._address.proxy or self._address
         self._delay = seconds
         addresses = resolve.known(way.host, way.port)

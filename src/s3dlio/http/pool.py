@@ -84,10 +84,7 @@ class Connections:
     def take(self, address: Address, limits: Limits, leave_last: bool = False) -> Connection | None:
         """An open connection on which nothing has arrived: one that this call used before, or one from the pool.
 
-        Args:
-            address: the server.
-            limits: say how long an idle connection may be reused.
-            leave_last: whether to return None instead of the last idle connection.
+        With `leave_last`, return None instead of the last idle connection.
         """
         self._limits = limits
         idle = self._idle.get(address)
@@ -212,9 +209,7 @@ class Pool:
     def take(self, address: Address, keep_alive: float) -> Connection | None:
         """A connection that is open and on which nothing has arrived since its last answer; None if there is none.
 
-        Args:
-            address: the server.
-            keep_alive: seconds after which an idle connection is not used again.
+        A connection that has been idle for more than `keep_alive` seconds is not used again.
         """
         idle = self._idle.get(address)
         while idle:
@@ -228,12 +223,7 @@ class Pool:
         return None
 
     def give(self, connections: Iterable[Connection], limits: Limits) -> None:
-        """Keep connections for the next call, and close those in the pool that have been idle for too long.
-
-        Args:
-            connections: connections that are open, and not in use.
-            limits: say how many idle connections to one address are kept, and for how long.
-        """
+        """Keep open and unused connections for the next call, and close those that have been idle for too long."""
         now = time.monotonic()
         for connection in connections:
             idle = self._idle.setdefault(connection.address, [])

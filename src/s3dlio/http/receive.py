@@ -83,10 +83,7 @@ class _Collected:
     __slots__ = ("_data", "_most", "is_whole")
 
     def __init__(self, most: float) -> None:
-        """
-        Args:
-            most: the most bytes that the body may have.
-        """
+        """Take the most bytes that the body may have."""
         self._data = bytearray()
         self._most = most
         self.is_whole = False

@@ -28,10 +28,7 @@ WOULD_BLOCK = -1
 
 @lru_cache(maxsize=16)
 def context(ca_file: str | None) -> ssl.SSLContext:
-    """The context to connect with.
-
-    Args:
-        ca_file: PEM file of the CAs to trust (AWS_CA_BUNDLE, SSL_CERT_FILE); None for the system's.
+    """The context to connect with. It trusts the CAs in a PEM file (AWS_CA_BUNDLE, SSL_CERT_FILE), or the system's.
 
     Raises:
         ConfigurationError: the file cannot be read or contains no certificate.
