@@ -14,7 +14,10 @@ import re
 from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
+from s3dlio.http.response import Response
 from s3dlio.objects import documents
+from s3dlio.stores.pager import not_utf8
+from s3dlio.stores.refusals import unreadable
 
 CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 """The characters of ASCII that XML cannot hold."""
@@ -28,18 +31,6 @@ _REPLACEMENTS = {code: chr(0xE100 + index) for index, code in enumerate((*CONTRO
 _REPLACED = {letter: chr(code) for code, letter in _REPLACEMENTS.items()}
 
 
-class NotTextError(Exception):
-    """A name is not valid UTF-8.
-
-    Attributes:
-        name: the bytes of the name.
-    """
-
-    def __init__(self, name: bytes) -> None:
-        super().__init__(name)
-        self.name = name
-
-
 class NameReader:
     """Reads documents that have names in elements with certain tags."""
 
@@ -49,32 +40,35 @@ class NameReader:
         self._name = re.compile(rf"({begin})([^<]*)(?=<)")
         self._raw_name = re.compile(rb"%b([^<]*)<" % begin.encode())
 
-    def read(self, body: bytes) -> tuple[ET.Element, Callable[[str], str]]:
-        """Parse a document. Return its root, and the function that makes a name of the text of an element.
+    def read(self, response: Response, uri: str) -> tuple[ET.Element, Callable[[str], str]]:
+        """Parse an answer. Return its root, and the function that makes a name of the text of an element.
 
         Raises:
-            NotTextError: a name is not valid UTF-8.
-            ET.ParseError: the body is not XML.
+            S3dlioError: a name is not valid UTF-8, or the body is not XML.
         """
+        body = bytes(response.body).lstrip()
+        named: Callable[[str], str] = str
         encoding = _ENCODING.match(body)
-        if encoding is not None and encoding[1].lower() not in (b"utf-8", b"utf8"):
-            return documents.xml(body), str
+        if encoding is None or encoding[1].lower() in (b"utf-8", b"utf8"):
+            try:
+                text = body.decode()
+            except UnicodeDecodeError:
+                self._refuse_raw_name(body, response, uri)
+            else:
+                if "&#" in text or "\r" in text or "\ue000" in text:
+                    body = self._name.sub(lambda match: match[1] + _REFERENCE.sub(_replace, match[2]), text).encode()
+                    named = _named
         try:
-            text = body.decode()
-        except UnicodeDecodeError:
-            self._refuse_raw_name(body)
-            return documents.xml(body), str
-        if "&#" not in text and "\r" not in text and "\ue000" not in text:
-            return documents.xml(body), str
-        changed = self._name.sub(lambda match: match[1] + _REFERENCE.sub(_replace, match[2]), text)
-        return documents.xml(changed.encode()), _named
+            return documents.xml(body), named
+        except ET.ParseError as error:
+            raise unreadable(response, uri, f"not XML ({error})") from None
 
-    def _refuse_raw_name(self, body: bytes) -> None:
+    def _refuse_raw_name(self, body: bytes, response: Response, uri: str) -> None:
         for match in self._raw_name.finditer(body):
             try:
                 match[1].decode()
             except UnicodeDecodeError:
-                raise NotTextError(match[1]) from None
+                raise not_utf8(response, uri, ascii(match[1])[1:]) from None
 
 
 def _replace(match: re.Match[str]) -> str:

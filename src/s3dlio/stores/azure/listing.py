@@ -17,9 +17,8 @@ from s3dlio.objects import documents
 from s3dlio.objects.request import Request
 from s3dlio.stores.azure.service import AzureService
 from s3dlio.stores.pager import Listing, Page, PagedStore, not_utf8, size_in, untrusted
-from s3dlio.stores.refusals import unreadable
 from s3dlio.stores.sending import send_for_proof
-from s3dlio.stores.xml_names import NameReader, NotTextError
+from s3dlio.stores.xml_names import NameReader
 from s3dlio.uri import URI
 
 NAMES_PER_PAGE = 5000  # the most that the service gives
@@ -66,12 +65,7 @@ def list_of(response: Response, uri: str, kind: str) -> Listed:
     Raises:
         S3dlioError: the answer is something else.
     """
-    try:
-        root, named = _NAMES.read(bytes(response.body).lstrip())
-    except NotTextError as error:
-        raise not_utf8(response, uri, ascii(error.name)[1:]) from None
-    except ET.ParseError as error:
-        raise unreadable(response, uri, f"not XML ({error})") from None
+    root, named = _NAMES.read(response, uri)
     found = documents.children(root, kind)
     if documents.tag(root) != "EnumerationResults" or len(found) != 1:
         raise untrusted(response, uri, f"it is a <{documents.tag(root):.40}>, or has no <{kind}>")

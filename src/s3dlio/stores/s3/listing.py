@@ -27,7 +27,7 @@ Source: Amazon S3 API Reference, ListObjectsV2; Extensible Markup Language (XML)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
@@ -38,10 +38,9 @@ from s3dlio.objects import documents
 from s3dlio.objects.documents import child_text, children
 from s3dlio.objects.request import Request
 from s3dlio.stores.pager import Listing, Page, PagedStore, no_continuation, not_utf8, untrusted
-from s3dlio.stores.refusals import unreadable
 from s3dlio.stores.s3.service import S3Service
 from s3dlio.stores.sending import send_for_proof
-from s3dlio.stores.xml_names import CONTROLS, NameReader, NotTextError
+from s3dlio.stores.xml_names import CONTROLS, NameReader
 
 _MOST_KEYS = 1000  # on a page; the most that S3 gives
 _NAME = "Contents"
@@ -85,7 +84,7 @@ def read_page(response: Response, uri: str, with_sizes: bool) -> Page:
     """
     found = _contents_by_shape(response.body, with_sizes)
     if found is None:
-        page, named = _as_xml(response, uri)
+        page, named = _NAMES.read(response, uri)
         keys = [named(_only(response, uri, item, "Key")) for item in children(page, _NAME)]
         sizes = [_size(response, uri, item) for item in children(page, _NAME)] if with_sizes else []
     else:
@@ -205,16 +204,6 @@ def _shape_of(element: str, with_sizes: bool) -> str | None:
 
 
 # As XML...
-
-
-def _as_xml(response: Response, uri: str) -> tuple[ET.Element, Callable[[str], str]]:
-    """Parse the whole page. Return it, and the function that makes a name of the text of an element."""
-    try:
-        return _NAMES.read(bytes(response.body).lstrip())
-    except NotTextError as error:
-        raise not_utf8(response, uri, ascii(error.name)[1:]) from None
-    except ET.ParseError as error:
-        raise unreadable(response, uri, f"not XML ({error})") from None
 
 
 def _only(response: Response, uri: str, item: ET.Element, name: str) -> str:
