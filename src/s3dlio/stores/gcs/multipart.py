@@ -32,16 +32,6 @@ _NOT_IMPLEMENTED = frozenset({400, 404, 405, 501})  # without an error of the XM
 _DROPPED = (200, 204, 404, 410, 499)
 
 
-class Multipart(NamedTuple):
-    """A multipart upload of the XML API.
-
-    Attributes:
-        id: names it.
-    """
-
-    id: str
-
-
 class Uploaded(NamedTuple):
     """What completing a multipart upload needs to know of a part.
 
@@ -56,8 +46,8 @@ class Uploaded(NamedTuple):
     size: int
 
 
-async def begin_parts(store: CloudStore[GcsService], uri: URI) -> Multipart | Resumable:
-    """Begin a multipart upload, or a resumable one if the service has no multipart uploads."""
+async def begin_parts(store: CloudStore[GcsService], uri: URI) -> str | Resumable:
+    """Begin a multipart upload, and return its id; or a resumable one if the service has no multipart uploads."""
     service = store.service()
     if service.has_multipart:
         upload = await _begin(service, uri)
@@ -68,29 +58,28 @@ async def begin_parts(store: CloudStore[GcsService], uri: URI) -> Multipart | Re
 
 
 async def put_part(
-    store: CloudStore[GcsService], uri: URI, upload: Multipart | Resumable, number: int, data: list[memoryview]
+    store: CloudStore[GcsService], uri: URI, upload: str | Resumable, number: int, data: list[memoryview]
 ) -> Uploaded | None:
-    """Send a part."""
-    if isinstance(upload, Multipart):
+    if isinstance(upload, str):
         return await _put_part(store.service(), uri, upload, number, data)
     await resumable.put_part(store.service(), uri, upload, data)
     return None
 
 
 async def finish_parts(
-    store: CloudStore[GcsService], uri: URI, upload: Multipart | Resumable, parts: list[Any], size: int
+    store: CloudStore[GcsService], uri: URI, upload: str | Resumable, parts: list[Any], size: int
 ) -> None:
     """Make the parts one object."""
-    if isinstance(upload, Multipart):
+    if isinstance(upload, str):
         await _complete(store, uri, upload, parts, size)
     else:
         await resumable.finish(store, uri, upload, size)
 
 
-async def drop_parts(store: CloudStore[GcsService], uri: URI, upload: Multipart | Resumable) -> None:
+async def drop_parts(store: CloudStore[GcsService], uri: URI, upload: str | Resumable) -> None:
     """Drop an upload. A failure is only logged: uploads expire by themselves."""
-    if isinstance(upload, Multipart):
-        request = _request("DELETE", uri, uploadId=upload.id)
+    if isinstance(upload, str):
+        request = _request("DELETE", uri, uploadId=upload)
     else:
         request = resumable.drop_request(uri, upload)
     await send_or_warn(
@@ -98,8 +87,8 @@ async def drop_parts(store: CloudStore[GcsService], uri: URI, upload: Multipart 
     )
 
 
-async def _begin(service: GcsService, uri: URI) -> Multipart | None:
-    """Begin a multipart upload; None if the service does not implement them."""
+async def _begin(service: GcsService, uri: URI) -> str | None:
+    """Begin a multipart upload, and return its id; None if the service does not implement them."""
     request = _request("POST", uri, uploads="")
     request.finish_before_stop = True
     request.add("Content-Type", CONTENT_TYPE)
@@ -107,17 +96,17 @@ async def _begin(service: GcsService, uri: URI) -> Multipart | None:
     if response.head.status == 200:
         upload = child_text(response, "UploadId")
         if upload and not documents.lacks(response, "InitiateMultipartUploadResult"):
-            return Multipart(upload)
+            return upload
         raise service.refusals.unproven(response, uri.text, "UploadId")
     if response.head.status in _NOT_IMPLEMENTED and not child_text(response, "Code"):
         return None
     raise service.refusal(response, uri.text)
 
 
-async def _put_part(service: GcsService, uri: URI, upload: Multipart, number: int, data: list[memoryview]) -> Uploaded:
+async def _put_part(service: GcsService, uri: URI, upload: str, number: int, data: list[memoryview]) -> Uploaded:
     checksum = crc32c(data)
     text = crc32c_text(checksum)
-    request = _request("PUT", uri, partNumber=str(number), uploadId=upload.id)
+    request = _request("PUT", uri, partNumber=str(number), uploadId=upload)
     request.add("x-goog-hash", f"crc32c={text}")
     request.body, request.leave_last_connection = data, True
     response = await send_for_proof(service, request, lacks_etag)
@@ -126,9 +115,7 @@ async def _put_part(service: GcsService, uri: URI, upload: Multipart, number: in
     return Uploaded(response.head.headers.get("etag", ""), checksum, sum(map(len, data)))
 
 
-async def _complete(
-    store: CloudStore[GcsService], uri: URI, upload: Multipart, parts: list[Uploaded], size: int
-) -> None:
+async def _complete(store: CloudStore[GcsService], uri: URI, upload: str, parts: list[Uploaded], size: int) -> None:
     """Make the parts one object. The answer may be 200 with an error inside, or 404 after an earlier try."""
     service = store.service()
     root = ET.Element("CompleteMultipartUpload")
@@ -138,7 +125,7 @@ async def _complete(
         ET.SubElement(element, "PartNumber").text = str(number)
         ET.SubElement(element, "ETag").text = part.etag
         checksum = crc32c_joined(checksum, part.checksum, part.size)
-    request = _request("POST", uri, uploadId=upload.id)
+    request = _request("POST", uri, uploadId=upload)
     request.add("Content-Type", "application/xml")
     request.body = [memoryview(ET.tostring(root))]
     missing = partial(documents.lacks, name="CompleteMultipartUploadResult")

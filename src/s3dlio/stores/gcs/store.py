@@ -28,7 +28,6 @@ from s3dlio.objects.request import Request, send
 from s3dlio.stores.cloud import dated
 from s3dlio.stores.gcs import buckets, listing, multipart, writing
 from s3dlio.stores.gcs.answers import error_of, hashes, is_foreign, lacks_facts, parsed
-from s3dlio.stores.gcs.multipart import Multipart
 from s3dlio.stores.gcs.refusals import is_about_bucket
 from s3dlio.stores.gcs.resumable import Resumable
 from s3dlio.stores.gcs.service import READ_FIELDS, READ_QUERY, GcsService, encoded, facts_request, object_path
@@ -116,7 +115,7 @@ class GcsStore(PagedStore[GcsService]):
             self.require_key(uri)
             await self.put_whole(uri, [data])
 
-    def parts_at_a_time(self, upload: Multipart | Resumable) -> int:
+    def parts_at_a_time(self, upload: str | Resumable) -> int:
         return 1 if isinstance(upload, Resumable) else super().parts_at_a_time(upload)
 
     # Deleting (Objects: delete)...
