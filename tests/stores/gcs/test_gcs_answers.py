@@ -825,6 +825,7 @@ def test_an_aborted_upload_is_canceled() -> None:
         (s3dlio.stat, refusal(504, "gatewayTimeout", "Timeout"), s3dlio.StoreTimeoutError, "gatewayTimeout"),
         (s3dlio.stat, refusal(429, "rateLimitExceeded", "Slow"), s3dlio.StoreUnavailableError, "rateLimitExceeded"),
         (s3dlio.stat, refusal(403, "rateLimitExceeded", "Slow"), s3dlio.StoreUnavailableError, "rateLimitExceeded"),
+        (s3dlio.stat, refusal(503, "NoSuchBucket", "Busy"), s3dlio.StoreUnavailableError, "again later"),
         (s3dlio.stat, answer(200, "<html>a portal</html>"), s3dlio.S3dlioError, "not JSON"),
         (s3dlio.list, answer(200, "[]", JSON), s3dlio.S3dlioError, "not JSON"),
         (s3dlio.stat, answer(418, '{"error": "teapot"}', JSON), s3dlio.S3dlioError, "418"),

@@ -63,19 +63,21 @@ def refusal(response: Response, uri: str, *, with_token: bool, of_bucket: bool =
 
 
 def _code_of(status: int, reason: str, message: str, with_token: bool, of_bucket: bool) -> str:
-    """Return the code in the table: the reason, or what else tells the cause."""
-    if status == 404 and reason != "NoSuchUpload":
+    """Return the code in the table; "" if the status decides. Most reasons count only with their own status."""
+    if status == 404:
+        if reason == "NoSuchUpload":
+            return reason
         if of_bucket or reason == "NoSuchBucket" or is_about_bucket(message):
             return "NoSuchBucket"
         return "NoSuchObject" if message.startswith("No such object") else ""
     if status == 401:
         return "" if with_token else "WithoutToken"
     if status == 400:
-        if reason == "CrcMismatch" or "crc32c" in message.lower():
+        if reason in ("BadDigest", "CrcMismatch") or "crc32c" in message.lower():
             return "BadDigest"
         if "requester pays" in message.lower():
             return "RequesterPays"
-    return reason
+    return reason if reason in TOO_FAST else ""
 
 
 def is_about_bucket(message: str) -> bool:
