@@ -122,15 +122,12 @@ class BatchedRead(BatchedRequest, Target):
             _deliver(connections, small)
 
     def heads_at(self, endpoint: Endpoint) -> Heads:
-        """Makes the heads of reads of objects in this container, sent to this endpoint now."""
         return self.store.service().reads(self.uri.container, endpoint)
 
     def make_head(self, heads: Heads) -> bytes:
-        """The head of this request."""
         return heads.head(self.store.path_of(self.uri))
 
     def ordinary(self, begun: Begun | None) -> Operation[None]:
-        """The ordinary operation, which reads the object and calls `done`."""
         return read_one(self.store, self.uri, self._done, self._item, begun)
 
     def is_late(self, now: float, limits: Limits) -> bool:

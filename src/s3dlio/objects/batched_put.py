@@ -99,16 +99,13 @@ class BatchedWrite(BatchedRequest):
                 _finish(connections, answered)
 
     def heads_at(self, endpoint: Endpoint) -> Heads:
-        """Makes the heads of writes of objects in this container, sent to this endpoint now."""
         return self.store.service().writes(self.uri.container, endpoint)
 
     def make_head(self, heads: Heads) -> bytes:
-        """The head of this request."""
         self._checksum = self.store.checksum_of(self._data)
         return heads.head(self.store.path_of(self.uri), f"Content-Length: {self.size}\r\n", self._checksum)
 
     def ordinary(self, begun: Begun | None) -> Operation[None]:
-        """The ordinary operation, which writes the object and calls `done`."""
         return _write_one(self.store, self.uri, self._data, self._done, self._item, begun)
 
     def is_late(self, now: float, limits: Limits) -> bool:

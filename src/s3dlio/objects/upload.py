@@ -104,7 +104,6 @@ class CloudWriter:
         self._size = 0  # bytes written so far
 
     async def write(self, data: memoryview, *, constant: bool = False) -> None:
-        """Append bytes. Constant ones do not change before this returns, so they may be sent without a copy."""
         try:
             await self._write(data, constant)
         except Stopped:  # undone here, because the time limit for undoing is that of the operation that is stopped
@@ -112,7 +111,6 @@ class CloudWriter:
             raise
 
     async def close(self) -> None:
-        """Make the whole object visible."""
         try:
             await self._close()
         except Stopped:
@@ -120,7 +118,6 @@ class CloudWriter:
             raise
 
     async def abort(self) -> None:
-        """Throw away what was written. Allowed at any time, also after a failed `close`."""
         self._full, self._buffer, self._filled = [], None, 0
         if self._upload is not None:
             upload, self._upload = self._upload, None

@@ -40,7 +40,7 @@ _NOT_SUPPORTED = "FeatureNotSupported"
 
 
 class AzureService:
-    """The account that one state of the settings describes: endpoint and credential."""
+    """The account that one state of the settings describes: endpoint and credential (a `CloudService`)."""
 
     refusals = REFUSALS
 
@@ -59,7 +59,6 @@ class AzureService:
         self._reads: dict[str, tuple[int, Heads | None]] = {}
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
-        """Return the server that a request goes to, and the head of the request, authorized now."""
         address = endpoint.address
         path = f"{endpoint.path}/{request.container}"
         if request.path:
@@ -75,7 +74,6 @@ class AzureService:
         return address, head_for(address, request.method, target, fields)
 
     def reads(self, container: str, endpoint: Endpoint) -> Heads:
-        """Return what makes the heads of reads of whole blobs at this moment."""
         now = int(time.time())
         second, heads = self._reads.get(container, _NO_HEADS)
         if heads is None or second != now:
@@ -90,18 +88,15 @@ class AzureService:
         return heads
 
     def is_transient(self, response: Response) -> bool:
-        """Tell whether another try may succeed."""
         status = response.head.status
         if status == 400:
             return error_of(response).code in CHANGED_ON_THE_WAY
         return status in TRANSIENT and response.head.headers.get("x-ms-error-code") != _NOT_SUPPORTED
 
     def refusal(self, response: Response, uri: str) -> S3dlioError:
-        """Make the error for an answer that is not one of the expected ones."""
         return refusal(response, uri, self.account)
 
     def error_inside(self, response: Response) -> bool | None:
-        """Look for an error in an answer that reports success; see `CloudService`."""
         code = error_of(response).code
         return code in TRANSIENT_CODES if code else None
 

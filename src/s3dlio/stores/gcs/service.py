@@ -27,7 +27,7 @@ _HEADS_KEPT = 64
 
 
 class GcsService:
-    """The service that one state of the settings describes."""
+    """The service that one state of the settings describes (a `CloudService`)."""
 
     refusals = REFUSALS
 
@@ -58,7 +58,6 @@ class GcsService:
             )
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
-        """Return the server that a request goes to, and the head of the request, with the current token."""
         address = endpoint.address
         fields = [("Host", address.authority)]
         if request.body or request.method in ("PUT", "POST"):
@@ -71,7 +70,6 @@ class GcsService:
         return address, head_for(address, request.method, target, fields)
 
     def reads(self, container: str, endpoint: Endpoint) -> Heads:
-        """Return what makes the heads of reads of whole objects at this moment."""
         token = None if self.tokens is None else self.tokens.current()
         heads = self._reads.get(container)
         if heads is None or heads.credential is not token:
@@ -89,11 +87,9 @@ class GcsService:
         return status in TRANSIENT or (status == 403 and error_of(response)[0] in TOO_FAST)
 
     def refusal(self, response: Response, uri: str, of_bucket: bool = False) -> S3dlioError:
-        """Make the error for an answer that is not one of the expected ones (see `refusals.refusal`)."""
         return refusal(response, uri, with_token=self.tokens is not None, of_bucket=of_bucket)
 
     def error_inside(self, response: Response) -> bool | None:
-        """Look for an error in an answer that reports success; see `CloudService`."""
         return error_in_xml(response)  # an error in JSON lacks the proof, too
 
     def redirected(self, request: Request, response: Response) -> bool:

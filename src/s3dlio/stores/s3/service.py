@@ -55,7 +55,7 @@ _HOST_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 class S3Service:
-    """Amazon S3, or a service that speaks its API, as one state of the settings describes it."""
+    """Amazon S3, or a service that speaks its API, as one state of the settings describes it (a `CloudService`)."""
 
     refusals = REFUSALS
 
@@ -82,7 +82,6 @@ class S3Service:
         self.endpoints = Endpoints(endpoints, settings.s3_load_balance, process_number())
 
     def prepare(self, request: Request, endpoint: Endpoint) -> tuple[Address, bytes]:
-        """Return the server that a request goes to, and the head of the request, signed now."""
         bucket, method = request.container, request.method
         if method == "GET" and request.path and not request.query:
             # The heads of reads have all but the key and the unsigned fields in common, which is made once a second.
@@ -104,7 +103,6 @@ class S3Service:
         return address, head_for(address, method, target, fields)
 
     def reads(self, container: str, endpoint: Endpoint) -> Heads:
-        """Return what makes the heads of reads of whole objects at this moment."""
         return self._heads("GET", CHECKED_READ if self.settings.verify_get else (), container, endpoint)
 
     def writes(self, container: str, endpoint: Endpoint) -> Heads:
@@ -135,18 +133,15 @@ class S3Service:
         return Heads(method, address, folder, fields, sign, hole=hole)
 
     def is_transient(self, response: Response) -> bool:
-        """Tell whether another try may succeed."""
         status = response.head.status
         if status in TRANSIENT:
             return True
         return status in (400, 409) and error_of(response).code in TRANSIENT_CODES
 
     def refusal(self, response: Response, uri: str) -> S3dlioError:
-        """Make the error for an answer that is not one of the expected ones."""
         return refusal(response, uri)
 
     def error_inside(self, response: Response) -> bool | None:
-        """Look for an error in an answer of status 200; see `CloudService`."""
         # Skip the search in a page of a listing, which is long and begins unlike an error.
         if not response.body or b"<ListBucketResult" in bytes(response.body[:512]):
             return None
