@@ -31,16 +31,16 @@ class Cost(NamedTuple):
 
 # As counted, with CPython 3.11.
 COSTS = {
-    "get": Cost(308_800, 2.00),
-    "get_many": Cost(111_400, 2.00),
-    "get_many_iter": Cost(142_700, None),
-    "get_range": Cost(308_000, 2.00),
-    "put_bytes": Cost(301_600, 2.00),
-    "put_many": Cost(120_800, 2.00),
-    "list": Cost(10_200, 0.03),
-    "file get": Cost(33_600, 4.00),
-    "file stat": Cost(29_100, 1.00),
-    "file put": Cost(95_800, 11.00),
+    "get": Cost(322_500, 2.00),
+    "get_many": Cost(114_500, 2.00),
+    "get_many_iter": Cost(146_000, None),
+    "get_range": Cost(319_700, 2.00),
+    "put_bytes": Cost(312_600, 2.00),
+    "put_many": Cost(122_900, 2.00),
+    "list": Cost(10_400, 0.02),
+    "file get": Cost(33_900, 4.00),
+    "file stat": Cost(29_300, 1.00),
+    "file put": Cost(97_400, 11.00),
 }
 # What a count may be above the table: instructions repeat to 1 or 2 %, and an answer may come in two pieces.
 SLACK = 1.05
