@@ -13,6 +13,7 @@ import pytest
 from s3dlio.runtime import threads
 from s3dlio.runtime.operation import Stopped
 from s3dlio.runtime.threads import for_each
+from tests.threads import until
 
 
 def _ours() -> list[threading.Thread]:
@@ -180,18 +181,16 @@ def test_ctrl_c_just_before_the_wait_for_threads_is_handled() -> None:
 
 
 def test_ctrl_c_is_raised_although_it_stopped_other_threads_before() -> None:
-    stopped, other_ended = threading.Event(), threading.Event()
+    stopped = threading.Event()
     calling = threading.get_ident()
 
     def work(item: int) -> None:
         if threading.get_ident() == calling and item:
             stopped.set()  # as the engine does before it undoes an operation
-            assert other_ended.wait(10)
-            time.sleep(0.1)
+            until(lambda: all(thread.name != "s3dlio-worker" for thread in threading.enumerate()))
             raise KeyboardInterrupt
         time.sleep(0.01)
         if item and stopped.wait(10):
-            other_ended.set()
             raise Stopped
 
     with pytest.raises(KeyboardInterrupt):
