@@ -341,10 +341,9 @@ def _huge_mib(view: memoryview) -> float:
 
 
 @pytest.fixture
-def _no_idle_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(pool, "idle_limit", lambda: 0)
-        assert pool.idle_bytes() == 0
+def _no_idle_blocks() -> None:
+    pool._before_fork()  # forgets all slabs, also those of which an earlier test still holds a block
+    assert pool.idle_bytes() == 0
 
 
 @pytest.mark.usefixtures("_no_idle_blocks")
