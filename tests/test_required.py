@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In CI what is missing fails the test that needs it, in whatever process the test runs."""
+"""In CI a missing server or package fails the test that needs it, in whatever process the test runs."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +44,12 @@ def test_what_is_missing_is_a_failure_where_everything_is_required(
     )
     assert outcome in done.stdout, done.stdout + done.stderr
     assert ("there is no such server (S3DLIO_REQUIRE_SERVERS is set)" in done.stdout) == (required == "1")
+
+
+def test_only_lacking_skips_a_test() -> None:
+    """Any other skip would stay a skip where everything is required."""
+    tests = Path(__file__).parent
+    skips = re.compile(r"importorskip|skipif|skipunless|pytest\.skip\b|mark\.skip\b|unittest\.skip", re.IGNORECASE)
+    files = {path.relative_to(tests).as_posix(): path.read_text(encoding="utf-8") for path in tests.rglob("*.py")}
+    found = {name for name, text in files.items() if skips.search(text)}
+    assert found - {"test_required.py"} == {"required.py"}

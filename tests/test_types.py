@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import s3dlio
+from tests.required import lacking
 
 PREPARED = """
 import array, asyncio, ctypes, mmap
@@ -60,7 +62,8 @@ RETURNED = [
 
 def faulty_lines(folder: Path, lines: list[str], version: str) -> list[str]:
     """The lines of a program, after what is prepared for it, in which mypy finds an error for a version of Python."""
-    pytest.importorskip("mypy")  # a tool for developers: the environments of other Pythons do not have it
+    if importlib.util.find_spec("mypy") is None:
+        lacking("mypy is not installed: run `make venv`")
     program = folder / "program.py"
     program.write_text("\n".join([PREPARED, *lines]))
     options = ["--strict", "--no-incremental", "--no-error-summary", "--config-file=", f"--python-version={version}"]
