@@ -50,9 +50,11 @@ def test_a_bucket_is_made_listed_and_removed(service: str, bucket: str, verbs: V
     make, remove, listed = verbs
     make(bucket)
     make(f"{bucket}/")  # a bucket that these credentials own already
+    make(f"{bucket}-copy")  # its URI comes before that of the other: "-" sorts before "/"
     found = listed(service)
     assert f"{bucket}/" in found
     assert found == sorted(found)
+    remove(f"{bucket}-copy")
     remove(f"{bucket}/")
     assert f"{bucket}/" not in listed(service)
 

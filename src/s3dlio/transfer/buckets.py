@@ -52,4 +52,4 @@ async def remove(store: Store, uri: URI) -> None:
 
 async def names(store: Store, scheme: str) -> list[str]:
     """The URIs of all buckets of a service, each as the folder that it is, sorted."""
-    return [f"{scheme}://{name}/" for name in sorted(await store.buckets())]
+    return sorted(f"{scheme}://{name}/" for name in await store.buckets())
