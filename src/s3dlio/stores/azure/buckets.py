@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 from s3dlio.auth.encoding import uri_encode
-from s3dlio.errors import S3dlioError
 from s3dlio.http.response import Response
 from s3dlio.objects.request import Request, send
 from s3dlio.stores.azure.answers import error_of
 from s3dlio.stores.azure.listing import ask_for_page, list_of, name_of
 from s3dlio.stores.azure.service import AzureService
 from s3dlio.stores.pager import Page, PagedStore
-from s3dlio.stores.refusals import error_at
 from s3dlio.stores.sending import expect
 from s3dlio.uri import URI
 
@@ -24,10 +22,7 @@ async def make_bucket(store: PagedStore[AzureService], uri: URI) -> None:
 
 
 async def remove_bucket(store: PagedStore[AzureService], uri: URI) -> None:
-    """Send Delete Container, if it is empty. The service would delete everything in it."""
-    if await store.is_prefix(uri.with_key("")):
-        why = "the container is not empty"
-        raise error_at(S3dlioError, uri.text, store.service().address, why, "delete its objects first")
+    """Send Delete Container, which also deletes what is in the container: `transfer.buckets` looks before."""
     await expect(store.service(), _request("DELETE", uri), 202)
 
 
