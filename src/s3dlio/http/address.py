@@ -99,7 +99,7 @@ class Address(NamedTuple):
 
     @property
     def is_private(self) -> bool:
-        """Whether nobody else can read what is sent: over TLS, or directly to a server on this machine."""
+        """Whether requests cannot be read on the way: they use TLS, or go directly to a server on this machine."""
         return self.tls or (self.proxy is None and _is_loopback(self.host))
 
     @property

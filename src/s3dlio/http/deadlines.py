@@ -46,7 +46,7 @@ class Limits(NamedTuple):
 
 
 class Pace:
-    """Measures whether a body moves fast enough. Whoever checks deadlines calls `is_too_slow` regularly."""
+    """Measures whether a body moves fast enough. The checks of deadlines call `is_too_slow` regularly."""
 
     __slots__ = ("_count", "_measured_at", "_since")
 

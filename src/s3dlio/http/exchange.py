@@ -25,8 +25,8 @@ resumed once, on the way to the last ENDED.
 Rules:
 
 - Stale connections. A server may have closed an idle connection at the moment it is taken. If a reused connection ends
-  before the first byte of an answer, the request is sent again on a new connection, once and silently. The same happens
-  if bytes arrive that are not an answer: they belong to an earlier one.
+  before the first byte of an answer, the request is sent again on a new connection, once and silently. The request is
+  also sent again if the bytes that arrive are not an answer, because such bytes belong to an earlier answer.
 - Early answers. The answer is watched for while a body is sent, because a server may refuse early. A refusal ends the
   sending and is the result; a failed write is then not an error. A success (2xx) does not end the sending: the answer
   counts only after the other side's kernel has confirmed the whole body. Otherwise a body that fits into this kernel's
@@ -36,11 +36,11 @@ Rules:
 - Bounds. The content of an object may be as long as memory allows if the head states its length, and as
   `Limits.unsized_max` otherwise. Any other answer, such as a page of a listing, has at most `DOCUMENT_BYTES`. The body
   of an error has at most `ERROR_BYTES`; of a longer one only status and fields are used.
-- Deadlines. The time in which a body moves, in either direction, does not count towards `Limits.total`
+- Deadlines. The time in which a body moves, in either direction, does not count toward `Limits.total`
   (`http.deadlines`). For a body that is sent, the bytes that the other side has confirmed count: the kernel holds
   megabytes, which take minutes to leave over a slow network.
 - Memory. A body of known length is received into its final target (`http.receive`): the one that `receive` names after
-  the head, or a pooled buffer. Checksums are computed meanwhile, while the bytes are in the processor's cache.
+  the head, or a pooled buffer. Checksums are computed on the way, while the bytes are in the processor's cache.
 """
 
 from __future__ import annotations

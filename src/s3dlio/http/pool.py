@@ -9,8 +9,8 @@ No request is sent on a connection that the server has closed, or on which bytes
 Before a batch step one system call checks all connections of an engine (`check`); before any other request the
 connection checks its own socket (`Connection.is_quiet`). Between requests the poller reports both.
 
-When the process can open no more files, an exchange first closes idle connections. If there is none, it waits in
-`Connections.waiting` for a connection that another exchange of the engine releases, or for its descriptor.
+When the process can open no more files, an exchange first closes idle connections. Without idle connections, the
+exchange waits in `Connections.waiting` until another exchange of the engine releases a connection or a descriptor.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Pool:
         self._idle: dict[Address, list[Connection]] = {}
 
     def take(self, address: Address, keep_alive: float) -> Connection | None:
-        """A connection that is open and on which nothing has arrived since its last answer; None if there is none.
+        """Return an open connection on which nothing has arrived since its last answer, or None.
 
         A connection that has been idle for more than `keep_alive` seconds is not used again.
         """

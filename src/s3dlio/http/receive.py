@@ -7,8 +7,8 @@ arriving and other requests can wait. Exchanges and batched reads use it.
 A body whose head does not state its length is collected instead: a `ChunkedBody` until its last chunk, a
 `BodyUntilClose` until the server closes the connection. These are bounded by a number of bytes.
 
-TLS needs care everywhere: bytes that a stream has read ahead are invisible to the poller. So nobody may return to the
-poller while they could wait inside.
+TLS needs care everywhere, because the poller does not see bytes that a TLS stream has read ahead. Therefore every
+receiver empties the stream before it returns to the poller.
 """
 
 from __future__ import annotations

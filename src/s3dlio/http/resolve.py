@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resolves host names to socket addresses, without blocking the caller.
 
-`getaddrinfo` cannot be interrupted and has no timeout, so each name is resolved in a thread of its own. All who ask for
-a name while its thread runs, from any thread and any engine, share its answer or its failure. Each waits on a socket
-pair of its own, which its engine watches beside everything else, so deadlines and Ctrl-C keep working. If a thread has
-not answered after some seconds, the next one who asks starts another. A thread that nothing waits for any more ends
-when the system's resolver gives up.
+`getaddrinfo` cannot be interrupted and has no timeout, so each name is resolved in a separate thread. All callers that
+ask for a name while its thread runs, from any thread and any engine, share its answer or its failure. Each caller waits
+on a separate socket pair, which its engine watches like any other descriptor, so deadlines and Ctrl-C keep working. If
+a thread has not answered after some seconds, the next caller starts another thread. A thread whose callers have all
+given up ends when the system's resolver gives up.
 
 Answers are kept for half a minute; failures are not kept. Each connection gets the addresses in the order in which it
 should try them (RFC 8305, section 4): families alternate, and the family that the system prefers comes first. Within a

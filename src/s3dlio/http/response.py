@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an exchange results in: the whole answer, or the reason why there is none."""
+"""The result of an exchange: the whole answer, or the reason why the exchange failed."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ CPU-second, into memory that was touched before 1.6 to 1.9, and into such memory
   the next lease takes the block from there.
 - Blocks are used last in, first out: the one returned last is still in the cache.
 - The bound is on idle memory, so a lease never waits. While callers hold as much as the bound, further leases get
-  memory that is unmapped as soon as its views are gone. So idle memory stays within the bound even if a caller drops
-  everything and never calls again.
+  memory that is unmapped as soon as its views are gone. Therefore idle memory stays within the bound even if a caller
+  releases everything and never calls again.
 - When no idle block fits, idle slabs of other sizes are unmapped before a new slab is mapped. All slabs together stay
   within 64 MiB of the most that callers ever held at once. Without this slack, a caller that alternates between two
   sizes would map memory at every call.

@@ -62,7 +62,7 @@ class Heads:
             sign: returns the signature, given the target without its query, and the text that fills the hole; None if
                 the requests are not signed.
             query: the part of the target after the object's path, with "?"; "" for no query.
-            hole: stands in the value of a field for text that differs from request to request; "" if there is none.
+            hole: a placeholder in a field for text that differs from request to request; "" if all text is the same.
             credential: see the attribute.
         """
         self.address = address

@@ -130,7 +130,7 @@ class Tries:
         if left < _LEAST_LEFT:
             return None
         span = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(self.count - 1, 10))
-        # Without a connection there is no crowd to spread out, and the tries should last as long as they may.
+        # Without a connection, clients need not spread out, and the tries should use all of the time.
         wait = random.uniform(span / 2 if unconnected else 0.0, span)
         asked = _retry_after(outcome.head) if isinstance(outcome, Response) else 0.0
         if asked > 0:

@@ -69,7 +69,7 @@ class Gather:
     # Starting children...
 
     def _fill(self) -> None:
-        """Start as many children as there is room for; resume the parent if there is none left to wait for."""
+        """Start children up to the limit, or resume the parent if all children have ended."""
         engine = self._engine
         room = 0 if self._exhausted or self._signal is not None else max(0, self._limit - len(self._active))
         batches: dict[type[Any], list[Any]] = {}

@@ -208,7 +208,7 @@ class _Counter:
 
 
 def _peeked(items: Iterable[T]) -> tuple[T | None, Iterator[T]]:
-    """The first item, None if there is none, and an iterator over all of them."""
+    """Return the first item, or None if `items` is empty, and an iterator over all items."""
     rest = iter(items)
     for first in rest:
         return first, chain([first], rest)

@@ -30,7 +30,7 @@ DLIO is not installed in this Python environment. `pip install dlio-benchmark` f
 
 
 def folder() -> Path | None:
-    """The folder `dlio_benchmark` that this process would import, None if there is none."""
+    """Return the folder of the package `dlio_benchmark`, or None if DLIO is not installed."""
     spec = importlib.util.find_spec("dlio_benchmark")
     if spec is None or not spec.submodule_search_locations:
         return None

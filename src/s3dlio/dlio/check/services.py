@@ -38,7 +38,7 @@ class Service:
         self._settings = now
 
     def first_object(self, folder: str) -> str | None:
-        """The URI of an object below the folder, None if there is none."""
+        """Return the URI of an object below the folder, or None if the folder is empty."""
         with settings.held(self._settings):
             return next(s3dlio.list_iter(folder, recursive=True), None)
 
@@ -123,7 +123,7 @@ def is_down(error: S3dlioError | None) -> bool:
 
 
 class InThread(threading.Thread, Generic[T]):
-    """A call in a thread of its own, whose result may come too late to be used."""
+    """Runs a call in a separate thread, because its result may arrive too late to be used."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         super().__init__(name="s3dlio-probe", daemon=True)

@@ -22,7 +22,7 @@ class Folder:
         uri: its URI.
         filled: the workload reads it, so it has to hold something already.
         written: the workload writes objects into it.
-        elsewhere: another folder in which the objects to read may lie, "" if there is none.
+        elsewhere: another folder that may contain the objects to read, or "".
     """
 
     uri: str

@@ -27,7 +27,7 @@ class Report:
     Attributes:
         results: what DLIO wrote about the run.
         recorded: what the recorded operations add up to.
-        metrics: the folder of the recorded operations; None if there is none.
+        metrics: the folder of the recorded operations, or None if the run recorded none.
         notes: what is missing, and how that limits the report.
     """
 

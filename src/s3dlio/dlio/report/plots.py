@@ -57,7 +57,7 @@ _STYLE = {
     "legend.frameon": False,
     "svg.fonttype": "none",
     "text.color": _INK,
-    "text.parse_math": False,  # a "$" in a name is no formula
+    "text.parse_math": False,  # a "$" in a name does not start a formula
     "xtick.color": _LINES,
     "xtick.labelcolor": _MUTED,
     "ytick.color": _LINES,

@@ -121,12 +121,11 @@ class Statistics:
     """The statistics of a run.
 
     Attributes:
-        began: when the first operation began, in seconds since 1970; None if none was recorded.
-        seconds: from the begin of the first operation to the end of the last one.
-        processes: number of processes that recorded something.
-        schemes: the schemes of all URIs, in alphabetical order.
-        failures: the earliest `MOST_FAILURES` failed operations.
-        unreadable_lines: number of lines that are no record, such as the last one of a process that was killed while it
+        began: when the first operation began, in seconds since 1970; None if none was recorded. seconds: from the begin
+        of the first operation to the end of the last one. processes: number of processes that recorded something.
+        schemes: the schemes of all URIs, in alphabetical order. failures: the earliest `MOST_FAILURES` failed
+        operations. unreadable_lines: number of lines that cannot be read as records, such as the last one of a process
+        that was killed while it
             wrote.
     """
 

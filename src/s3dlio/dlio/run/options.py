@@ -57,7 +57,7 @@ _ALIASES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 _FIELDS = frozenset(field.name for field in dataclasses.fields(Settings))
 _SECRETS = frozenset(field.name for field in dataclasses.fields(Settings) if not field.repr)
 _ARGUMENT = re.compile(r"\A(\+{0,2}workload\.storage\.storage_options\.)(\w+)=(.+)\Z", re.DOTALL)
-# These choose the storage, and are no settings; `scheme` reads the second.
+# These choose the storage and are not settings; `scheme` reads the second.
 _SELECTORS = ("storage_library", "uri_scheme")
 
 _in_force: dict[str, Any] = {}

@@ -48,7 +48,7 @@ def _check(workload: Workload, ranks: int) -> list[Finding]:
 
 
 def _report(findings: Iterable[Finding]) -> bool:
-    """Print warnings and failures; returns whether there is no failure."""
+    """Print warnings and failures, and return True if nothing failed."""
     failed = False
     for finding in findings:
         if finding.level in (WARNING, FAILURE):

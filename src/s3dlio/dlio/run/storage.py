@@ -77,7 +77,7 @@ class S3dlioStorage(DataStorage):  # type: ignore[misc]
         return self.create_node(self.namespace.name)
 
     def create_node(self, id: str, exist_ok: bool = False) -> bool:  # noqa: ARG002
-        """Create a folder and its parents; a folder that exists is no error."""
+        """Create a folder and its parents. If the folder already exists, nothing happens."""
         uri = self.get_uri(id)
         with Record("mkdir", uri):
             s3dlio.mkdir(uri)

@@ -50,7 +50,7 @@ async def finish_parts(
 
 
 async def drop_parts(store: CloudStore[AzureService], uri: URI, upload: str) -> None:
-    """Do nothing: blocks that were not committed expire by themselves, a week after the last one was sent."""
+    """Do nothing: uncommitted blocks expire a week after the last one was sent."""
 
 
 def block_id(upload: str, number: int) -> str:

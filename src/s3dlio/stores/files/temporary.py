@@ -77,7 +77,7 @@ class TemporaryFile:
     """
 
     def __init__(self, target: str, replaced: os.stat_result | None) -> None:
-        """Take the facts about the regular file that the new file replaces; None if there is none."""
+        """Take the facts about the regular file that the new file replaces, or None for a new name."""
         self.target = target
         self.path = ""
         self.fd = -1
